@@ -1,0 +1,24 @@
+"""seamaug: RLHF data augmentation guided by SEAM, the policy-reward discrepancy.
+
+>>> from seamaug import expand
+>>> result = expand("preferences.jsonl", policy="my-sft", reward="my-rm", budget="10k")
+>>> result.preference  # a datasets.Dataset that TRL's RewardTrainer reads
+"""
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seamaug.api import ExpandResult, expand, score, select
+
+__version__ = version("seamaug")
+__all__ = ["ExpandResult", "__version__", "expand", "score", "select"]
+
+
+def __getattr__(name: str) -> Any:
+    # The library imports torch; `import seamaug` and `seamaug --help` must not wait for it.
+    if name in __all__:
+        from seamaug import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'seamaug' has no attribute {name!r}")

@@ -1,0 +1,197 @@
+"""The library: what the command line does, as three functions."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from datasets import Dataset
+
+from seamaug.clock import clock
+from seamaug.config import Config, load_config
+from seamaug.errors import ConfigError
+from seamaug.log import logger
+from seamaug.pipeline import Summary, run_expand, run_score
+from seamaug.score.seeds import SeedScores, score_table
+from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
+from seamaug.seeds.columns import find_layout, to_seed
+from seamaug.select import worst_share
+from seamaug.units import parse_share
+from seamaug.write.datasets import PROVENANCE, dataset_file
+
+
+@dataclass(frozen=True)
+class ExpandResult:
+    """A finished run: its folder, its summary, and its datasets in TRL's canonical columns."""
+
+    path: Path
+    summary: Summary
+    """What run.json holds: outcome, counts, models, versions, times."""
+
+    @cached_property
+    def sft(self) -> Dataset:
+        """Column `messages`: prompt and chosen response as a conversation."""
+        return self._dataset("sft")
+
+    @cached_property
+    def preference(self) -> Dataset:
+        """Columns `chosen` and `rejected`: full conversations (implicit prompt)."""
+        return self._dataset("preference")
+
+    @cached_property
+    def prompts(self) -> Dataset:
+        """Column `prompt`: a list of messages, for RLOO or GRPO."""
+        return self._dataset("prompts")
+
+    @cached_property
+    def provenance(self) -> Dataset:
+        """One row per candidate, kept or not: parent, operator, scores, verdict, reason."""
+        return self._dataset(PROVENANCE)
+
+    def _dataset(self, name: str) -> Dataset:
+        return Dataset(pq.read_table(dataset_file(self.path, name)))
+
+
+def expand(
+    seeds: SeedSource = None,
+    *,
+    policy: str | None = None,
+    reward: str | None = None,
+    embedder: str | None = None,
+    generator: str | None = None,
+    budget: int | str | None = None,
+    out: str | Path | None = None,
+    config: str | Path | None = None,
+    seed: int | None = None,
+    max_time: float | str | None = None,
+    settings: dict[str, Any] | None = None,
+    quiet: bool = True,
+) -> ExpandResult:
+    """Make up to `budget` examples where policy and reward model disagree most.
+
+    seeds: path(s) or globs, a dataset id, a list of rows or a `datasets.Dataset`; None takes the
+        bundled seeds. Rows need a prompt and a golden response; worse responses are used if there.
+    policy, reward, embedder, generator: a folder that `save_pretrained` wrote or a hub id;
+        None takes what the config says, which by default is the bundled stand-in.
+    budget: number of examples to keep, such as 500, "10k" or "1.5M".
+    out: run folder; the same call resumes there. None makes a temporary folder.
+    config: YAML file or the name of a shipped recipe; `settings` overrides its keys by dotted
+        name, such as ``{"select.share": 0.1}``.
+    max_time: seconds, or "2h": stop generating then and write what there is.
+
+    Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
+    """
+    overrides = {
+        **(settings or {}),
+        "policy.name": policy,
+        "reward.name": reward,
+        "embedder.name": embedder,
+        "generator.name": generator,
+        "budget": budget,
+        "seed": seed,
+        "max_time": max_time,
+    }
+    merged, table = _prepare(seeds, config, overrides)
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="seamaug-"))
+    return ExpandResult(folder, run_expand(merged, table, folder, quiet=quiet))
+
+
+def score(
+    seeds: SeedSource = None,
+    *,
+    policy: str | None = None,
+    reward: str | None = None,
+    embedder: str | None = None,
+    config: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
+    work: str | Path | None = None,
+    quiet: bool = True,
+) -> Dataset:
+    """SEAM of every seed and what it is made of, one row per seed in input order.
+
+    Columns: id, where, prompt, golden, seam_prob, seam_paper (higher = worse), hack_rate,
+    plausibility (nats per token), hack_set, golden_reward, golden_logprob, worst_response, error.
+    `work` is a folder to resume from; other arguments are as in `expand`.
+    """
+    models = {"policy.name": policy, "reward.name": reward, "embedder.name": embedder}
+    merged, table = _prepare(seeds, config, {**(settings or {}), **models})
+    return Dataset(score_table(table, _scores(merged, table, work, quiet)))
+
+
+def select(
+    seeds: SeedSource = None,
+    *,
+    drop_worst: float | str | None = None,
+    keep_worst: float | str | None = None,
+    policy: str | None = None,
+    reward: str | None = None,
+    embedder: str | None = None,
+    config: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
+    work: str | Path | None = None,
+    quiet: bool = True,
+) -> Dataset:
+    """The paper's data selection: the seeds' own rows less, or only, the worst share by SEAM.
+
+    Give one of `drop_worst` and `keep_worst`, such as 0.2 or "20%". Rows that share a prompt stay
+    or go together, columns and order are the input's. Prompts that could not be scored are in
+    neither part; the log names them.
+    """
+    if (drop_worst is None) == (keep_worst is None):
+        raise ConfigError("give one of drop_worst and keep_worst, such as 20%")
+    share = parse_share(drop_worst if drop_worst is not None else keep_worst or 0)
+    models = {"policy.name": policy, "reward.name": reward, "embedder.name": embedder}
+    merged, table = _prepare(seeds, config, {**(settings or {}), **models})
+    scores = _scores(merged, table, work, quiet)
+    worst = {table.ids[p] for p in worst_share(scores.seam(merged.score.weighting), share)}
+    failed = {table.ids[p] for p in scores.errors}
+    chosen = worst if keep_worst is not None else set(table.ids) - worst - failed
+    rows = [row for seed_id, row in _rows_by_seed(seeds, merged) if seed_id in chosen]
+    logger.info(
+        f"{len(table):,} prompts: {len(worst):,} worst, "
+        f"{len(table) - len(worst) - len(failed):,} others, {len(failed):,} not scored; "
+        f"{len(rows):,} of {table.rows_read:,} rows selected"
+    )
+    return Dataset.from_list(rows)
+
+
+def _prepare(
+    seeds: SeedSource, config: str | Path | None, overrides: dict[str, Any]
+) -> tuple[Config, Seeds]:
+    """The merged config, and all seeds; also starts the clock of the job."""
+    clock.reset()
+    rows = None if seeds is None or _paths(seeds) else seeds
+    if seeds is not None:
+        overrides = {**overrides, "seeds.paths": _paths(seeds) or ["rows"]}
+    merged = load_config(config, overrides)
+    with clock.stage("read seeds"):
+        return merged, read_seeds(merged.seeds, rows)
+
+
+def _paths(seeds: SeedSource) -> list[str]:
+    """Path(s) where that is what the caller gave; empty for rows in memory."""
+    if isinstance(seeds, (str, Path)):
+        return [str(seeds)]
+    if isinstance(seeds, (list, tuple)) and seeds and all(isinstance(s, (str, Path)) for s in seeds):
+        return [str(path) for path in seeds]
+    return []
+
+
+def _scores(
+    config: Config, seeds: Seeds, work: str | Path | None, quiet: bool
+) -> SeedScores:
+    if work is not None:
+        return run_score(config, seeds, Path(work), quiet=quiet)
+    with tempfile.TemporaryDirectory(prefix="seamaug-") as folder:
+        return run_score(config, seeds, Path(folder), quiet=quiet)
+
+
+def _rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The input's own rows with the id of the seed that each belongs to."""
+    rows = None if seeds is None or _paths(seeds) else seeds
+    for where, row in located_rows(config.seeds, rows):
+        layout = find_layout(row, dict(config.seeds.columns), where)
+        yield to_seed(row, layout, where).id, row

@@ -1,0 +1,297 @@
+"""Every knob of seamaug, typed and validated, from YAML and flags.
+
+Each class is one section of the YAML file and says what its settings do; a key that no class
+names is refused with the nearest known one.
+"""
+
+import difflib
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from seamaug.errors import ConfigError
+from seamaug.resources import EMBEDDED, resource
+from seamaug.units import parse_budget, parse_duration, parse_share
+
+
+def _typed(parse: Any) -> BeforeValidator:
+    """Lets YAML and flags write `10k`, `20%`, `2h`; pydantic reports the parser's message."""
+
+    def convert(value: Any) -> Any:
+        try:
+            return value if value is None else parse(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    return BeforeValidator(convert)
+
+
+Budget = Annotated[int, _typed(parse_budget)]
+Share = Annotated[float, _typed(parse_share)]
+Duration = Annotated[float, _typed(parse_duration)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SeedsConfig(Section):
+    """Where the seeds come from and which of their columns mean what."""
+
+    paths: tuple[str, ...] = (EMBEDDED,)
+    """Files, globs, dataset folders or hub ids; `embedded` is the bundled set."""
+    split: str = "train"
+    """Split of a dataset id or folder."""
+    subset: str | None = None
+    """Configuration name of a dataset id (the second argument of load_dataset)."""
+    columns: dict[Literal["prompt", "golden", "worse"], str] = {}
+    """Own column names, where they are not recognised by themselves."""
+
+
+class ModelConfig(Section):
+    """A model by name: `embedded`, a folder, or a hub id."""
+
+    name: str = EMBEDDED
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    trust_remote_code: bool = False
+    """Run Python code that the model's repository brings. Off: such a model is refused."""
+    device: str = "auto"
+    """`auto` takes a GPU where there is one."""
+
+
+class LanguageModelConfig(ModelConfig):
+    """What policy, reward model and generator share."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: bfloat16 on a GPU, float32 elsewhere."""
+    batch_tokens: Positive = 4096
+    """Padded tokens a forward pass may hold."""
+    chat_template: str | None = None
+    """Template for a model that has none: a Jinja file, or `question_answer`, which ships."""
+    max_length: Positive | None = None
+    """Longest sequence in tokens; default is what the model's config allows."""
+
+
+class PolicyConfig(LanguageModelConfig):
+    """The policy model (PM): a causal language model."""
+
+    count_eos: bool = True
+    """Count the end-of-sequence token as part of a response."""
+
+
+class RewardConfig(LanguageModelConfig):
+    """The reward model (RM): a sequence classifier with one label."""
+
+
+class EmbedderConfig(ModelConfig):
+    """The sentence-transformers model that places prompts near each other."""
+
+    batch_size: Positive = 64
+    prompt: str = ""
+    """Text put before each prompt, for embedders that were trained with one."""
+
+
+class GeneratorConfig(LanguageModelConfig):
+    """The LLM that writes variants; `embedded` uses the rule-based operators alone."""
+
+    max_new_tokens: Positive = 256
+    temperature: Annotated[float, Field(gt=0)] = 0.8
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+
+class HackSetConfig(Section):
+    """The contrast estimator: golden responses of the nearest different prompts."""
+
+    k: Positive = 30
+    """Responses per prompt (N in the paper)."""
+    low: Annotated[float, Field(ge=-1, le=1)] = 0.8
+    high: Annotated[float, Field(ge=-1, le=1)] = 0.9
+    """Cosine band [low, high): nearer prompts may share the answer, farther ones say nothing."""
+    at_least: Positive = 8
+    """A band with fewer prompts than this counts as empty and is widened downwards."""
+
+
+class ScoreConfig(Section):
+    """How SEAM is computed."""
+
+    weighting: Literal["prob", "paper"] = "prob"
+    """The weighting that selection and the keep rule use; both are always reported."""
+    hack_set: HackSetConfig = HackSetConfig()
+    batch_seeds: Positive = 64
+    """Seeds per part: what a killed run can lose."""
+
+
+class SelectConfig(Section):
+    """Which seeds are worth variants: the worst share by SEAM, or the worst n."""
+
+    share: Share = 0.2
+    top: Positive | None = None
+    """If set, the worst n seeds instead of a share."""
+
+
+class GenerateConfig(Section):
+    """How variants and worse responses are made."""
+
+    operators: tuple[str, ...] = ("all",)
+    """Operators by name, or `all`; those that need an LLM run only with a generator."""
+    depth: Positive = 3
+    """Embedded operators composed in one variant, at most."""
+    neighbours: Positive = 8
+    """Near seeds an operator may look at."""
+    per_round: Positive = 8
+    """Variants of one parent per round, at most."""
+    per_parent: Positive = 200
+    """Variants of one parent over the whole run, at most."""
+    batch_parents: Positive = 32
+    """Parents per part: what a killed run can lose."""
+    worse: tuple[Literal["given", "policy", "llm", "contrast"], ...] = (
+        "given",
+        "policy",
+        "llm",
+        "contrast",
+    )
+    """Sources of worse responses, in the order in which they fill the hack set."""
+    policy_samples: Annotated[int, Field(ge=0)] = 2
+    """Responses sampled from the policy per parent."""
+    policy_max_new_tokens: Positive = 64
+    llm_worse: Annotated[int, Field(ge=0)] = 2
+    """Worse responses an LLM generator writes per parent."""
+    golden_rewrites: Annotated[int, Field(ge=0)] = 1
+    """Rewrites of the golden response an LLM generator writes per parent."""
+
+
+class VerifyConfig(Section):
+    """What a candidate must satisfy before it is scored."""
+
+    max_chars: Positive = 20_000
+    length_ratio: Annotated[float, Field(gt=1)] = 3.0
+    """A variant may be this many times longer or shorter than its parent (plus 200 characters)."""
+    reference_overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """ROUGE-L F1 with the golden response from which a sampled response no longer counts as worse
+    (used where no final number can be compared)."""
+    min_similarity: Annotated[float, Field(ge=-1, le=1)] = 0.5
+    """Cosine to the parent below which an LLM's rewrite of a prompt has drifted in meaning."""
+
+
+class KeepConfig(Section):
+    """The rule that decides what is kept."""
+
+    rule: Literal["rescore"] = "rescore"
+    """`rescore`: the variant's SEAM is below its parent's on the same hack set."""
+    margin: Annotated[float, Field(ge=0)] = 1e-3
+    """How far below, in standard deviations of the reward model's scores."""
+    hack_set_size: Positive = 8
+    """Responses a candidate is scored against; the parent is scored on the same ones."""
+    patience: Positive = 3
+    """A parent that kept nothing in this many rounds gets no more variants."""
+
+
+class Config(Section):
+    """One run of seamaug: the whole YAML file."""
+
+    seeds: SeedsConfig = SeedsConfig()
+    policy: PolicyConfig = PolicyConfig()
+    reward: RewardConfig = RewardConfig()
+    embedder: EmbedderConfig = EmbedderConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    score: ScoreConfig = ScoreConfig()
+    select: SelectConfig = SelectConfig()
+    generate: GenerateConfig = GenerateConfig()
+    verify: VerifyConfig = VerifyConfig()
+    keep: KeepConfig = KeepConfig()
+    budget: Budget = 10_000
+    """Examples to keep."""
+    seed: int = 0
+    """Seed of everything that is drawn at random."""
+    max_time: Duration | None = None
+    """Seconds after which the run stops generating and writes what it has."""
+
+
+def load_config(path: str | Path | None = None, overrides: dict[str, Any] | None = None) -> Config:
+    """The config of a YAML file (or a shipped recipe's name), with overrides by dotted key.
+
+    Overrides whose value is None are left out, so that flags pass through as they are.
+    Raises ConfigError naming the file, the key and the nearest known one.
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        data = _read_yaml(_find(path))
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _set(data, key.split("."), value, path)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from None
+
+
+def _find(path: str | Path) -> Path:
+    recipe = resource("configs", f"{path}.yaml")
+    if Path(path).is_file():
+        return Path(path)
+    if recipe.is_file():
+        return recipe
+    known = sorted(p.stem for p in resource("configs").glob("*.yaml"))
+    raise ConfigError(f"config file {path} does not exist; shipped recipes are {', '.join(known)}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml  # not at start: `--help` needs none of it
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    if data is not None and not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold `key: value` sections, not a {type(data).__name__}")
+    return data or {}
+
+
+def _set(data: dict[str, Any], keys: list[str], value: Any, path: str | Path | None) -> None:
+    for key in keys[:-1]:
+        data = data.setdefault(key, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path}: `{key}` must be a section with keys of its own")
+    data[keys[-1]] = value
+
+
+def _explain(error: ValidationError, path: str | Path | None) -> str:
+    """One line per problem; an unknown key comes with the nearest known key of its section."""
+    where = f"{path}: " if path else ""
+    lines = []
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"]]
+        dotted = ".".join(location)
+        if problem["type"] == "extra_forbidden":
+            section = _section_at(location[:-1])
+            near = difflib.get_close_matches(location[-1], list(section.model_fields), n=1)
+            prefix = "".join(f"{part}." for part in location[:-1])
+            hint = (
+                f"did you mean `{prefix}{near[0]}`?"
+                if near
+                else f"known keys: {', '.join(section.model_fields)}"
+            )
+            lines.append(f"{where}unknown key `{dotted}`; {hint}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}`{dotted}`: {message} (got {problem['input']!r})")
+    return "\n".join(lines)
+
+
+def _section_at(location: list[str]) -> type[Section]:
+    section: type[Section] = Config
+    for part in location:
+        field = section.model_fields.get(part)
+        annotation = field.annotation if field else None
+        for kind in (annotation, *typing.get_args(annotation)):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                section = kind
+    return section

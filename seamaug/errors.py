@@ -1,0 +1,23 @@
+"""Errors that a user can act on: each message names what is wrong, where, and how to fix it."""
+
+
+class SeamaugError(Exception):
+    """Base of all errors that end a command with a message instead of a traceback."""
+
+    exit_code = 1
+
+
+class InputError(SeamaugError):
+    """The seeds cannot be used as they are (names file, row, field and fix)."""
+
+
+class ConfigError(SeamaugError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class ModelError(SeamaugError):
+    """A model cannot be loaded or is not of the kind that its role needs."""
+
+
+class RunFolderError(SeamaugError):
+    """The run folder belongs to another run, cannot be written, or ran out of space."""

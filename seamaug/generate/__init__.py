@@ -1,0 +1,1 @@
+"""Making new prompts from seeds."""

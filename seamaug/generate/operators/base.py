@@ -1,0 +1,87 @@
+"""What an embedded operator is, the registry of them, and how several are composed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from seamaug.generate.operators.text import speaks_of_itself
+
+Rewrite = Callable[[str, random.Random, Sequence[str]], str | None]
+
+
+class Operator(Protocol):
+    """One label-preserving rewrite of a prompt."""
+
+    name: str
+    preserves: str
+
+    def __call__(self, prompt: str, *, rng: random.Random, neighbours: Sequence[str]) -> str | None:
+        """Return the rewritten prompt, or None where the operator does not apply."""
+        ...
+
+
+@dataclass(slots=True)
+class Rule:
+    """An operator made from a rewrite function, with the checks all operators share."""
+
+    name: str
+    preserves: str
+    rewrite: Rewrite
+
+    def __call__(self, prompt: str, *, rng: random.Random, neighbours: Sequence[str]) -> str | None:
+        core = prompt.strip()
+        # A prompt about its own wording ("how many words are in this sentence?") has an
+        # answer which any rewrite could change, so nothing is embedded in it.
+        if not core or speaks_of_itself(core):
+            return None
+        start = len(prompt) - len(prompt.lstrip())
+        # Indented code would lose its indentation to whatever is put before it.
+        if prompt[:start].endswith(("    ", "\t")):
+            return None
+        changed = self.rewrite(core, rng, neighbours)
+        if not changed or changed == core:
+            return None
+        return prompt[:start] + changed + prompt[start + len(core) :]
+
+
+OPERATORS: dict[str, Operator] = {}
+
+
+def operator(name: str, preserves: str) -> Callable[[Rewrite], Rule]:
+    """Register the decorated function as the operator called `name`."""
+
+    def register(rewrite: Rewrite) -> Rule:
+        if name in OPERATORS:
+            raise ValueError(f"operator {name!r} is registered twice")
+        rule = Rule(name, preserves, rewrite)
+        OPERATORS[name] = rule
+        return rule
+
+    return register
+
+
+def compose(
+    prompt: str,
+    *,
+    rng: random.Random,
+    neighbours: Sequence[str],
+    operators: Sequence[Operator],
+    depth: int,
+) -> tuple[str, tuple[str, ...]] | None:
+    """Apply up to `depth` different operators in random order; None if none applied."""
+    text = prompt
+    applied: list[str] = []
+    for candidate in rng.sample(operators, len(operators)):
+        if len(applied) >= depth:
+            break
+        if candidate.name in applied:
+            continue
+        changed = candidate(text, rng=rng, neighbours=neighbours)
+        # A later operator may undo an earlier one (contract, then expand): that is no variant.
+        if changed is not None and changed != prompt:
+            text = changed
+            applied.append(candidate.name)
+    return (text, tuple(applied)) if applied else None

@@ -1,0 +1,179 @@
+"""Reading prompts: protected spans, sentences, and what kind of text a prompt is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+Span = tuple[int, int]
+
+
+def words(block: str) -> tuple[str, ...]:
+    """The words of a table written as running text."""
+    return tuple(block.split())
+
+
+# Every branch stops at the next copy of its own opener, so that matching stays linear.
+_PROTECTED = re.compile(
+    r"```[\s\S]*?(?:```|\Z)|~~~[\s\S]*?(?:~~~|\Z)|`[^`\n]+`"
+    r"|\$\$[^$]*\$\$"
+    r"|\$(?=[^$\n]*[\\^_={}]|[A-Za-z]\$)[^$\n]+\$(?!\d)"
+    r"|\\\((?:(?!\\\()[\s\S])*?\\\)|\\\[(?:(?!\\\[)[\s\S])*?\\\]"
+    r"|\\begin\{(?:(?!\\begin)[\s\S])*?\\end\{\w*\}|\\\S+"
+    r"|\"[^\"]*\"|\u201c[^\u201c\u201d]*\u201d|\u201e[^\u201e\u201c]*\u201c|\u00ab[^\u00ab\u00bb]*\u00bb"
+    r"|\u2018[^\u2018\n]*\u2019(?!\w)|(?<!\w)'(?=\S)(?:[^'\n]|(?<=\w)'(?=\w))+'(?!\w)"
+    r"|https?://\S+|www\.\S+|(?<!\S)[\w.+-]{1,64}@\S+"
+    r"|^(?: {4}|\t).*$",
+    re.MULTILINE,
+)
+_MAYBE_PROTECTED = re.compile(
+    r"[`~$\\\"'@\u2018\u201c\u201e\u00ab]|//|www\.|^(?: {4}|\t)", re.MULTILINE
+)
+_CODE = re.compile(
+    r"```|~~~|`[^`\n]+`|[{}]|;[ \t]*$|\w\(\)|</?[a-zA-Z]\w*>|==|=>|->|\+=|\$\$|\\[a-zA-Z(\[]"
+    r"|\$[A-Za-z]\$|\$[^$\n]*[\\^_=][^$\n]*\$(?!\d)"
+    r"|^[ \t]*(?:def|import|function|const|var|#include|SELECT|print)\b|^(?: {4}|\t)",
+    re.MULTILINE,
+)
+_PAYLOAD = re.compile(
+    r":[ \t]*(?:\n|[\"`\u201c])|\b(?:the following|below|this text|this passage)\b"
+    r"|^(?:Human|Assistant|User|AI|Q|A|Input|Output)[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
+# Word stems which show that the prompt is about wording, spelling or form itself.
+_WORDING = (
+    *words(
+        "spell typo grammar proofread capitaliz capitalis lowercase uppercase punctuat translat "
+        "rephras paraphras rewrit reword vowel consonant syllab palindrom anagram acronym alphabet "
+        "rhym summariz summaris hyphen abbreviat pronounc synonym plural"
+    ),
+    *("word for", "the word ", "the letter"),
+)
+_SELF_REFERENCE = (
+    *("this sentence", "in this question", "in this prompt", "in this message"),
+    *("many words", "many letters", "many characters", "last message", "previous message"),
+)
+
+_BOUNDARY = re.compile(r"[.!?][ \t]+(?=[A-Z\"\u201c(])")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|vs|etc|No|Mt|Prof|approx|ft|in|oz|lbs?)|\b[A-Za-z](?:\.[A-Za-z])*)$"
+)
+_FIRST_WORD = re.compile(r"[A-Z][a-z]*(?![\w.-])")
+_LONE_A = re.compile(r"A (?!(?:is|has|was|and|or|can|does|to|plus|minus)\b)[a-z]")
+
+QUESTION_WORDS = frozenset(
+    words(
+        "what who whom whose which when where why how is are was were am do does did can could "
+        "should would has have had"
+    )
+)
+# Words that are never names, so that a capital on them only marks the start of a sentence.
+# "Will", "May" and "Mark" are missing on purpose.
+ORDINARY_WORDS = QUESTION_WORDS | frozenset(
+    words(
+        "a an the my our your his her their its he she it they we you this that these those there "
+        "some if in on at after before as for while every each all then since with to tell give "
+        "explain write describe list suggest recommend show help make create compare provide "
+        "outline define discuss compose generate please yes so and but or find calculate let also "
+        "somebody one two three four five six seven eight nine ten during later both another"
+    )
+)
+
+
+def speaks_of_itself(text: str) -> bool:
+    """Whether the answer may depend on the very words and length of the prompt."""
+    lowered = text.lower()
+    return any(phrase in lowered for phrase in _SELF_REFERENCE)
+
+
+def concerns_wording(text: str) -> bool:
+    """Whether the prompt is about how something is worded or spelt."""
+    lowered = text.lower()
+    return any(stem in lowered for stem in _WORDING)
+
+
+def has_code(text: str) -> bool:
+    """Whether the prompt holds code or LaTeX, marked as such or not."""
+    return _CODE.search(text) is not None
+
+
+def has_payload(text: str) -> bool:
+    """Whether the prompt seems to hand over a text to work on, which must stay as it is."""
+    return _PAYLOAD.search(text) is not None
+
+
+def editable(text: str) -> bool:
+    """Whether single words and marks of the prompt may be changed."""
+    return not has_code(text) and not has_payload(text) and not concerns_wording(text)
+
+
+def protected_spans(text: str) -> list[Span]:
+    """Spans of code, URLs, quotations and LaTeX, in order and not overlapping."""
+    if _MAYBE_PROTECTED.search(text) is None:
+        return []
+    return [match.span() for match in _PROTECTED.finditer(text)]
+
+
+def free_matches(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
+    """Matches of the pattern which touch no protected span."""
+    spans = protected_spans(text)
+    found = []
+    at = 0
+    for match in pattern.finditer(text):
+        while at < len(spans) and spans[at][1] <= match.start():
+            at += 1
+        if at == len(spans) or match.end() <= spans[at][0]:
+            found.append(match)
+    return found
+
+
+def splice(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
+    """Replace the given spans, which come in order and do not overlap."""
+    parts = []
+    at = 0
+    for start, end, new in edits:
+        parts += [text[at:start], new]
+        at = end
+    return "".join(parts) + text[at:]
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of one line of text; a break too few is likelier than a break too many."""
+    found = []
+    at = 0
+    for match in free_matches(_BOUNDARY, text):
+        stop = match.start()
+        if text[stop] == "." and _ABBREVIATION.search(text, max(at, stop - 12), stop):
+            continue
+        found.append(text[at : stop + 1])
+        at = match.end()
+    return [*found, text[at:]]
+
+
+def first_word(text: str) -> str:
+    """First word of the text in lower case, without what follows an apostrophe."""
+    match = re.match(r"[A-Za-z]+", text)
+    return match.group().lower() if match else ""
+
+
+def asks_at_once(text: str) -> bool:
+    """Whether the text opens with a question such as "What is" or "Can I"."""
+    stop = text.find("?")
+    return stop > 0 and first_word(text) in QUESTION_WORDS and "." not in text[:stop]
+
+
+def decapitalised(text: str) -> str | None:
+    """The text with a small first letter, or None where that letter may belong to a name."""
+    if text[:1].islower():
+        return text
+    match = _FIRST_WORD.match(text)
+    if match is None or match.group().lower() not in ORDINARY_WORDS:
+        return None
+    if match.group() == "A" and _LONE_A.match(text) is None:
+        return None
+    return text[0].lower() + text[1:]
+
+
+def capitalised(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]

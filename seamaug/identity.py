@@ -1,0 +1,60 @@
+"""What makes two runs the same: all that affects the output, and nothing else."""
+
+from importlib.metadata import version
+from typing import Any
+
+from seamaug.config import Config
+from seamaug.generate.templates import Template
+from seamaug.models.loading import fingerprint
+from seamaug.records import SCHEMA_VERSION
+from seamaug.resources import EMBEDDED, resource
+from seamaug.seeds import Seeds
+
+SCORING = ("policy", "reward", "embedder", "score")
+"""The sections that `score` and `select` depend on."""
+
+
+def models_of(config: Config) -> dict[str, dict[str, str]]:
+    """Name and weights' fingerprint of each role."""
+    models = {
+        role: {"name": getattr(config, role).name, "fingerprint": fingerprint(getattr(config, role), role)}
+        for role in ("policy", "reward", "embedder")
+    }
+    name = config.generator.name
+    mark = "" if name == EMBEDDED else fingerprint(config.generator, "generator")
+    models["generator"] = {"name": name, "fingerprint": mark}
+    return models
+
+
+def expand_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict[str, Any]:
+    """Identity of an `expand` run; the time limit is left out, since it only says when to pause."""
+    return {
+        "command": "expand",
+        "schema": SCHEMA_VERSION,
+        "config": config.model_dump(mode="json", exclude={"max_time"}),
+        "models": models,
+        "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
+        "templates": {
+            path.stem: Template.load(path.stem).hash
+            for path in sorted(resource("prompts").glob("*.jinja"))
+        },
+    }
+
+
+def score_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict[str, Any]:
+    """Identity of scores: what does not change them may change freely."""
+    return {
+        "command": "score",
+        "schema": SCHEMA_VERSION,
+        "config": config.model_dump(mode="json", include=set(SCORING)),
+        "models": {role: mark for role, mark in models.items() if role != "generator"},
+        "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    return {
+        name: version(name)
+        for name in ("seamaug", "torch", "transformers", "sentence-transformers", "pyarrow", "numpy")
+    }

@@ -1,0 +1,1 @@
+"""How a policy, reward model, embedder or generator is loaded and run."""

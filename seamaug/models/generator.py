@@ -1,0 +1,27 @@
+"""The LLM that writes variants and worse responses."""
+
+from collections.abc import Sequence
+
+from seamaug.config import GeneratorConfig
+from seamaug.models.policy import CausalLM
+from seamaug.records import Message
+
+
+class Generator:
+    """An instruction-tuned causal model through transformers."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        self.config = config
+        self._lm = CausalLM(config, "generator")
+
+    def write(self, requests: Sequence[list[Message]], *, seed: int) -> list[str]:
+        """One reply to each request; empty where the request is too long for the model."""
+        replies = self._lm.sample(
+            requests,
+            n=1,
+            seed=seed,
+            max_new_tokens=self.config.max_new_tokens,
+            temperature=self.config.temperature,
+            top_p=self.config.top_p,
+        )
+        return [texts[0] if texts else "" for texts in replies]

@@ -1,0 +1,150 @@
+"""What all roles share: where a model lies, its device and precision, template and fingerprint."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from seamaug.config import LanguageModelConfig, ModelConfig
+from seamaug.errors import ModelError
+from seamaug.records import Message
+from seamaug.resources import EMBEDDED, resource
+
+_LOADED_FILES = (".json", ".safetensors", ".jinja", ".txt", ".model", ".py")
+_ABSURD_LENGTH = 1 << 30  # tokenizers without a limit report 1e30
+
+
+def locate(config: ModelConfig, role: str) -> str:
+    """Folder or hub id of a role's model; `embedded` is the bundled stand-in."""
+    if config.name == EMBEDDED:
+        return str(resource("embedded", role))
+    if config.name.startswith((".", "/", "~")) and not Path(config.name).expanduser().is_dir():
+        raise ModelError(
+            f"{role} model: there is no folder {config.name}; give a folder that save_pretrained "
+            "wrote, or a hub id such as Qwen/Qwen3-0.6B"
+        )
+    return str(Path(config.name).expanduser()) if config.name.startswith("~") else config.name
+
+
+def fingerprint(config: ModelConfig, role: str) -> str:
+    """Content hash of a local model's files, or the commit of a hub id.
+
+    It is what tells a run folder that a model was swapped between start and resume.
+    """
+    path = locate(config, role)
+    if not Path(path).is_dir():
+        return f"{path}@{_hub_commit(path, config)}"
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(Path(path).rglob("*")):
+        if file.suffix in _LOADED_FILES and file.is_file():
+            digest.update(str(file.relative_to(path)).encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def _hub_commit(path: str, config: ModelConfig) -> str:
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    try:
+        file = cached_file(path, "config.json", revision=config.revision)
+    except (OSError, ValueError):
+        return config.revision or "unknown"  # loading it says what is wrong, with the fix
+    return str(extract_commit_hash(file, None) or config.revision or "unknown")
+
+
+def device_of(config: ModelConfig) -> torch.device:
+    """The configured device; `auto` takes a GPU where there is one."""
+    if config.device != "auto":
+        return torch.device(config.device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def dtype_of(config: LanguageModelConfig) -> torch.dtype:
+    """The configured precision; `auto` is bfloat16 on a GPU and float32 elsewhere."""
+    if config.dtype != "auto":
+        kind: torch.dtype = getattr(torch, config.dtype)
+        return kind
+    return torch.bfloat16 if device_of(config).type == "cuda" else torch.float32
+
+
+def load_model(auto_class: Any, config: LanguageModelConfig, role: str, **options: Any) -> Any:
+    """Model of a transformers auto class in evaluation mode, from safetensors only.
+
+    Raises ModelError naming the role, the model and the fix.
+    """
+    path = locate(config, role)
+    try:
+        model, info = auto_class.from_pretrained(
+            path,
+            revision=config.revision,
+            dtype=dtype_of(config),
+            use_safetensors=True,
+            trust_remote_code=config.trust_remote_code,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{role} model {config.name!r} cannot be loaded: {error}") from None
+    # A head that the file lacks is filled with random numbers: its scores would mean nothing.
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{role} model {config.name!r} lacks trained weights for {', '.join(missing[:5])}; "
+            f"is it a {role} model at all?"
+        )
+    return model.to(device_of(config)).eval()
+
+
+def load_tokenizer(config: LanguageModelConfig, role: str) -> Any:
+    """The model's tokenizer with a chat template, from the model or from the config."""
+    path = locate(config, role)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"tokenizer of {role} model {config.name!r}: {error}") from None
+    if config.chat_template is not None:
+        tokenizer.chat_template = _template_text(config.chat_template)
+    if tokenizer.chat_template is None:
+        raise ModelError(
+            f"{role} model {config.name!r} has no chat template; set `{role}.chat_template` in the "
+            "config to a Jinja file, or to `question_answer` for a base model"
+        )
+    return tokenizer
+
+
+def _template_text(name: str) -> str:
+    shipped = resource("prompts", "chat", f"{name}.jinja")
+    path = shipped if shipped.is_file() else Path(name)
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"chat template {name}: {error.strerror}") from None
+
+
+def longest_sequence(config: LanguageModelConfig, model: Any, tokenizer: Any) -> int:
+    """Tokens that prompt and response may have together."""
+    if config.max_length is not None:
+        return config.max_length
+    limits = [
+        getattr(model.config, "max_position_embeddings", None),
+        tokenizer.model_max_length,
+    ]
+    return int(min(limit for limit in [*limits, _ABSURD_LENGTH] if limit))
+
+
+def render(tokenizer: Any, messages: list[Message], *, generation_prompt: bool) -> str:
+    """Messages through the chat template; raises ModelError where the template refuses them."""
+    import jinja2
+
+    try:
+        text: str = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation_prompt
+        )
+    except jinja2.TemplateError as error:
+        roles = [message["role"] for message in messages]
+        raise ModelError(f"the chat template refuses a conversation of {roles}: {error}") from None
+    return text

@@ -1,0 +1,173 @@
+"""The flow: score -> select -> retrieve -> generate -> verify -> rescore -> keep -> write."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seamaug.clock import clock
+from seamaug.config import Config
+from seamaug.generate.llm import LLMWriter
+from seamaug.generate.variants import VariantMaker
+from seamaug.identity import expand_identity, models_of, score_identity, versions
+from seamaug.keep.rules import keep_rule
+from seamaug.log import logger
+from seamaug.models.embedder import Embedder
+from seamaug.models.generator import Generator
+from seamaug.models.policy import Policy
+from seamaug.models.reward import RewardModel
+from seamaug.parents import ParentMaker
+from seamaug.records import KEPT, Parent
+from seamaug.resources import EMBEDDED
+from seamaug.retrieve.embed import embed_seeds
+from seamaug.retrieve.index import VectorIndex
+from seamaug.rounds import STAGE, TIME_UP, Rounds, funnel, seed_texts
+from seamaug.run.folder import RunFolder, whole_file
+from seamaug.score.scorer import Scorer
+from seamaug.score.seeds import SeedScores, score_seeds
+from seamaug.seeds import Seeds
+from seamaug.select import select_parents
+from seamaug.write.card import kept_statistics, write_card
+from seamaug.write.datasets import write_datasets
+
+Summary = dict[str, Any]
+"""What run.json holds."""
+
+
+class Models:
+    """The models of a run, loaded once."""
+
+    def __init__(self, config: Config) -> None:
+        with clock.stage("load models"):
+            self.embedder = Embedder(config.embedder)
+            self.policy = Policy(config.policy)
+            self.scorer = Scorer(self.policy, RewardModel(config.reward))
+            embedded = config.generator.name == EMBEDDED
+            self.writer = None if embedded else LLMWriter(Generator(config.generator))
+
+
+def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) -> Summary:
+    """Run the whole flow in the folder `out`, or resume it there; returns what run.json holds."""
+    deadline = time.monotonic() + (config.max_time or math.inf)
+    marks = models_of(config)
+    run = RunFolder(out, expand_identity(config, seeds, marks))
+    if finished := read_summary(out):
+        logger.info(f"{out} is finished: {finished['outcome']}; nothing to do")
+        return finished
+    models = Models(config)
+
+    index, scores = _score(run, seeds, models, config, quiet=quiet)
+    with clock.stage("select"):
+        selected = select_parents(scores.seam(config.score.weighting), config.select)
+    with clock.stage("parents"):
+        parents = ParentMaker(
+            config, seeds, scores, index, models.policy, models.scorer, models.writer
+        ).make_all(run, [int(position) for position in selected], quiet=quiet)
+    with clock.stage("candidates"):
+        outcome = Rounds(
+            config=config,
+            maker=VariantMaker(config.generate, models.writer, config.seed),
+            embedder=models.embedder,
+            scorer=models.scorer,
+            rule=keep_rule(config.keep),
+            std=scores.std,
+            seed_texts=seed_texts([seed.text for seed in seeds.at(np.arange(len(seeds)))]),
+        ).run(run, parents, deadline=deadline, quiet=quiet)
+    with clock.stage("write"):
+        return _write(run, config, seeds, scores, parents, marks, outcome)
+
+
+def run_score(config: Config, seeds: Seeds, work: Path, *, quiet: bool = False) -> SeedScores:
+    """SEAM of every seed, resumable in the folder `work`."""
+    run = RunFolder(work, score_identity(config, seeds, models_of(config)))
+    return _score(run, seeds, Models(config), config, quiet=quiet)[1]
+
+
+def _score(
+    run: RunFolder, seeds: Seeds, models: Models, config: Config, *, quiet: bool
+) -> tuple[VectorIndex, SeedScores]:
+    with clock.stage("embed"):
+        index = VectorIndex(embed_seeds(run, seeds, models.embedder, quiet=quiet))
+    with clock.stage("score"):
+        return index, score_seeds(run, seeds, index, models.scorer, config.score, quiet=quiet)
+
+
+def _write(
+    run: RunFolder,
+    config: Config,
+    seeds: Seeds,
+    scores: SeedScores,
+    parents: list[Parent],
+    marks: dict[str, Any],
+    outcome: str,
+) -> Summary:
+    write_datasets(run.path, run.parts(STAGE))
+    summary: Summary = {
+        "outcome": outcome,
+        "budget": config.budget,
+        "weighting": config.score.weighting,
+        "counts": _counts(run, seeds, scores, parents),
+        "kept": kept_statistics(run.parts(STAGE)),
+        "reward_scores": {"mean": scores.mean, "std": scores.std},
+        "models": marks,
+        "versions": versions(),
+        "config": config.model_dump(mode="json"),
+    }
+    write_card(run.path, summary, _licences(run, seeds, parents))
+    summary["times"] = clock.report()
+    # Written last: its presence says that all before it is whole.
+    with whole_file(run.path / "run.json") as temporary:
+        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return summary
+
+
+def _counts(
+    run: RunFolder, seeds: Seeds, scores: SeedScores, parents: list[Parent]
+) -> dict[str, Any]:
+    """Every row and candidate, once: the sums are checked before they are written."""
+    verdicts = funnel(run.parts(STAGE))
+    totals = {verdict: sum(reasons.values()) for verdict, reasons in verdicts.items()}
+    rows = sum(table.num_rows for table in run.parts(STAGE))
+    assert sum(totals.values()) == rows, "a candidate has no verdict"
+    return {
+        "rows": seeds.rows_read,
+        "merged": seeds.rows_read - len(seeds),
+        "seeds": {
+            "total": len(seeds),
+            "scored": len(scores) - len(scores.errors),
+            "failed": len(scores.errors),
+            "selected": len(parents),
+            "without_variants": sum(bool(parent.error) or parent.seam <= 0 for parent in parents),
+        },
+        "candidates": {
+            "total": rows,
+            "kept": totals.get(KEPT, 0),
+            "rejected": verdicts.get("rejected", {}),
+            "failed": verdicts.get("failed", {}),
+        },
+    }
+
+
+def _licences(run: RunFolder, seeds: Seeds, parents: list[Parent]) -> dict[str, int]:
+    """Kept examples by source and licence of the parent seed."""
+    names = {}
+    for seed in seeds.at([parent.position for parent in parents]):
+        names[seed.id] = f"{seed.source or 'source not stated'}, {seed.licence or 'licence not stated'}"
+    counts: dict[str, int] = {}
+    for table in run.parts(STAGE):
+        for row in table.select(["parent", "verdict"]).to_pylist():
+            if row["verdict"] == KEPT:
+                counts[names[row["parent"]]] = counts.get(names[row["parent"]], 0) + 1
+    return counts
+
+
+def read_summary(folder: Path) -> Summary | None:
+    """run.json of a finished run; None where it is absent or the time limit paused the run."""
+    try:
+        summary: Summary = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return None if summary["outcome"] == TIME_UP else summary

@@ -1,0 +1,221 @@
+"""The nouns of seamaug, and the Arrow schema of each.
+
+A *message* is ``{"role": ..., "content": ...}``. A prompt is a list of messages that ends in a
+user turn; a response is the text of the assistant turn that follows.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypedDict
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Raised when stored columns or their meaning change: older run folders are then refused."""
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+
+def text_key(value: Any) -> str:
+    """Content hash of text or of JSON-like data: 16 hex digits, the same on every machine."""
+    canonical = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return hashlib.blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def user_message(text: str) -> list[Message]:
+    """A single-turn prompt."""
+    return [{"role": "user", "content": text}]
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """An input row: a prompt, its golden response, and responses known to be worse (maybe none).
+
+    `id` is the content hash of the prompt, so rows that share a prompt are one seed.
+    """
+
+    id: str
+    prompt: list[Message]
+    golden: str
+    worse: list[str]
+    source: str
+    licence: str
+    where: str
+    """File and line, or dataset row, that the seed came from: used in messages."""
+
+    SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("id", pa.string()),
+            ("prompt", MESSAGES),
+            ("golden", pa.string()),
+            ("worse", pa.list_(pa.string())),
+            ("source", pa.string()),
+            ("licence", pa.string()),
+            ("where", pa.string()),
+        ]
+    )
+
+    @property
+    def text(self) -> str:
+        """The last user turn: what operators rewrite and what is embedded."""
+        return self.prompt[-1]["content"]
+
+
+@dataclass(slots=True)
+class SetScores:
+    """Scores of a prompt's golden response (index 0) and hack set (1..N) under both models.
+
+    `logprobs` are sums in nats over `tokens` tokens; `rewards` are in the reward model's units.
+    `error` is set where the prompt could not be scored, and the lists are then empty.
+    """
+
+    logprobs: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    """Positions, in the worse responses that were asked for, of those scored."""
+    error: str = ""
+
+    SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("logprobs", pa.list_(pa.float64())),
+            ("tokens", pa.list_(pa.int32())),
+            ("rewards", pa.list_(pa.float64())),
+            ("kept", pa.list_(pa.int32())),
+            ("error", pa.string()),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A selected seed with all that its variants are made from and compared with."""
+
+    id: str
+    position: int
+    """Of the seed, among all seeds."""
+    prompt: list[Message]
+    golden: str
+    goldens: list[str]
+    """The golden response and its verified rewrites."""
+    neighbours: list[str]
+    """Ids of near seeds, nearest first."""
+    neighbour_texts: list[str]
+    misjudged: str
+    """The worse response that weighs most in the seed's SEAM."""
+    worse: list[str]
+    """The hack set that the parent and its candidates are scored against."""
+    worse_sources: list[str]
+    """`given`, `policy`, `llm` or `contrast`, for each worse response."""
+    verifiers: list[str]
+    """What vouches for each label, such as `given`, `other prompt`, `final number`."""
+    seam: float
+    """SEAM of the parent on that hack set, under the run's weighting."""
+    error: str
+    """Why no hack set could be scored; such a parent gets no variants."""
+
+    SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("id", pa.string()),
+            ("position", pa.int64()),
+            ("prompt", MESSAGES),
+            ("golden", pa.string()),
+            ("goldens", pa.list_(pa.string())),
+            ("neighbours", pa.list_(pa.string())),
+            ("neighbour_texts", pa.list_(pa.string())),
+            ("misjudged", pa.string()),
+            ("worse", pa.list_(pa.string())),
+            ("worse_sources", pa.list_(pa.string())),
+            ("verifiers", pa.list_(pa.string())),
+            ("seam", pa.float64()),
+            ("error", pa.string()),
+        ]
+    )
+
+    @property
+    def text(self) -> str:
+        """The last user turn: what operators rewrite."""
+        return self.prompt[-1]["content"]
+
+    def with_text(self, text: str) -> list[Message]:
+        """The prompt with another last user turn."""
+        return [*self.prompt[:-1], {"role": "user", "content": text}]
+
+
+KEPT, REJECTED, FAILED = "kept", "rejected", "failed"
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A generated variant with its responses, what made it, its scores and its verdict."""
+
+    id: str
+    parent: str
+    prompt: list[Message]
+    chosen: str
+    operator: str
+    """Operators joined by `+` in the order applied."""
+    template_hash: str
+    """Content hash of the LLM template; empty for embedded operators."""
+    neighbours: list[str]
+    """Ids of the near seeds that the operator was shown."""
+    rejected: str = ""
+    rejected_source: str = ""
+    verifier: str = ""
+    seam_before: float | None = None
+    """SEAM of the parent on the candidate's hack set, under the run's weighting."""
+    seam_after: float | None = None
+    margin_after: float | None = None
+    """Reward of chosen minus reward of rejected, in the reward model's units."""
+    logprob_chosen: float | None = None
+    """Mean log-probability per token, nats."""
+    logprob_rejected: float | None = None
+    verdict: str = ""
+    reason: str = ""
+
+    SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("id", pa.string()),
+            ("parent", pa.string()),
+            ("prompt", MESSAGES),
+            ("chosen", pa.string()),
+            ("operator", pa.string()),
+            ("template_hash", pa.string()),
+            ("neighbours", pa.list_(pa.string())),
+            ("rejected", pa.string()),
+            ("rejected_source", pa.string()),
+            ("verifier", pa.string()),
+            ("seam_before", pa.float64()),
+            ("seam_after", pa.float64()),
+            ("margin_after", pa.float64()),
+            ("logprob_chosen", pa.float64()),
+            ("logprob_rejected", pa.float64()),
+            ("verdict", pa.string()),
+            ("reason", pa.string()),
+        ]
+    )
+
+    @property
+    def text(self) -> str:
+        """The last user turn: what the operators wrote."""
+        return self.prompt[-1]["content"]
+
+    def reject(self, reason: str) -> None:
+        """Record a rejection with its one reason."""
+        self.verdict, self.reason = REJECTED, reason
+
+
+def to_table(rows: Sequence[Any], schema: pa.Schema) -> pa.Table:
+    """Arrow table of dataclass rows whose fields are the schema's columns."""
+    columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,1 @@
+"""Semantic neighbours of a prompt."""

@@ -1,0 +1,241 @@
+"""Rounds of generate -> verify -> rescore -> keep, until the budget is met.
+
+Like parents.py this is where verbs meet, so it stands beside the pipeline.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from seamaug.config import Config
+from seamaug.generate.llm import PROMPT_OPERATORS
+from seamaug.generate.variants import VariantMaker
+from seamaug.keep.rules import KeepRule
+from seamaug.models.embedder import Embedder
+from seamaug.records import FAILED, KEPT, Candidate, Parent, SetScores, text_key, to_table
+from seamaug.run.folder import RunFolder
+from seamaug.run.progress import Progress, progress
+from seamaug.score.scorer import ResponseSet, Scorer
+from seamaug.score.seam import discrepancy
+from seamaug.verify.text import loses_numbers, normalised, text_problem
+
+STAGE = "candidates"
+BUDGET_MET = "budget met"
+RAN_OUT = "candidates ran out"
+TIME_UP = "time is up"
+
+
+@dataclass
+class Progressed:
+    """What the finished parts say; rebuilt from them when a run resumes."""
+
+    kept: int = 0
+    made: int = 0
+    texts: set[str] = field(default_factory=set)
+    """Content hashes of all prompts there are: seeds and earlier candidates."""
+    tried: dict[str, int] = field(default_factory=dict)
+    """Candidates so far by parent."""
+    barren: dict[str, int] = field(default_factory=dict)
+    """Rounds in a row in which a parent kept nothing."""
+    exhausted: set[str] = field(default_factory=set)
+    """Parents for which nothing new could be made."""
+
+    def is_new(self, text: str) -> bool:
+        """Whether no seed and no earlier candidate has this text."""
+        return text_key(normalised(text)) not in self.texts
+
+    def take(self, group: Sequence[Parent], table: pa.Table) -> None:
+        """Count a finished part."""
+        tried: dict[str, int] = dict.fromkeys((parent.id for parent in group), 0)
+        kept = dict(tried)
+        columns = table.select(["parent", "verdict", "prompt"]).to_pydict()
+        for parent, verdict, prompt in zip(*columns.values(), strict=True):
+            tried[parent] += 1
+            kept[parent] += verdict == KEPT
+            self.texts.add(text_key(normalised(prompt[-1]["content"])))
+        for parent, count in tried.items():
+            self.tried[parent] = self.tried.get(parent, 0) + count
+            self.barren[parent] = 0 if kept[parent] else self.barren.get(parent, 0) + 1
+            if count == 0:
+                self.exhausted.add(parent)
+        self.made += table.num_rows
+        self.kept += sum(kept.values())
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Makes and judges candidates, round after round."""
+
+    config: Config
+    maker: VariantMaker
+    embedder: Embedder
+    scorer: Scorer
+    rule: KeepRule
+    std: float
+    """Of the reward model's scores over all seeds: the unit of SEAM."""
+    seed_texts: frozenset[str]
+
+    def run(
+        self, run: RunFolder, parents: Sequence[Parent], *, deadline: float, quiet: bool = False
+    ) -> str:
+        """Fill the budget; returns why it ended: BUDGET_MET, RAN_OUT or TIME_UP.
+
+        `deadline` is a `time.monotonic` value; a part in flight is finished.
+        """
+        state = Progressed(texts=set(self.seed_texts))
+        usable = [parent for parent in parents if not parent.error and parent.seam > 0]
+        with progress("expand", self.config.budget, "kept", quiet=quiet) as bar:
+            part = 0
+            for number in range(self.config.generate.per_parent):
+                active = [parent for parent in usable if self._is_active(parent, state)]
+                wanted = self._wanted(len(usable), number)
+                for group in _groups(active, self.config.generate.batch_parents):
+                    resumed = run.has_part(STAGE, part)
+                    if not resumed and time.monotonic() >= deadline:
+                        return TIME_UP
+                    self._one_part(run, part, group, number, wanted, state)
+                    part += 1
+                    _show(bar, state, resumed)
+                    if state.kept >= self.config.budget:
+                        return BUDGET_MET
+                if not active:
+                    break
+        return RAN_OUT
+
+    def _is_active(self, parent: Parent, state: Progressed) -> bool:
+        return (
+            parent.id not in state.exhausted
+            and state.barren.get(parent.id, 0) < self.config.keep.patience
+            and state.tried.get(parent.id, 0) < self.config.generate.per_parent
+        )
+
+    def _wanted(self, parents: int, number: int) -> int:
+        """Variants per parent: a small budget is spread over all parents, not spent on a few."""
+        even = math.ceil(self.config.budget / max(parents, 1)) if number == 0 else math.inf
+        return int(min(even, self.config.generate.per_round))
+
+    def _one_part(
+        self,
+        run: RunFolder,
+        part: int,
+        group: list[Parent],
+        number: int,
+        wanted: int,
+        state: Progressed,
+    ) -> None:
+        def make() -> pa.Table:
+            candidates = self.maker.make(group, number, wanted, state.is_new)
+            self._verify(candidates, group, state)
+            self._rescore(candidates, group)
+            self._keep(candidates, self.config.budget - state.kept)
+            return to_table(candidates, Candidate.SCHEMA)
+
+        state.take(group, run.part(STAGE, part, make))
+
+    def _verify(
+        self, candidates: list[Candidate], group: list[Parent], state: Progressed
+    ) -> None:
+        parents = {parent.id: parent for parent in group}
+        seen: set[str] = set()
+        for candidate in candidates:
+            parent = parents[candidate.parent]
+            problem = text_problem(candidate.text, parent.text, self.config.verify)
+            key = text_key(normalised(candidate.text))
+            if not problem and key in self.seed_texts:
+                problem = "same as seed"
+            elif not problem and (key in seen or key in state.texts):
+                problem = "duplicate"
+            elif not problem and _by_llm(candidate) and loses_numbers(candidate.text, parent.text):
+                problem = "number lost"
+            seen.add(key)
+            if problem:
+                candidate.reject(problem)
+        self._check_meaning([c for c in candidates if not c.verdict and _by_llm(c)], parents)
+
+    def _check_meaning(self, candidates: list[Candidate], parents: dict[str, Parent]) -> None:
+        """An LLM's rewrite must stay near its parent; embedded operators do by construction."""
+        if not candidates:
+            return
+        own = self.embedder.embed([candidate.text for candidate in candidates])
+        theirs = self.embedder.embed([parents[c.parent].text for c in candidates])
+        for candidate, cosine in zip(candidates, (own * theirs).sum(axis=1), strict=True):
+            if cosine < self.config.verify.min_similarity:
+                candidate.reject("meaning drift")
+
+    def _rescore(self, candidates: list[Candidate], group: list[Parent]) -> None:
+        """Both models over each candidate that passed, on its parent's hack set."""
+        parents = {parent.id: parent for parent in group}
+        passed = [candidate for candidate in candidates if not candidate.verdict]
+        results = self.scorer.score(
+            [ResponseSet(c.prompt, c.chosen, parents[c.parent].worse) for c in passed]
+        )
+        for candidate, scores in zip(passed, results, strict=True):
+            parent = parents[candidate.parent]
+            if scores.error or len(scores.kept) < len(parent.worse):
+                candidate.verdict = FAILED
+                candidate.reason = "rescore: " + (scores.error or "a response is too long")
+            else:
+                self._record(candidate, parent, scores)
+
+    def _record(self, candidate: Candidate, parent: Parent, scores: SetScores) -> None:
+        """The candidate's numbers, and its rejected response: the one that weighs most."""
+        found = discrepancy(scores, self.std)
+        i = found.worst
+        candidate.rejected = parent.worse[i]
+        candidate.rejected_source = parent.worse_sources[i]
+        candidate.verifier = parent.verifiers[i]
+        candidate.seam_before = parent.seam
+        candidate.seam_after = found.under(self.config.score.weighting)
+        candidate.margin_after = scores.rewards[0] - scores.rewards[i + 1]
+        mean = np.asarray(scores.logprobs) / np.maximum(scores.tokens, 1)
+        candidate.logprob_chosen, candidate.logprob_rejected = float(mean[0]), float(mean[i + 1])
+        if normalised(candidate.chosen) == normalised(candidate.rejected):
+            candidate.reject("chosen equals rejected")
+
+    def _keep(self, candidates: list[Candidate], room: int) -> None:
+        for candidate in candidates:
+            if candidate.verdict:
+                continue
+            assert candidate.seam_before is not None
+            assert candidate.seam_after is not None
+            reason = self.rule(candidate.seam_before, candidate.seam_after)
+            if not reason and room == 0:
+                reason = "over budget"
+            if reason:
+                candidate.reject(reason)
+            else:
+                candidate.verdict = KEPT
+                room -= 1
+
+
+def _by_llm(candidate: Candidate) -> bool:
+    return candidate.operator in PROMPT_OPERATORS
+
+
+def _groups(parents: list[Parent], size: int) -> list[list[Parent]]:
+    return [parents[start : start + size] for start in range(0, len(parents), size)]
+
+
+def _show(bar: Progress, state: Progressed, resumed: bool) -> None:
+    share = state.kept / state.made if state.made else 0
+    bar.to(state.kept, f"{share:.0%} of {state.made:,} candidates", resumed=resumed)
+
+
+def seed_texts(texts: Sequence[str]) -> frozenset[str]:
+    """Content hashes of the seeds' texts, as duplicates are recognised by."""
+    return frozenset(text_key(normalised(text)) for text in texts)
+
+
+def funnel(tables: Any) -> dict[str, dict[str, int]]:
+    """Candidates by verdict and reason, over all finished parts."""
+    counts: dict[str, dict[str, int]] = {}
+    for table in tables:
+        for group in table.group_by(["verdict", "reason"]).aggregate([([], "count_all")]).to_pylist():
+            reasons = counts.setdefault(group["verdict"], {})
+            reasons[group["reason"]] = reasons.get(group["reason"], 0) + group["count_all"]
+    return {verdict: dict(sorted(counts[verdict].items())) for verdict in sorted(counts)}

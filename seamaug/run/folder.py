@@ -1,0 +1,138 @@
+"""The run folder: all that one job did, and from which it resumes.
+
+    OUT/stages/identity.json        what the run is: config, fingerprints, versions
+    OUT/stages/<stage>/00000.parquet, 00001.parquet, ...
+
+A part appears under its final name only when it is whole: it is written to a temporary name,
+synced and renamed. So a killed run loses the part in flight and nothing else.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from seamaug.errors import RunFolderError
+
+_MEANING = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file-size limit is reached",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission is denied",
+}
+
+
+class RunFolder:
+    """A folder of finished parts; the same identity resumes, another is refused."""
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self.path = path
+        self.stages = path / "stages"
+        self._claim(identity)
+
+    def _claim(self, identity: dict[str, Any]) -> None:
+        record = self.stages / "identity.json"
+        if record.is_file():
+            earlier = json.loads(record.read_text(encoding="utf-8"))
+            if changes := _diff(earlier, json.loads(json.dumps(identity))):
+                raise RunFolderError(
+                    f"{self.path} holds a run with other settings:\n"
+                    + "\n".join(changes)
+                    + "\nrepeat the earlier settings to resume it, or choose another --out"
+                )
+        elif self.path.exists() and (not self.path.is_dir() or any(self._foreign())):
+            raise RunFolderError(
+                f"{self.path} exists and is not a seamaug run; choose an empty or new --out"
+            )
+        else:
+            text = json.dumps(identity, indent=2, sort_keys=True)
+            with whole_file(record) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
+
+    def _foreign(self) -> Iterator[Path]:
+        """Whatever a run that died before its identity was recorded would not have left."""
+        return (item for item in self.path.iterdir() if item != self.stages)
+
+    def part(self, stage: str, number: int, make: Callable[[], pa.Table]) -> pa.Table:
+        """The finished part, or the one that `make` computes, once it is safely stored."""
+        path = self.stages / stage / f"{number:05d}.parquet"
+        if not path.exists():
+            table = make()
+            with whole_file(path) as temporary:
+                pq.write_table(table, temporary)
+        return read_part(path)
+
+    def has_part(self, stage: str, number: int) -> bool:
+        """Whether the part is finished."""
+        return (self.stages / stage / f"{number:05d}.parquet").exists()
+
+    def parts(self, stage: str) -> Iterator[pa.Table]:
+        """All finished parts of a stage in order."""
+        for path in sorted((self.stages / stage).glob("*.parquet")):
+            yield read_part(path)
+
+
+def read_part(path: Path) -> pa.Table:
+    """A stored part; raises RunFolderError that names it and the fix where it is damaged."""
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise RunFolderError(
+            f"{path} is damaged ({error}); delete that file and run the same command again: "
+            "it alone is made anew"
+        ) from None
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary file to fill; it gets the name `path`, synced, when the block ends well."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn a failed write into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        meaning = _MEANING.get(error.errno or 0, error.strerror or str(error))
+        raise RunFolderError(
+            f"cannot write {path}: {meaning}. What was finished is kept; put this right and run "
+            "the same command again"
+        ) from error
+
+
+def _diff(earlier: Any, now: Any, name: str = "") -> list[str]:
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        lines = []
+        for key in sorted(earlier.keys() | now.keys()):
+            dotted = f"{name}.{key}" if name else key
+            lines += _diff(earlier.get(key), now.get(key), dotted)
+        return lines
+    return [] if earlier == now else [f"  {name}: {json.dumps(earlier)} -> {json.dumps(now)}"]

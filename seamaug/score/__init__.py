@@ -1,0 +1,1 @@
+"""SEAM: the discrepancy of each prompt between policy and reward model."""

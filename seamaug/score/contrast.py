@@ -1,0 +1,46 @@
+"""The contrast estimator: golden responses of the nearest different prompts as the hack set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seamaug.config import HackSetConfig
+
+
+@dataclass(frozen=True, slots=True)
+class HackSet:
+    """Positions of the seeds whose golden responses form a prompt's hack set."""
+
+    positions: list[int]
+    widened: bool
+    """The cosine band held too few prompts, so nearer-to-far ones below it were taken."""
+
+
+def contrast_set(
+    own: int,
+    neighbours: Sequence[int],
+    cosines: np.ndarray,
+    goldens: Sequence[str],
+    config: HackSetConfig,
+) -> HackSet:
+    """Hack set of the prompt at position `own` from its neighbours, nearest first.
+
+    Prompts at or above `config.high` may share the answer and are left out, as are those whose
+    golden response is the prompt's own or was already taken. `goldens` holds normalised texts by
+    position. The paper's band is [0.8, 0.9) with k = 30.
+    """
+    seen = {goldens[own]}
+    below: list[int] = []
+    in_band = 0
+    for position, cosine in zip(neighbours, cosines, strict=True):
+        if position == own or cosine >= config.high or goldens[position] in seen:
+            continue
+        if len(below) == config.k:
+            break
+        seen.add(goldens[position])
+        below.append(position)
+        in_band += cosine >= config.low
+    if in_band >= min(config.at_least, config.k):
+        return HackSet(below[:in_band], widened=False)
+    return HackSet(below, widened=True)

@@ -1,0 +1,88 @@
+"""Both models over sets of responses to a prompt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seamaug.models.policy import Policy
+from seamaug.models.reward import RewardModel
+from seamaug.records import Message, SetScores
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseSet:
+    """A prompt, its golden response and the worse responses to score with it."""
+
+    prompt: list[Message]
+    golden: str
+    worse: Sequence[str]
+
+
+class Scorer:
+    """Policy log-probabilities and rewards of response sets."""
+
+    def __init__(self, policy: Policy, reward: RewardModel) -> None:
+        self.policy = policy
+        self.reward = reward
+        self._ids: dict[str, list[int]] = {}
+
+    def score(self, sets: Sequence[ResponseSet]) -> list[SetScores]:
+        """Scores of each set, golden response first.
+
+        A set whose golden response does not fit a model has `error`; a worse response that does
+        not fit is left out of `kept`. Nothing is truncated.
+        """
+        self._tokenize({text for item in sets for text in (item.golden, *item.worse)})
+        results = [SetScores() for _ in sets]
+        pairs: list[tuple[list[int], list[int]]] = []
+        conversations: list[list[int]] = []
+        for item, result in zip(sets, results, strict=True):
+            self._collect(item, result, pairs, conversations)
+        logprobs = self.policy.logprobs(pairs)
+        rewards = self.reward.rewards(conversations)
+        start = 0
+        for result in results:
+            stop = start + (0 if result.error else 1 + len(result.kept))
+            result.logprobs = [item.total for item in logprobs[start:stop]]
+            result.tokens = [item.tokens for item in logprobs[start:stop]]
+            result.rewards = rewards[start:stop]
+            start = stop
+        return results
+
+    def _tokenize(self, texts: set[str]) -> None:
+        """Response token ids of new texts: hack sets share most of their responses."""
+        if len(self._ids) > 100_000:
+            self._ids.clear()
+        new = sorted(texts - self._ids.keys())
+        self._ids.update(zip(new, self.policy.response_ids(new), strict=True))
+
+    def _collect(
+        self,
+        item: ResponseSet,
+        result: SetScores,
+        pairs: list[tuple[list[int], list[int]]],
+        conversations: list[list[int]],
+    ) -> None:
+        prompt = self.policy.prompt_ids(item.prompt)
+        responses = [item.golden, *item.worse]
+        rows = self.reward.conversation_ids(item.prompt, responses)
+        for position, (text, row) in enumerate(zip(responses, rows, strict=True)):
+            ids = self._ids[text]
+            problem = self._too_long(len(prompt) + len(ids), len(row))
+            if problem and position == 0:
+                result.error = problem
+                return
+            if problem:
+                continue
+            if position > 0:
+                result.kept.append(position - 1)
+            pairs.append((prompt, ids))
+            conversations.append(row)
+
+    def _too_long(self, policy_tokens: int, reward_tokens: int) -> str:
+        for role, tokens, limit in (
+            ("policy", policy_tokens, self.policy.max_length),
+            ("reward model", reward_tokens, self.reward.max_length),
+        ):
+            if tokens > limit:
+                return f"too long for the {role}: {tokens:,} tokens, limit {limit:,}"
+        return ""

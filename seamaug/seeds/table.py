@@ -1,0 +1,148 @@
+"""All seeds of a run as one Arrow table, rows that share a prompt merged."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from seamaug.config import SeedsConfig
+from seamaug.errors import InputError
+from seamaug.log import logger
+from seamaug.records import Seed, to_table
+from seamaug.seeds.columns import FieldError, find_layout, to_seed
+from seamaug.seeds.read import Located, read_rows
+
+SeedSource = str | Sequence[str] | Sequence[dict[str, Any]] | Any
+"""What a caller may pass as seeds: path(s) or a dataset id, rows, or a `datasets.Dataset`."""
+
+MIN_SEEDS = 3
+_CHUNK = 10_000
+_SHOWN = 5
+
+
+class Seeds:
+    """Seeds by position; memory is Arrow's, not one Python object per row."""
+
+    def __init__(self, table: pa.Table, rows_read: int) -> None:
+        self.table = table
+        self.rows_read = rows_read
+        """Rows before those that share a prompt were merged."""
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getitem__(self, position: int) -> Seed:
+        return next(self.at([position]))
+
+    def at(self, positions: Sequence[int] | np.ndarray) -> Iterator[Seed]:
+        """The seeds at these positions, in their order."""
+        for row in self.table.take(pa.array(positions, pa.int64())).to_pylist():
+            yield Seed(**row)
+
+    def texts(self, start: int, stop: int) -> list[str]:
+        """What is embedded of the seeds in [start, stop): all user turns, one per line."""
+        prompts = self.table["prompt"].slice(start, stop - start).to_pylist()
+        return [
+            "\n".join(turn["content"] for turn in prompt if turn["role"] == "user")
+            for prompt in prompts
+        ]
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Seed ids by position."""
+        ids: list[str] = self.table["id"].to_pylist()
+        return ids
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Content hash of all that a run takes from the seeds."""
+        digest = hashlib.blake2b(digest_size=16)
+        for batch in self.table.select(["id", "golden", "worse", "source", "licence"]).to_batches(
+            max_chunksize=_CHUNK
+        ):
+            digest.update(repr(batch.to_pylist()).encode("utf-8"))
+        return digest.hexdigest()
+
+
+def read_seeds(config: SeedsConfig, rows: Iterable[dict[str, Any]] | None = None) -> Seeds:
+    """All seeds of the configured paths, or of `rows` where a caller has them in memory.
+
+    Raises InputError that lists the bad rows (file, line, field, fix), or says that there are
+    too few seeds to compare.
+    """
+    table, count = _collect(located_rows(config, rows), config)
+    seeds = Seeds(table, count)
+    name = ", ".join(config.paths)
+    if len(seeds) < MIN_SEEDS:
+        raise InputError(
+            f"{name}: {len(seeds)} seed(s) with a prompt of their own; at least {MIN_SEEDS} are "
+            "needed, since a prompt's hack set is made of the other prompts' golden responses"
+        )
+    if merged := count - len(seeds):
+        logger.info(
+            f"{merged:,} of {count:,} rows share a prompt with an earlier row: merged "
+            "(the first golden response stays, worse ones are joined)"
+        )
+    return seeds
+
+
+def located_rows(
+    config: SeedsConfig, rows: Iterable[dict[str, Any]] | None = None
+) -> Iterator[Located]:
+    """Rows in memory, or else those of the configured paths, each with its place."""
+    if rows is None:
+        return read_rows(config)
+    return ((f"row {number}", dict(row)) for number, row in enumerate(rows, 1))
+
+
+def _collect(located: Iterator[Located], config: SeedsConfig) -> tuple[pa.Table, int]:
+    tables: list[pa.Table] = []
+    chunk: list[Seed] = []
+    position: dict[str, int] = {}
+    extra: dict[int, list[str]] = {}
+    layout = None
+    columns: tuple[str, ...] = ()
+    problems: list[str] = []
+    bad = count = 0
+    for where, row in located:
+        count += 1
+        if layout is None or (tuple(row) != columns and layout.golden not in row):
+            columns = tuple(row)
+            layout = find_layout(columns, dict(config.columns), where)
+            logger.info(f"from {where}: {layout}")
+        try:
+            seed = to_seed(row, layout, where)
+        except FieldError as error:
+            bad += 1
+            if len(problems) < _SHOWN:
+                problems.append(f"{where}: {error}")
+            continue
+        if seed.id in position:
+            extra.setdefault(position[seed.id], []).extend(seed.worse)
+            continue
+        position[seed.id] = len(position)
+        chunk.append(seed)
+        if len(chunk) == _CHUNK:
+            tables.append(to_table(chunk, Seed.SCHEMA))
+            chunk = []
+    if bad:
+        more = f"\n... and {bad - len(problems):,} more" if bad > len(problems) else ""
+        raise InputError(f"{bad:,} of {count:,} rows are unusable:\n" + "\n".join(problems) + more)
+    tables.append(to_table(chunk, Seed.SCHEMA))
+    return _join_worse(pa.concat_tables(tables).combine_chunks(), extra), count
+
+
+def _join_worse(table: pa.Table, extra: dict[int, list[str]]) -> pa.Table:
+    """Add the worse responses of merged rows; none twice, none equal to the golden response."""
+    if not extra:
+        return table
+    worse = table["worse"].to_pylist()
+    golden = table["golden"]
+    for position, texts in extra.items():
+        texts = [text for text in texts if text.strip() != golden[position].as_py().strip()]
+        worse[position] = list(dict.fromkeys([*worse[position], *texts]))
+    index = table.schema.get_field_index("worse")
+    return table.set_column(index, Seed.SCHEMA.field("worse"), pa.array(worse, pa.list_(pa.string())))

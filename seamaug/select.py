@@ -1,0 +1,28 @@
+"""Which seeds are worth variants, and which are worth keeping."""
+
+import math
+
+import numpy as np
+
+from seamaug.config import SelectConfig
+
+
+def worst_first(seam: np.ndarray) -> np.ndarray:
+    """Positions of scored seeds, highest SEAM first; ties in input order. NaN is left out."""
+    order = np.argsort(-seam, kind="stable")
+    return order[~np.isnan(seam[order])]
+
+
+def worst_share(seam: np.ndarray, share: float) -> np.ndarray:
+    """Positions of the worst `share` of the scored seeds (rounded up), worst first."""
+    order = worst_first(seam)
+    return order[: math.ceil(share * len(order))]
+
+
+def select_parents(seam: np.ndarray, config: SelectConfig) -> np.ndarray:
+    """Positions of the seeds to make variants of, worst first.
+
+    A seed without any discrepancy has none to reduce and is left out.
+    """
+    order = worst_first(seam)[: config.top] if config.top else worst_share(seam, config.share)
+    return order[seam[order] > 0]

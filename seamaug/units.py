@@ -1,0 +1,71 @@
+"""The units people type: budgets (`10k`), durations (`2h`), shares (`20%`)."""
+
+import re
+
+from seamaug.errors import ConfigError
+
+_NUMBER = r"(\d+(?:\.\d+)?|\.\d+)"
+_BUDGET = re.compile(rf"{_NUMBER}\s*([kKmM]?)", re.ASCII)
+_DURATION_PART = re.compile(rf"{_NUMBER}\s*([smhd])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_budget(text: str | int) -> int:
+    """Number of examples in ``500``, ``10k`` or ``1.5M``; raises ConfigError unless >= 1."""
+    how = "write a number of examples such as 500, 10k or 1.5M"
+    match = _BUDGET.fullmatch(str(text).strip())
+    if match is None:
+        raise ConfigError(f"budget {text!r} is not a number of examples: {how}")
+    factor = {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()]
+    count = round(float(match[1]) * factor)
+    if abs(count - float(match[1]) * factor) > 1e-6:
+        raise ConfigError(f"budget {text!r} is not a whole number of examples: {how}")
+    if count < 1:
+        raise ConfigError(f"budget {text!r} is below one example: {how}")
+    return count
+
+
+def parse_duration(text: str | float) -> float:
+    """Seconds in ``90s``, ``30m``, ``2h``, ``1h30m`` or a plain number of seconds."""
+    how = "write a duration such as 90s, 30m, 2h or 1h30m"
+    text = str(text).strip().lower()
+    if re.fullmatch(_NUMBER, text, re.ASCII):
+        seconds = float(text)
+    else:
+        parts = _DURATION_PART.findall(text)
+        if not parts or _DURATION_PART.sub("", text).strip():
+            raise ConfigError(f"duration {text!r} is not understood: {how}")
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds <= 0:
+        raise ConfigError(f"duration {text!r} is not above zero: {how}")
+    return seconds
+
+
+def parse_share(text: str | float) -> float:
+    """Fraction in (0, 1) from ``20%`` or ``0.2``."""
+    how = "write a share between 0 and 100 %, such as 20% or 0.2"
+    match = re.fullmatch(rf"{_NUMBER}\s*(%?)", str(text).strip(), re.ASCII)
+    if match is None:
+        raise ConfigError(f"share {text!r} is not understood: {how}")
+    share = float(match[1]) / (100 if match[2] else 1)
+    if not 0 < share < 1:
+        raise ConfigError(f"share {text!r} is out of range: {how}")
+    return share
+
+
+def human_count(number: float) -> str:
+    """``1234567`` -> ``1.2M``: for progress lines and plans."""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= factor:
+            return f"{number / factor:.1f}{unit}"
+    return f"{number:.0f}"
+
+
+def human_seconds(seconds: float) -> str:
+    """``3725`` -> ``1 h 02 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

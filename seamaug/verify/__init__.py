@@ -1,0 +1,1 @@
+"""Whether a candidate's text and label are valid."""

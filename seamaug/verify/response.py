@@ -1,0 +1,45 @@
+"""Whether a response is worse than the golden one."""
+
+import re
+
+_WORD = re.compile(r"\w+")
+_FINAL_NUMBER = re.compile(r"(?:\bA:|####|answer is:?)\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$", re.IGNORECASE)
+_LONGEST = 400  # words compared: the comparison is quadratic
+
+
+def worse_than_golden(response: str, golden: str, max_overlap: float) -> str:
+    """Name of the check that shows `response` to be worse than `golden`; empty if none does.
+
+    Where the golden response states a final number, another final number (or none) is worse and
+    the same one is not. Elsewhere a response counts as worse if it shares less than `max_overlap`
+    with the golden one (ROUGE-L F1, Lin 2004): what a human vouched for is taken to be better
+    than what a policy said that says something else.
+    """
+    if not response.strip():
+        return ""
+    expected = _FINAL_NUMBER.search(golden.strip())
+    if expected:
+        found = _FINAL_NUMBER.search(response.strip())
+        same = found is not None and _value(found[1]) == _value(expected[1])
+        return "" if same else "final number"
+    return "reference overlap" if rouge_l(response, golden) < max_overlap else ""
+
+
+def _value(number: str) -> float:
+    return float(number.replace(",", ""))
+
+
+def rouge_l(text: str, reference: str) -> float:
+    """ROUGE-L F1 over lower-case words, in [0, 1]."""
+    a = _WORD.findall(text.lower())[:_LONGEST]
+    b = _WORD.findall(reference.lower())[:_LONGEST]
+    if not a or not b:
+        return 0.0
+    row = [0] * (len(b) + 1)
+    for word in a:
+        diagonal = 0
+        for j, other in enumerate(b, 1):
+            above = row[j]
+            row[j] = diagonal + 1 if word == other else max(above, row[j - 1])
+            diagonal = above
+    return 2 * row[-1] / (len(a) + len(b))

@@ -1,0 +1,46 @@
+"""Checks of a variant's text against its parent."""
+
+import re
+import unicodedata
+from collections import Counter
+
+from seamaug.config import VerifyConfig
+
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_SPACE = re.compile(r"\s+")
+_SLACK_CHARS = 200  # added to short parents: a greeting may triple a five-word question
+_SCRIPT_SAMPLE = 400
+
+
+def normalised(text: str) -> str:
+    """What two texts must differ in to count as different: more than white space."""
+    return _SPACE.sub(" ", text).strip()
+
+
+def text_problem(text: str, parent: str, config: VerifyConfig) -> str:
+    """Why the variant's text is unusable, or an empty string."""
+    if not text.strip():
+        return "empty"
+    if len(text) > config.max_chars:
+        return "too long"
+    if normalised(text) == normalised(parent):
+        return "same as seed"
+    longest = len(parent) * config.length_ratio + _SLACK_CHARS
+    if len(text) > longest or len(text) * config.length_ratio + _SLACK_CHARS < len(parent):
+        return "length drift"
+    if main_script(text) != main_script(parent):
+        return "language drift"
+    return ""
+
+
+def loses_numbers(text: str, parent: str) -> bool:
+    """Whether a number of the parent is missing: its answer may then differ."""
+    wanted, found = (Counter(_NUMBER.findall(item)) for item in (parent, text))
+    return bool(wanted - found)
+
+
+def main_script(text: str) -> str:
+    """The writing system of most letters (`LATIN`, `CYRILLIC`, `CJK`, ...); empty if no letters."""
+    letters = [char for char in text if char.isalpha()][:_SCRIPT_SAMPLE]
+    names = Counter(unicodedata.name(char, "").split(" ", 1)[0] for char in letters)
+    return names.most_common(1)[0][0] if names else ""

@@ -1,0 +1,1 @@
+"""The datasets, their provenance and their card."""
