@@ -1,11 +1,11 @@
 """The library: what the command line does, as three functions."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 from datasets import Dataset
@@ -14,13 +14,15 @@ from seamaug.clock import clock
 from seamaug.config import Config, load_config
 from seamaug.errors import ConfigError
 from seamaug.log import logger
-from seamaug.pipeline import Summary, run_expand, run_score
+from seamaug.pipeline import run_expand, run_score
+from seamaug.plan import Plan, make_plan
 from seamaug.score.seeds import SeedScores, score_table
 from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
 from seamaug.seeds.columns import find_layout, to_seed
 from seamaug.select import worst_share
 from seamaug.units import parse_share
 from seamaug.write.datasets import PROVENANCE, dataset_file
+from seamaug.write.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,7 @@ def expand(
     """
     overrides = {
         **(settings or {}),
-        "policy.name": policy,
-        "reward.name": reward,
-        "embedder.name": embedder,
-        "generator.name": generator,
+        **_models(policy=policy, reward=reward, embedder=embedder, generator=generator),
         "budget": budget,
         "seed": seed,
         "max_time": max_time,
@@ -97,6 +96,33 @@ def expand(
     merged, table = _prepare(seeds, config, overrides)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="seamaug-"))
     return ExpandResult(folder, run_expand(merged, table, folder, quiet=quiet))
+
+
+def plan(
+    seeds: SeedSource = None,
+    *,
+    policy: str | None = None,
+    reward: str | None = None,
+    embedder: str | None = None,
+    generator: str | None = None,
+    budget: int | str | None = None,
+    config: str | Path | None = None,
+    seed: int | None = None,
+    max_time: float | str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Plan:
+    """What `expand` with these arguments would do: rows, model calls, tokens, time.
+
+    Loads the models and times a sample; writes nothing.
+    """
+    overrides = {
+        **(settings or {}),
+        **_models(policy=policy, reward=reward, embedder=embedder, generator=generator),
+        "budget": budget,
+        "seed": seed,
+        "max_time": max_time,
+    }
+    return make_plan(*_prepare(seeds, config, overrides))
 
 
 def score(
@@ -116,7 +142,7 @@ def score(
     plausibility (nats per token), hack_set, golden_reward, golden_logprob, worst_response, error.
     `work` is a folder to resume from; other arguments are as in `expand`.
     """
-    models = {"policy.name": policy, "reward.name": reward, "embedder.name": embedder}
+    models = _models(policy=policy, reward=reward, embedder=embedder)
     merged, table = _prepare(seeds, config, {**(settings or {}), **models})
     return Dataset(score_table(table, _scores(merged, table, work, quiet)))
 
@@ -143,7 +169,7 @@ def select(
     if (drop_worst is None) == (keep_worst is None):
         raise ConfigError("give one of drop_worst and keep_worst, such as 20%")
     share = parse_share(drop_worst if drop_worst is not None else keep_worst or 0)
-    models = {"policy.name": policy, "reward.name": reward, "embedder.name": embedder}
+    models = _models(policy=policy, reward=reward, embedder=embedder)
     merged, table = _prepare(seeds, config, {**(settings or {}), **models})
     scores = _scores(merged, table, work, quiet)
     worst = {table.ids[p] for p in worst_share(scores.seam(merged.score.weighting), share)}
@@ -158,12 +184,16 @@ def select(
     return Dataset.from_list(rows)
 
 
+def _models(**names: str | None) -> dict[str, Any]:
+    return {f"{role}.name": name for role, name in names.items()}
+
+
 def _prepare(
     seeds: SeedSource, config: str | Path | None, overrides: dict[str, Any]
 ) -> tuple[Config, Seeds]:
     """The merged config, and all seeds; also starts the clock of the job."""
     clock.reset()
-    rows = None if seeds is None or _paths(seeds) else seeds
+    rows = _rows(seeds)
     if seeds is not None:
         overrides = {**overrides, "seeds.paths": _paths(seeds) or ["rows"]}
     merged = load_config(config, overrides)
@@ -175,14 +205,21 @@ def _paths(seeds: SeedSource) -> list[str]:
     """Path(s) where that is what the caller gave; empty for rows in memory."""
     if isinstance(seeds, (str, Path)):
         return [str(seeds)]
-    if isinstance(seeds, (list, tuple)) and seeds and all(isinstance(s, (str, Path)) for s in seeds):
+    if (
+        isinstance(seeds, (list, tuple))
+        and seeds
+        and all(isinstance(s, (str, Path)) for s in seeds)
+    ):
         return [str(path) for path in seeds]
     return []
 
 
-def _scores(
-    config: Config, seeds: Seeds, work: str | Path | None, quiet: bool
-) -> SeedScores:
+def _rows(seeds: SeedSource) -> Iterable[dict[str, Any]] | None:
+    """Rows in memory where that is what the caller gave."""
+    return None if seeds is None or _paths(seeds) else cast(Iterable[dict[str, Any]], seeds)
+
+
+def _scores(config: Config, seeds: Seeds, work: str | Path | None, quiet: bool) -> SeedScores:
     if work is not None:
         return run_score(config, seeds, Path(work), quiet=quiet)
     with tempfile.TemporaryDirectory(prefix="seamaug-") as folder:
@@ -191,7 +228,7 @@ def _scores(
 
 def _rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     """The input's own rows with the id of the seed that each belongs to."""
-    rows = None if seeds is None or _paths(seeds) else seeds
+    rows = _rows(seeds)
     for where, row in located_rows(config.seeds, rows):
         layout = find_layout(row, dict(config.seeds.columns), where)
         yield to_seed(row, layout, where).id, row

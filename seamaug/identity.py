@@ -17,7 +17,10 @@ SCORING = ("policy", "reward", "embedder", "score")
 def models_of(config: Config) -> dict[str, dict[str, str]]:
     """Name and weights' fingerprint of each role."""
     models = {
-        role: {"name": getattr(config, role).name, "fingerprint": fingerprint(getattr(config, role), role)}
+        role: {
+            "name": getattr(config, role).name,
+            "fingerprint": fingerprint(getattr(config, role), role),
+        }
         for role in ("policy", "reward", "embedder")
     }
     name = config.generator.name
@@ -56,5 +59,12 @@ def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     return {
         name: version(name)
-        for name in ("seamaug", "torch", "transformers", "sentence-transformers", "pyarrow", "numpy")
+        for name in (
+            "seamaug",
+            "torch",
+            "transformers",
+            "sentence-transformers",
+            "pyarrow",
+            "numpy",
+        )
     }

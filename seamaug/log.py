@@ -12,7 +12,11 @@ def log_to_terminal(level: int = logging.INFO) -> None:
     from rich.logging import RichHandler
 
     handler = RichHandler(
-        console=Console(stderr=True), show_path=False, show_level=False, show_time=False, markup=False
+        console=Console(stderr=True),
+        show_path=False,
+        show_level=False,
+        show_time=False,
+        markup=False,
     )
     logger.handlers = [handler]
     logger.setLevel(level)

@@ -5,6 +5,7 @@ This is where verbs meet (retrieve, generate, verify, score), so it stands besid
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -49,7 +50,7 @@ class ParentMaker:
             for number, start in enumerate(range(0, len(positions), batch)):
                 group = [int(p) for p in positions[start : start + batch]]
                 resumed = run.has_part(STAGE, number)
-                table = run.part(STAGE, number, lambda g=group: self._make(g))
+                table = run.part(STAGE, number, partial(self._make, group))
                 parents += [Parent(**row) for row in table.to_pylist()]
                 bar.advance(len(group), resumed=resumed)
         return parents
@@ -97,7 +98,11 @@ class ParentMaker:
                 "golden_rewrite", parents, seed=self._seed("golden", order, parents)
             )
             for found, parent, text in zip(extra, parents, texts, strict=True):
-                if text and not loses_numbers(text, parent.golden) and self._same_gist(text, parent):
+                if (
+                    text
+                    and not loses_numbers(text, parent.golden)
+                    and self._same_gist(text, parent)
+                ):
                     found.append(text)
         return [
             replace(parent, goldens=list(dict.fromkeys([*parent.goldens, *found])))
@@ -158,7 +163,9 @@ class ParentMaker:
     def _contrast(self, parents: list[Parent]) -> list[list[tuple[str, str]]]:
         found = []
         for parent in parents:
-            positions = islice(self.scores.hack_set(parent.position), self.config.keep.hack_set_size)
+            positions = islice(
+                self.scores.hack_set(parent.position), self.config.keep.hack_set_size
+            )
             others: list[Seed] = list(self.seeds.at(list(positions)))
             found.append([(other.golden, "other prompt") for other in others])
         return found

@@ -1,6 +1,5 @@
 """The flow: score -> select -> retrieve -> generate -> verify -> rescore -> keep -> write."""
 
-import json
 import math
 import time
 from pathlib import Path
@@ -25,16 +24,14 @@ from seamaug.resources import EMBEDDED
 from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.index import VectorIndex
 from seamaug.rounds import STAGE, TIME_UP, Rounds, funnel, seed_texts
-from seamaug.run.folder import RunFolder, whole_file
+from seamaug.run.folder import RunFolder
 from seamaug.score.scorer import Scorer
 from seamaug.score.seeds import SeedScores, score_seeds
 from seamaug.seeds import Seeds
 from seamaug.select import select_parents
 from seamaug.write.card import kept_statistics, write_card
 from seamaug.write.datasets import write_datasets
-
-Summary = dict[str, Any]
-"""What run.json holds."""
+from seamaug.write.summary import Summary, read_summary, write_summary
 
 
 class Models:
@@ -54,7 +51,8 @@ def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) 
     deadline = time.monotonic() + (config.max_time or math.inf)
     marks = models_of(config)
     run = RunFolder(out, expand_identity(config, seeds, marks))
-    if finished := read_summary(out):
+    finished = read_summary(out)
+    if finished and finished["outcome"] != TIME_UP:
         logger.info(f"{out} is finished: {finished['outcome']}; nothing to do")
         return finished
     models = Models(config)
@@ -118,9 +116,7 @@ def _write(
     }
     write_card(run.path, summary, _licences(run, seeds, parents))
     summary["times"] = clock.report()
-    # Written last: its presence says that all before it is whole.
-    with whole_file(run.path / "run.json") as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_summary(run.path, summary)
     return summary
 
 
@@ -155,19 +151,12 @@ def _licences(run: RunFolder, seeds: Seeds, parents: list[Parent]) -> dict[str, 
     """Kept examples by source and licence of the parent seed."""
     names = {}
     for seed in seeds.at([parent.position for parent in parents]):
-        names[seed.id] = f"{seed.source or 'source not stated'}, {seed.licence or 'licence not stated'}"
+        names[seed.id] = (
+            f"{seed.source or 'source not stated'}, {seed.licence or 'licence not stated'}"
+        )
     counts: dict[str, int] = {}
     for table in run.parts(STAGE):
         for row in table.select(["parent", "verdict"]).to_pylist():
             if row["verdict"] == KEPT:
                 counts[names[row["parent"]]] = counts.get(names[row["parent"]], 0) + 1
     return counts
-
-
-def read_summary(folder: Path) -> Summary | None:
-    """run.json of a finished run; None where it is absent or the time limit paused the run."""
-    try:
-        summary: Summary = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return None if summary["outcome"] == TIME_UP else summary

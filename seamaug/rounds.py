@@ -137,9 +137,7 @@ class Rounds:
 
         state.take(group, run.part(STAGE, part, make))
 
-    def _verify(
-        self, candidates: list[Candidate], group: list[Parent], state: Progressed
-    ) -> None:
+    def _verify(self, candidates: list[Candidate], group: list[Parent], state: Progressed) -> None:
         parents = {parent.id: parent for parent in group}
         seen: set[str] = set()
         for candidate in candidates:
@@ -235,7 +233,9 @@ def funnel(tables: Any) -> dict[str, dict[str, int]]:
     """Candidates by verdict and reason, over all finished parts."""
     counts: dict[str, dict[str, int]] = {}
     for table in tables:
-        for group in table.group_by(["verdict", "reason"]).aggregate([([], "count_all")]).to_pylist():
+        for group in (
+            table.group_by(["verdict", "reason"]).aggregate([([], "count_all")]).to_pylist()
+        ):
             reasons = counts.setdefault(group["verdict"], {})
             reasons[group["reason"]] = reasons.get(group["reason"], 0) + group["count_all"]
     return {verdict: dict(sorted(counts[verdict].items())) for verdict in sorted(counts)}

@@ -9,8 +9,9 @@ from seamaug.config import SelectConfig
 
 def worst_first(seam: np.ndarray) -> np.ndarray:
     """Positions of scored seeds, highest SEAM first; ties in input order. NaN is left out."""
-    order = np.argsort(-seam, kind="stable")
-    return order[~np.isnan(seam[order])]
+    order: np.ndarray = np.argsort(-seam, kind="stable")
+    scored: np.ndarray = order[~np.isnan(seam[order])]
+    return scored
 
 
 def worst_share(seam: np.ndarray, share: float) -> np.ndarray:
@@ -25,4 +26,5 @@ def select_parents(seam: np.ndarray, config: SelectConfig) -> np.ndarray:
     A seed without any discrepancy has none to reduce and is left out.
     """
     order = worst_first(seam)[: config.top] if config.top else worst_share(seam, config.share)
-    return order[seam[order] > 0]
+    discrepant: np.ndarray = order[seam[order] > 0]
+    return discrepant

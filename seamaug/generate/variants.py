@@ -43,7 +43,9 @@ class VariantMaker:
                 candidate = self._draw(parent, rng)
                 if candidate.operator in requests:
                     requests[candidate.operator].append((i, candidate))
-                elif not candidate.operator or candidate.text in drawn or not is_new(candidate.text):
+                elif (
+                    not candidate.operator or candidate.text in drawn or not is_new(candidate.text)
+                ):
                     continue
                 drawn.add(candidate.text)
                 made[i].append(candidate)

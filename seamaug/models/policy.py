@@ -165,9 +165,7 @@ class Policy(CausalLM):
             totals.index_add_(0, rows.to(self.device), torch.cat(parts))
         return [float(total) for total in totals.cpu()]
 
-    def _hidden(
-        self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor
-    ) -> torch.Tensor:
+    def _hidden(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """What the head turns into logits, at the given positions: (positions, width)."""
         if self._head is None:
             output = self.model(input_ids=ids, use_cache=False).logits
@@ -187,7 +185,10 @@ class Policy(CausalLM):
         probe tells them apart, with no list of names; they keep their full forward pass.
         """
         head = self.model.get_output_embeddings()
-        probe = torch.arange(8, device=self.device)[None] % self.model.config.get_text_config().vocab_size
+        probe = (
+            torch.arange(8, device=self.device)[None]
+            % self.model.config.get_text_config().vocab_size
+        )
         whole = self.model(input_ids=probe, use_cache=False).logits.float()
         body = self.model.base_model(input_ids=probe, use_cache=False)
         if head is None or not hasattr(body, "last_hidden_state"):

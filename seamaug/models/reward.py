@@ -95,7 +95,9 @@ class RewardModel:
             return int(configured)
         used = {token for row in rows for token in row}
         free = next(
-            i for i in range(self.model.config.get_text_config().vocab_size - 1, -1, -1) if i not in used
+            i
+            for i in range(self.model.config.get_text_config().vocab_size - 1, -1, -1)
+            if i not in used
         )
         self._lent_pad = True
         self.model.config.pad_token_id = self.model.config.get_text_config().pad_token_id = free

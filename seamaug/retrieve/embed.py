@@ -1,5 +1,7 @@
 """Vectors of all seeds, in resumable parts."""
 
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 
@@ -21,15 +23,14 @@ def embed_seeds(
         for number, start in enumerate(range(0, len(seeds), _BATCH)):
             stop = min(start + _BATCH, len(seeds))
             resumed = run.has_part(STAGE, number)
-            table = run.part(
-                STAGE, number, lambda a=start, b=stop: _table(embedder.embed(seeds.texts(a, b)))
-            )
+            table = run.part(STAGE, number, partial(_embed, embedder, seeds, start, stop))
             flat = table["vector"].combine_chunks().flatten().to_numpy()
             blocks.append(flat.reshape(stop - start, -1))
             bar.advance(stop - start, resumed=resumed)
     return np.concatenate(blocks)
 
 
-def _table(vectors: np.ndarray) -> pa.Table:
+def _embed(embedder: Embedder, seeds: Seeds, start: int, stop: int) -> pa.Table:
+    vectors = embedder.embed(seeds.texts(start, stop))
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     return pa.table({"vector": column})

@@ -58,7 +58,9 @@ def progress(stage: str, total: int | None, unit: str, *, quiet: bool) -> Iterat
         with _bar(state):
             yield state
     if not quiet:
-        logger.info(f"{stage}: {state.done:,} {unit} in {human_seconds(time.monotonic() - state._start)}")
+        logger.info(
+            f"{stage}: {state.done:,} {unit} in {human_seconds(time.monotonic() - state._start)}"
+        )
 
 
 @contextmanager

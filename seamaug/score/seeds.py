@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -57,9 +57,7 @@ class SeedScores:
 
     def seam(self, weighting: str) -> np.ndarray:
         """SEAM by position; NaN where the seed could not be scored. Shape (seeds,)."""
-        return np.array(
-            [np.nan if item is None else item.under(weighting) for item in self.items]
-        )
+        return np.array([np.nan if item is None else item.under(weighting) for item in self.items])
 
     def hack_set(self, position: int) -> list[int]:
         """Seed positions of the hack set, the largest contribution to SEAM (`prob`) first."""
@@ -102,11 +100,8 @@ def score_seeds(
         for number, start in enumerate(range(0, len(seeds), config.batch_seeds)):
             positions = range(start, min(start + config.batch_seeds, len(seeds)))
             resumed = run.has_part(STAGE, number)
-            run.part(
-                STAGE,
-                number,
-                lambda rows=positions: _score_batch(rows, seeds, goldens, index, scorer, config),
-            )
+            make = partial(_score_batch, positions, seeds, goldens, index, scorer, config)
+            run.part(STAGE, number, make)
             bar.advance(len(positions), resumed=resumed)
     scores = SeedScores(run, len(seeds), config.batch_seeds)
     _report(scores, seeds, config)

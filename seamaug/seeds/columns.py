@@ -94,7 +94,10 @@ def to_seed(row: dict[str, Any], layout: Layout, where: str) -> Seed:
         prompt = _field(row, layout.prompt, _conversation)
         extra = row.get(layout.prompt_extra) if layout.prompt_extra else None
         if isinstance(extra, str) and extra.strip():
-            prompt = [*prompt[:-1], {**prompt[-1], "content": f"{prompt[-1]['content']}\n\n{extra}"}]
+            prompt = [
+                *prompt[:-1],
+                {**prompt[-1], "content": f"{prompt[-1]['content']}\n\n{extra}"},
+            ]
     else:
         prompt = golden_turns[:-1]
     if not prompt or prompt[-1]["role"] != "user":

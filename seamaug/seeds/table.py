@@ -145,4 +145,6 @@ def _join_worse(table: pa.Table, extra: dict[int, list[str]]) -> pa.Table:
         texts = [text for text in texts if text.strip() != golden[position].as_py().strip()]
         worse[position] = list(dict.fromkeys([*worse[position], *texts]))
     index = table.schema.get_field_index("worse")
-    return table.set_column(index, Seed.SCHEMA.field("worse"), pa.array(worse, pa.list_(pa.string())))
+    return table.set_column(
+        index, Seed.SCHEMA.field("worse"), pa.array(worse, pa.list_(pa.string()))
+    )

@@ -3,7 +3,9 @@
 import re
 
 _WORD = re.compile(r"\w+")
-_FINAL_NUMBER = re.compile(r"(?:\bA:|####|answer is:?)\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$", re.IGNORECASE)
+_FINAL_NUMBER = re.compile(
+    r"(?:\bA:|####|answer is:?)\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$", re.IGNORECASE
+)
 _LONGEST = 400  # words compared: the comparison is quadratic
 
 

@@ -69,5 +69,7 @@ def _cell(value: object) -> str:
     """Text from seeds inside a Markdown table: one line, no markup of its own."""
     plain = " ".join(str(value).split())
     for char in "\\`*_[]<>|":
-        plain = plain.replace(char, "\\" + char if char not in "<>" else {"<": "&lt;", ">": "&gt;"}[char])
+        plain = plain.replace(
+            char, "\\" + char if char not in "<>" else {"<": "&lt;", ">": "&gt;"}[char]
+        )
     return plain or "not stated"

@@ -1,0 +1,92 @@
+"""What a run would do: rows, model calls, tokens and time, from a measured sample."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from seamaug.config import Config
+from seamaug.pipeline import Models
+from seamaug.score.scorer import ResponseSet
+from seamaug.seeds import Seeds
+
+_SAMPLE_SEEDS = 24
+_SAMPLE_RESPONSES = 8
+KEEP_SHARE = 0.5
+"""Assumed share of candidates that are kept; only a run shows the real one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage's work: `calls` are sequences through each model, `tokens` of both together."""
+
+    stage: str
+    rows: int
+    calls: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `expand` would do; nothing was written."""
+
+    rows: int
+    seeds: int
+    selected: int
+    budget: int
+    steps: list[Step]
+    generator_calls: int
+    """Requests to the LLM generator, not in the time estimate."""
+
+    @property
+    def seconds(self) -> float:
+        """Estimated time of all stages."""
+        return sum(step.seconds for step in self.steps)
+
+
+def make_plan(config: Config, seeds: Seeds) -> Plan:
+    """Plan a run from the seeds and a timed sample of the two models' work."""
+    models = Models(config)
+    tokens, seconds = _measure(models, seeds)  # per sequence
+    select, keep = config.select, config.keep
+    selected = min(select.top or math.ceil(select.share * len(seeds)), len(seeds))
+    responses = min(config.score.hack_set.k, len(seeds) - 1)
+    candidates = math.ceil(config.budget / KEEP_SHARE)
+    work = [
+        ("score", len(seeds), 1 + responses),
+        ("parents", selected, 1 + keep.hack_set_size),
+        ("candidates", candidates, 1 + keep.hack_set_size),
+    ]
+    steps = [
+        Step(name, rows, rows * each, round(rows * each * tokens), rows * each * seconds)
+        for name, rows, each in work
+    ]
+    per_parent = config.generate.llm_worse + config.generate.golden_rewrites
+    llm = 0 if models.writer is None else selected * per_parent + candidates // 2
+    return Plan(seeds.rows_read, len(seeds), selected, config.budget, steps, llm)
+
+
+def _measure(models: Models, seeds: Seeds) -> tuple[float, float]:
+    """Tokens (policy and reward model together) and seconds of one scored sequence."""
+    positions = np.unique(np.linspace(0, len(seeds) - 1, _SAMPLE_SEEDS).astype(int))
+    sample = list(seeds.at(positions))
+    pool = [seed.golden for seed in sample]
+    sets = [
+        ResponseSet(seed.prompt, seed.golden, (pool[i + 1 :] + pool[:i])[:_SAMPLE_RESPONSES])
+        for i, seed in enumerate(sample)
+    ]
+    scorer = models.scorer
+    scorer.score(sets[:4])  # the first batch of a process is slow
+    start = time.perf_counter()
+    results = scorer.score(sets)
+    seconds = time.perf_counter() - start
+    calls = sum(len(result.rewards) for result in results) or 1
+    tokens = 0
+    for item in sets:
+        rows = scorer.reward.conversation_ids(item.prompt, [item.golden, *item.worse])
+        prompt = len(scorer.policy.prompt_ids(item.prompt))
+        answers = scorer.policy.response_ids([item.golden, *item.worse])
+        tokens += sum(len(row) for row in rows) + sum(prompt + len(row) for row in answers)
+    return tokens / calls, seconds / calls

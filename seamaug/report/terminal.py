@@ -1,0 +1,184 @@
+"""Tables for the terminal. Texts of seeds and models are shown as text, never as markup."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from datasets import Dataset
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from seamaug.plan import KEEP_SHARE, Plan
+from seamaug.records import KEPT
+from seamaug.units import human_count, human_seconds
+from seamaug.write.datasets import PROVENANCE, dataset_file
+from seamaug.write.summary import Summary
+
+_SHOWN_CHARS = 400
+_SHOWN_OPERATORS = 8
+
+
+def print_summary(folder: Path, summary: Summary) -> None:
+    """The funnel of a run, what it changed, and where its time went."""
+    console = Console()
+    kept, budget = summary["counts"]["candidates"]["kept"], summary["budget"]
+    console.print(
+        Text(f"\n{kept:,} of {budget:,} examples kept ({kept / budget:.0%}): {summary['outcome']}",
+             style="bold green" if kept >= budget else "bold yellow")
+    )  # fmt: skip
+    console.print(_funnel(summary["counts"]))
+    found = summary["kept"]
+    if found["seam_before"] is not None:
+        fall = 1 - found["seam_after"] / found["seam_before"]
+        console.print(
+            f"Mean SEAM ({summary['weighting']}) of what was kept: {found['seam_before']:.4f} for "
+            f"the parents, {found['seam_after']:.4f} for the variants ({-fall:+.0%})"
+        )
+        used = list(found["operators"].items())[:_SHOWN_OPERATORS]
+        console.print("Operators: " + ", ".join(f"{name} {count:,}" for name, count in used))
+    console.print(_times(summary["times"]))
+    console.print(
+        Text(f"Datasets in {folder}: sft, preference, prompts; why: {PROVENANCE}.parquet")
+    )
+
+
+def _funnel(counts: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    seeds, candidates = counts["seeds"], counts["candidates"]
+    table.add_row("rows read", f"{counts['rows']:,}")
+    if counts["merged"]:
+        table.add_row("  merged", f"{counts['merged']:,}", "share a prompt with an earlier row")
+    table.add_row("seeds", f"{seeds['total']:,}", "different prompts")
+    table.add_row("  scored", f"{seeds['scored']:,}")
+    table.add_row("  failed", f"{seeds['failed']:,}")
+    table.add_row("  selected", f"{seeds['selected']:,}", "highest SEAM")
+    if seeds["without_variants"]:
+        table.add_row("  set aside", f"{seeds['without_variants']:,}", "no SEAM on its hack set")
+    table.add_row("candidates", f"{candidates['total']:,}")
+    table.add_row("  kept", f"{candidates['kept']:,}")
+    for verdict in ("rejected", "failed"):
+        for reason, count in candidates[verdict].items():
+            table.add_row(f"  {verdict}", f"{count:,}", Text(reason))
+    return table
+
+
+def _times(times: dict[str, dict[str, float]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("stage")
+    table.add_column("time", justify="right")
+    table.add_column("of which")
+    for stage, kinds in times.items():
+        if (seconds := sum(kinds.values())) >= 0.05:
+            parts = sorted(kinds.items(), key=lambda item: -item[1])
+            shown = ", ".join(
+                f"{kind} {t / seconds:.0%}" for kind, t in parts if t / seconds >= 0.01
+            )
+            table.add_row(stage, human_seconds(seconds), shown)
+    total = sum(sum(kinds.values()) for kinds in times.values())
+    table.add_row("all", human_seconds(total), "")
+    return table
+
+
+def print_examples(folder: Path, count: int) -> None:
+    """The kept examples whose SEAM fell most, one per parent, with different operators first."""
+    console = Console()
+    parents = {row["id"]: row for row in _parents(folder)}
+    for row in _most_instructive(folder, count):
+        parent = parents[row["parent"]]
+        fall = f"SEAM {row['seam_before']:.3f} → {row['seam_after']:.3f}"
+        title = f"{row['operator']}   {fall}"
+        body = Group(
+            _labelled("before", parent["prompt"][-1]["content"], "dim"),
+            _labelled("after", row["prompt"][-1]["content"], ""),
+            _labelled("chosen", row["chosen"], "green"),
+            _labelled(f"rejected ({row['rejected_source']})", row["rejected"], "red"),
+        )
+        console.print(Panel(body, title=Text(title), title_align="left"))
+
+
+def _parents(folder: Path) -> list[dict[str, Any]]:
+    files = sorted((folder / "stages" / "parents").glob("*.parquet"))
+    return [
+        row for file in files for row in pq.read_table(file, columns=["id", "prompt"]).to_pylist()
+    ]
+
+
+def _most_instructive(folder: Path, count: int) -> list[dict[str, Any]]:
+    numbers = pq.read_table(
+        dataset_file(folder, PROVENANCE),
+        columns=["verdict", "parent", "operator", "seam_before", "seam_after"],
+    )
+    kept = np.flatnonzero(pc.equal(numbers["verdict"], KEPT).to_numpy())
+    fall = pc.subtract(numbers["seam_before"], numbers["seam_after"]).to_numpy()[kept]
+    chosen: list[int] = []
+    seen: set[str] = set()
+    ranked = [int(i) for i in kept[np.argsort(-fall, kind="stable")]]
+    for unseen_operator in (True, False):  # second pass: whatever fell most
+        for i in ranked:
+            parent, operator = numbers["parent"][i].as_py(), numbers["operator"][i].as_py()
+            if len(chosen) == count:
+                break
+            if parent in seen or (unseen_operator and operator in seen):
+                continue
+            seen |= {parent, operator}
+            chosen.append(i)
+    provenance = pq.read_table(dataset_file(folder, PROVENANCE))
+    rows: list[dict[str, Any]] = provenance.take(pa.array(chosen, pa.int64())).to_pylist()
+    return rows
+
+
+def _labelled(label: str, text: str, style: str) -> Text:
+    shown = text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
+    # Control characters in a seed could move the cursor or recolour the terminal.
+    safe = "".join(char if char.isprintable() or char == "\n" else "�" for char in shown)
+    return Text.assemble((f"{label}: ", "bold"), (safe, style))
+
+
+def print_scores(table: Dataset, out: Path) -> None:
+    """Quartiles of SEAM and of what it is made of."""
+    console = Console()
+    view = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", "min", "25 %", "median", "75 %", "max"):
+        view.add_column(name, justify="right" if name else "left")
+    for name in ("seam_prob", "seam_paper", "hack_rate", "plausibility", "hack_set"):
+        values = np.array([v for v in table[name] if v is not None], dtype=float)
+        cells = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+        view.add_row(name, *(f"{cell:.3f}" for cell in cells))
+    console.print(view)
+    failed = sum(error is not None for error in table["error"])
+    console.print(Text(f"{len(table) - failed:,} seeds scored, {failed:,} failed: {out}"))
+
+
+def print_plan(plan: Plan) -> None:
+    """What a run would do."""
+    console = Console()
+    view = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("stage", "rows", "calls per model", "tokens", "time"):
+        view.add_column(name, justify="left" if name == "stage" else "right")
+    for step in plan.steps:
+        view.add_row(
+            step.stage,
+            f"{step.rows:,}",
+            f"{step.calls:,}",
+            human_count(step.tokens),
+            human_seconds(step.seconds),
+        )
+    console.print(view)
+    console.print(
+        f"{plan.rows:,} rows, {plan.seeds:,} different prompts, {plan.selected:,} selected, "
+        f"{plan.budget:,} to keep; about {human_seconds(plan.seconds)} at the speed just measured"
+    )
+    console.print(
+        f"Candidates assume that {KEEP_SHARE:.0%} are kept. "
+        + (f"The LLM gets about {plan.generator_calls:,} requests, which the time leaves out. "
+           if plan.generator_calls else "")
+        + "Nothing was written."
+    )  # fmt: skip
