@@ -5,6 +5,7 @@ names is refused with the nearest known one.
 """
 
 import difflib
+import os
 import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -175,7 +176,7 @@ class VerifyConfig(Section):
     reference_overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
     """ROUGE-L F1 with the golden response from which a sampled response no longer counts as worse
     (used where no final number can be compared)."""
-    min_similarity: Annotated[float, Field(ge=-1, le=1)] = 0.5
+    min_similarity: Annotated[float, Field(ge=-1, le=1)] = 0.75
     """Cosine to the parent below which an LLM's rewrite of a prompt has drifted in meaning."""
 
 
@@ -232,13 +233,14 @@ def load_config(path: str | Path | None = None, overrides: dict[str, Any] | None
 
 
 def _find(path: str | Path) -> Path:
-    recipe = resource("configs", f"{path}.yaml")
-    if Path(path).is_file():
+    if os.path.isfile(path):  # False, not an error, for a name that no file can have
         return Path(path)
-    if recipe.is_file():
-        return recipe
-    known = sorted(p.stem for p in resource("configs").glob("*.yaml"))
-    raise ConfigError(f"config file {path} does not exist; shipped recipes are {', '.join(known)}")
+    recipes = {recipe.stem: recipe for recipe in sorted(resource("configs").glob("*.yaml"))}
+    if str(path) in recipes:
+        return recipes[str(path)]
+    raise ConfigError(
+        f"config file {path} does not exist; shipped recipes are {', '.join(recipes)}"
+    )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -246,7 +248,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # safe_load lets ValueError through for numbers and dates that Python cannot hold.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
@@ -257,9 +260,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _set(data: dict[str, Any], keys: list[str], value: Any, path: str | Path | None) -> None:
     for key in keys[:-1]:
-        data = data.setdefault(key, {})
-        if not isinstance(data, dict):
-            raise ConfigError(f"{path}: `{key}` must be a section with keys of its own")
+        section = data.get(key, {})
+        if not isinstance(section, dict):
+            where = f"{path}: " if path else ""
+            raise ConfigError(f"{where}`{key}` must be a section with keys of its own")
+        # A copy: with a YAML alias, two roles share one dictionary.
+        data[key] = dict(section)
+        data = data[key]
     data[keys[-1]] = value
 
 

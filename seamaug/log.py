@@ -1,22 +1,22 @@
-"""The package's logger: silent in a library, rich in the CLI."""
+"""The package's logger: silent in a library, on standard error in the CLI."""
 
 import logging
+import sys
 
 logger = logging.getLogger("seamaug")
 logger.addHandler(logging.NullHandler())
 
 
-def log_to_terminal(level: int = logging.INFO) -> None:
-    """Send the package's messages to standard error, as the CLI does."""
-    from rich.console import Console
-    from rich.logging import RichHandler
+def log_to_terminal() -> None:
+    """Send the package's messages to standard error: wrapped on a terminal, as they are elsewhere."""
+    handler: logging.Handler = logging.StreamHandler()
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
 
-    handler = RichHandler(
-        console=Console(stderr=True),
-        show_path=False,
-        show_level=False,
-        show_time=False,
-        markup=False,
-    )
+        handler = RichHandler(
+            console=Console(stderr=True), show_path=False, show_level=False, show_time=False
+        )
     logger.handlers = [handler]
-    logger.setLevel(level)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

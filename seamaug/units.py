@@ -7,6 +7,7 @@ from seamaug.errors import ConfigError
 _NUMBER = r"(\d+(?:\.\d+)?|\.\d+)"
 _BUDGET = re.compile(rf"{_NUMBER}\s*([kKmM]?)", re.ASCII)
 _DURATION_PART = re.compile(rf"{_NUMBER}\s*([smhd])", re.ASCII)
+_LARGEST = 2**53  # above it a float no longer counts exactly
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -16,9 +17,11 @@ def parse_budget(text: str | int) -> int:
     match = _BUDGET.fullmatch(str(text).strip())
     if match is None:
         raise ConfigError(f"budget {text!r} is not a number of examples: {how}")
-    factor = {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()]
-    count = round(float(match[1]) * factor)
-    if abs(count - float(match[1]) * factor) > 1e-6:
+    exact = float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()]
+    if exact > _LARGEST:
+        raise ConfigError(f"budget {_short(text)} is too large: {how}")
+    count = round(exact)
+    if abs(count - exact) > 1e-6:
         raise ConfigError(f"budget {text!r} is not a whole number of examples: {how}")
     if count < 1:
         raise ConfigError(f"budget {text!r} is below one example: {how}")
@@ -38,6 +41,8 @@ def parse_duration(text: str | float) -> float:
         seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if seconds <= 0:
         raise ConfigError(f"duration {text!r} is not above zero: {how}")
+    if seconds > _LARGEST:
+        raise ConfigError(f"duration {_short(text)} is too long: {how}")
     return seconds
 
 
@@ -51,6 +56,11 @@ def parse_share(text: str | float) -> float:
     if not 0 < share < 1:
         raise ConfigError(f"share {text!r} is out of range: {how}")
     return share
+
+
+def _short(text: object) -> str:
+    shown = str(text)
+    return repr(shown if len(shown) <= 40 else f"{shown[:40]}…")
 
 
 def human_count(number: float) -> str:

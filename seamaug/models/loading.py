@@ -1,11 +1,15 @@
 """What all roles share: where a model lies, its device and precision, template and fingerprint."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
+from transformers.utils import logging as hf_logging
 
 from seamaug.config import LanguageModelConfig, ModelConfig
 from seamaug.errors import ModelError
@@ -70,23 +74,23 @@ def dtype_of(config: LanguageModelConfig) -> torch.dtype:
     return torch.bfloat16 if device_of(config).type == "cuda" else torch.float32
 
 
-def load_model(auto_class: Any, config: LanguageModelConfig, role: str, **options: Any) -> Any:
+def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
     """Model of a transformers auto class in evaluation mode, from safetensors only.
 
     Raises ModelError naming the role, the model and the fix.
     """
     path = locate(config, role)
     try:
-        model, info = auto_class.from_pretrained(
-            path,
-            revision=config.revision,
-            dtype=dtype_of(config),
-            use_safetensors=True,
-            trust_remote_code=config.trust_remote_code,
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        with _no_loading_bar():
+            model, info = auto_class.from_pretrained(
+                path,
+                revision=config.revision,
+                dtype=dtype_of(config),
+                use_safetensors=True,
+                trust_remote_code=config.trust_remote_code,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{role} model {config.name!r} cannot be loaded: {error}") from None
     # A head that the file lacks is filled with random numbers: its scores would mean nothing.
     if missing := sorted(info["missing_keys"]):
@@ -95,6 +99,18 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str, **option
             f"is it a {role} model at all?"
         )
     return model.to(device_of(config)).eval()
+
+
+@contextmanager
+def _no_loading_bar() -> Iterator[None]:
+    """A bar per model would break into the progress of the run."""
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()
 
 
 def load_tokenizer(config: LanguageModelConfig, role: str) -> Any:
@@ -106,6 +122,12 @@ def load_tokenizer(config: LanguageModelConfig, role: str) -> Any:
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"tokenizer of {role} model {config.name!r}: {error}") from None
+    # Some classes make an empty tokenizer where the folder holds no file of one.
+    if not tokenizer("text", add_special_tokens=False)["input_ids"]:
+        raise ModelError(
+            f"{role} model {config.name!r} has no tokenizer; save the tokenizer it was trained "
+            "with into the same folder"
+        )
     if config.chat_template is not None:
         tokenizer.chat_template = _template_text(config.chat_template)
     if tokenizer.chat_template is None:

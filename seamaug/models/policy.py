@@ -1,6 +1,6 @@
 """The policy model: log-probabilities of responses, and samples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,13 @@ from transformers import AutoModelForCausalLM
 
 from seamaug.clock import clock
 from seamaug.config import LanguageModelConfig, PolicyConfig
-from seamaug.models.batching import packed, right_padded
+from seamaug.models.batching import (
+    Continuation,
+    packed,
+    right_padded,
+    shared_prefix_batches,
+    shares_prefixes,
+)
 from seamaug.models.loading import (
     device_of,
     load_model,
@@ -115,11 +121,15 @@ class CausalLM:
 class Policy(CausalLM):
     """The policy model as a scorer: log P(response | prompt) over token ids."""
 
+    @torch.inference_mode()
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__(config, "policy")
         eos = self.tokenizer.eos_token_id
         self._end = [eos] if config.count_eos and eos is not None else []
         self._head = self._split_head()
+        self._shares = self._head is not None and shares_prefixes(
+            self.model.base_model, self.max_length
+        )
 
     def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of responses as they follow a prompt, with the end token where it counts."""
@@ -129,55 +139,85 @@ class Policy(CausalLM):
             rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return [row + self._end for row in rows]
 
-    def logprobs(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[Logprob]:
-        """Log-probability of each response, from (prompt ids, response ids) pairs.
+    @torch.inference_mode()
+    def logprobs(
+        self, sets: Sequence[tuple[list[int], Sequence[list[int]]]]
+    ) -> list[list[Logprob]]:
+        """Log-probability of every response, from (prompt ids, ids of its responses) sets.
 
         Token ids, not text, cross the boundary: re-tokenising prompt + response as one text can
-        merge tokens across it. The reduction over the vocabulary is in float32, in chunks, so no
-        tensor of tokens x vocabulary is kept. Pairs longer than `max_length` are the caller's
-        to leave out.
+        merge tokens across it. A prompt is computed once for all its responses, rows are packed
+        by length, and the reduction over the vocabulary is in float32, in chunks, so no tensor of
+        tokens x vocabulary is kept. Sequences longer than `max_length` are the caller's to leave
+        out.
         """
-        results = [Logprob(0.0, 0)] * len(pairs)
-        lengths = [len(prompt) + len(response) for prompt, response in pairs]
-        for batch in packed(lengths, self.config.batch_tokens):
-            with clock.kind("policy"):
-                totals = self._batch_logprobs([pairs[i] for i in batch])
-            for i, total in zip(batch, totals, strict=True):
-                results[i] = Logprob(total, len(pairs[i][1]))
+        results = [[Logprob(0.0, len(ids)) for ids in responses] for _, responses in sets]
+        places = [(i, k) for i, (_, rs) in enumerate(sets) for k, ids in enumerate(rs) if ids]
+        for positions, hidden in self._hidden_batches(sets, places):
+            targets = [sets[i][1][k] for i, k in (places[p] for p in positions)]
+            totals = self._totals(hidden, targets)
+            for position, total, ids in zip(positions, totals, targets, strict=True):
+                i, k = places[position]
+                results[i][k] = Logprob(total, len(ids))
         return results
 
-    @torch.inference_mode()
-    def _batch_logprobs(self, pairs: list[tuple[list[int], list[int]]]) -> list[float]:
-        ids, _ = right_padded([prompt + response for prompt, response in pairs], self.pad_id)
-        rows = torch.cat([torch.full((len(r),), i) for i, (_, r) in enumerate(pairs)])
-        columns = torch.cat([torch.arange(len(p), len(p) + len(r)) for p, r in pairs])
-        targets = ids[rows, columns].to(self.device)
-        totals = torch.zeros(len(pairs), dtype=torch.float32, device=self.device)
-        if len(rows):
-            # The token at a column is predicted at the column before it. Attention is causal and
-            # the padding is on the right, so no mask is needed.
-            hidden = self._hidden(ids.to(self.device), rows, columns - 1)
-            step = max(16, _LOGIT_BYTES // (4 * self.model.config.get_text_config().vocab_size))
-            parts = [
-                self._token_logprobs(hidden[i : i + step], targets[i : i + step])
-                for i in range(0, len(rows), step)
-            ]
-            totals.index_add_(0, rows.to(self.device), torch.cat(parts))
-        return [float(total) for total in totals.cpu()]
+    def _hidden_batches(
+        self,
+        sets: Sequence[tuple[list[int], Sequence[list[int]]]],
+        places: Sequence[tuple[int, int]],
+    ) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Hidden states that predict the tokens of each response: (rows, longest, width).
 
-    def _hidden(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        """What the head turns into logits, at the given positions: (positions, width)."""
+        The token at a column is predicted at the column before it, so a response's row is the
+        prompt's last token and all of its own but the last.
+        """
+        rows = [[sets[i][0][-1], *sets[i][1][k][:-1]] for i, k in places]
+        prefixes = [prompt[:-1] for prompt, _ in sets]
+        limit = self.config.batch_tokens
+        if self._shares and all(prefixes):
+            items = [Continuation(i, row) for (i, _), row in zip(places, rows, strict=True)]
+            body = self.model.base_model
+            for positions, arguments in shared_prefix_batches(
+                body, prefixes, items, batch_tokens=limit, pad=self.pad_id
+            ):
+                yield positions, body(**arguments).last_hidden_state
+            return
+        whole = [prefixes[i] + row for (i, _), row in zip(places, rows, strict=True)]
+        for positions in packed([len(row) for row in whole], limit):
+            # Attention is causal and the padding is on the right, so no mask is needed.
+            ids, _ = right_padded([whole[p] for p in positions], self.pad_id)
+            states = self._last_states(ids.to(self.device))
+            longest = max(len(rows[p]) for p in positions)
+            hidden = states.new_zeros(len(positions), longest, states.shape[-1])
+            for row, p in enumerate(positions):
+                own = len(rows[p])
+                hidden[row, :own] = states[row, len(whole[p]) - own : len(whole[p])]
+            yield positions, hidden
+
+    def _last_states(self, ids: torch.Tensor) -> torch.Tensor:
+        """What the head turns into logits; the logits themselves where there is no such head."""
         if self._head is None:
-            output = self.model(input_ids=ids, use_cache=False).logits
-        else:
-            output = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        return output[rows.to(self.device), columns.to(self.device)]  # type: ignore[no-any-return]
+            return self.model(input_ids=ids, use_cache=False).logits  # type: ignore[no-any-return]
+        return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
+    def _totals(self, hidden: torch.Tensor, targets: list[list[int]]) -> list[float]:
+        rows = torch.cat([torch.full((len(ids),), i) for i, ids in enumerate(targets)])
+        columns = torch.cat([torch.arange(len(ids)) for ids in targets])
+        states = hidden[rows.to(self.device), columns.to(self.device)]
+        wanted = torch.tensor([token for ids in targets for token in ids], device=self.device)
+        step = max(16, _LOGIT_BYTES // (4 * self.model.config.get_text_config().vocab_size))
+        parts = [
+            self._token_logprobs(states[i : i + step], wanted[i : i + step])
+            for i in range(0, len(rows), step)
+        ]
+        totals = torch.zeros(len(targets), dtype=torch.float64)
+        totals.index_add_(0, rows, torch.cat(parts).double().cpu())
+        return [float(total) for total in totals]
 
     def _token_logprobs(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = (hidden if self._head is None else self._head(hidden)).float()
         return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
-    @torch.inference_mode()
     def _split_head(self) -> Any:
         """The output projection, if body + projection equal the whole model; else None.
 
@@ -194,4 +234,4 @@ class Policy(CausalLM):
         if head is None or not hasattr(body, "last_hidden_state"):
             return None
         split = head(body.last_hidden_state).float()
-        return head if torch.allclose(split, whole, rtol=1e-3, atol=1e-3) else None
+        return head if torch.allclose(split, whole, rtol=1e-5, atol=1e-6) else None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seamaug.clock import clock
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 from seamaug.records import Message, SetScores
@@ -33,19 +34,17 @@ class Scorer:
         """
         self._tokenize({text for item in sets for text in (item.golden, *item.worse)})
         results = [SetScores() for _ in sets]
-        pairs: list[tuple[list[int], list[int]]] = []
-        conversations: list[list[int]] = []
-        for item, result in zip(sets, results, strict=True):
-            self._collect(item, result, pairs, conversations)
-        logprobs = self.policy.logprobs(pairs)
-        rewards = self.reward.rewards(conversations)
-        start = 0
-        for result in results:
-            stop = start + (0 if result.error else 1 + len(result.kept))
-            result.logprobs = [item.total for item in logprobs[start:stop]]
-            result.tokens = [item.tokens for item in logprobs[start:stop]]
-            result.rewards = rewards[start:stop]
-            start = stop
+        collected = [
+            self._collect(item, result) for item, result in zip(sets, results, strict=True)
+        ]
+        with clock.kind("policy"):
+            logprobs = self.policy.logprobs([(prompt, ids) for prompt, ids, _ in collected])
+        with clock.kind("reward"):
+            rewards = self.reward.rewards([rows for _, _, rows in collected])
+        for result, found, values in zip(results, logprobs, rewards, strict=True):
+            result.logprobs = [item.total for item in found]
+            result.tokens = [item.tokens for item in found]
+            result.rewards = values
         return results
 
     def _tokenize(self, texts: set[str]) -> None:
@@ -56,27 +55,22 @@ class Scorer:
         self._ids.update(zip(new, self.policy.response_ids(new), strict=True))
 
     def _collect(
-        self,
-        item: ResponseSet,
-        result: SetScores,
-        pairs: list[tuple[list[int], list[int]]],
-        conversations: list[list[int]],
-    ) -> None:
+        self, item: ResponseSet, result: SetScores
+    ) -> tuple[list[int], list[list[int]], list[list[int]]]:
+        """Prompt ids, response ids and conversation ids of what fits the models."""
         prompt = self.policy.prompt_ids(item.prompt)
-        responses = [item.golden, *item.worse]
-        rows = self.reward.conversation_ids(item.prompt, responses)
-        for position, (text, row) in enumerate(zip(responses, rows, strict=True)):
-            ids = self._ids[text]
+        responses = [self._ids[text] for text in (item.golden, *item.worse)]
+        rows = self.reward.conversation_ids(item.prompt, [item.golden, *item.worse])
+        fits = []
+        for position, (ids, row) in enumerate(zip(responses, rows, strict=True)):
             problem = self._too_long(len(prompt) + len(ids), len(row))
             if problem and position == 0:
                 result.error = problem
-                return
-            if problem:
-                continue
-            if position > 0:
-                result.kept.append(position - 1)
-            pairs.append((prompt, ids))
-            conversations.append(row)
+                break
+            if not problem:
+                fits.append(position)
+        result.kept = [position - 1 for position in fits[1:]]
+        return prompt, [responses[p] for p in fits], [rows[p] for p in fits]
 
     def _too_long(self, policy_tokens: int, reward_tokens: int) -> str:
         for role, tokens, limit in (

@@ -12,6 +12,10 @@ import numpy as np
 from seamaug.records import SetScores
 
 
+_IMPOSSIBLE = -1e4
+"""Nats per token that count for a response the policy rules out, whose log-probability is -inf."""
+
+
 def misjudgement(rewards: np.ndarray, golden_reward: float, std: float) -> np.ndarray:
     """How far the reward model puts each worse response above the golden one.
 
@@ -34,6 +38,7 @@ def seam(mean_logprobs: np.ndarray, eps: np.ndarray, weighting: str) -> float:
     """
     if len(eps) == 0:
         return 0.0
+    mean_logprobs = np.maximum(mean_logprobs, _IMPOSSIBLE)
     if weighting == "paper":
         return float(-(mean_logprobs * eps).sum())
     weights = np.exp(mean_logprobs - mean_logprobs.max())

@@ -58,7 +58,7 @@ KNOWN_LAYOUTS = (
 
 def find_layout(columns: Iterable[str], mapping: dict[Any, str], where: str) -> Layout:
     """The layout of these columns; a mapping of the user's own goes before recognition."""
-    present = list(columns)
+    present = [str(column) for column in columns]
     for field, column in mapping.items():
         if column not in present:
             raise InputError(
@@ -94,22 +94,29 @@ def to_seed(row: dict[str, Any], layout: Layout, where: str) -> Seed:
         prompt = _field(row, layout.prompt, _conversation)
         extra = row.get(layout.prompt_extra) if layout.prompt_extra else None
         if isinstance(extra, str) and extra.strip():
+            _text(extra, layout.prompt_extra)
             prompt = [
                 *prompt[:-1],
                 {**prompt[-1], "content": f"{prompt[-1]['content']}\n\n{extra}"},
             ]
     else:
         prompt = golden_turns[:-1]
-    if not prompt or prompt[-1]["role"] != "user":
+        if not prompt:
+            raise FieldError(
+                f"field {layout.golden!r} has one turn only, so there is no prompt; "
+                "name the prompt's column with --column prompt=NAME"
+            )
+    if prompt[-1]["role"] != "user":
         field = layout.prompt or layout.golden
         raise FieldError(f"field {field!r}: the prompt must end in a user turn")
+    _text(prompt[-1]["content"], layout.prompt or layout.golden)
     return Seed(
         id=text_key(prompt),
         prompt=prompt,
         golden=golden,
         worse=[text for text in _worse(row, layout.worse) if text.strip() != golden.strip()],
-        source=str(row.get("source") or row.get("set") or ""),
-        licence=str(row.get("licence") or row.get("license") or ""),
+        source=_note(row.get("source") or row.get("set")),
+        licence=_note(row.get("licence") or row.get("license")),
         where=where,
     )
 
@@ -138,7 +145,7 @@ def _conversation(value: Any, name: str) -> list[Message]:
                 f"field {name!r}, message {number}: expected {{'role': one of "
                 f"{', '.join(_ROLES)}, 'content': text}}"
             )
-        messages.append({"role": role, "content": turn["content"]})
+        messages.append({"role": role, "content": _encodable(turn["content"], name)})
     return messages
 
 
@@ -179,11 +186,22 @@ def _worse(row: dict[str, Any], name: str) -> list[str]:
 def _text(value: str, name: str) -> str:
     if not value.strip():
         raise FieldError(f"field {name!r} is empty; give it text or remove the row")
+    return _encodable(value, name)
+
+
+def _encodable(value: str, name: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise FieldError(f"field {name!r} holds a lone surrogate, which is not text") from None
+        raise FieldError(
+            f"field {name!r} holds a lone surrogate, which is not text; repair or remove the row"
+        ) from None
     return value
+
+
+def _note(value: Any) -> str:
+    """Source or licence as text: shown to people, never worth refusing a row."""
+    return str(value or "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _kind(value: Any) -> str:

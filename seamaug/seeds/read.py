@@ -4,6 +4,7 @@ import csv
 import glob
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ def read_rows(config: SeedsConfig) -> Iterator[Located]:
     for path in config.paths:
         if path == EMBEDDED:
             yield from _read_file(resource("embedded", "seeds.jsonl.gz"), "embedded seeds")
-        elif Path(path).is_file():
+        elif os.path.isfile(path):  # False, not an error, for a name that no file can have
             yield from _read_file(Path(path), path)
         elif glob.has_magic(path):
             matches = sorted(glob.glob(path, recursive=True))
@@ -65,12 +66,22 @@ def _read_file(path: Path, name: str) -> Iterator[Located]:
         raise InputError(f"{name} is not a readable gzip file ({error}); copy it again") from None
     except EOFError:
         raise InputError(f"{name}: the gzip file is truncated; copy it again") from None
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name} is not UTF-8 text (byte {error.start}); convert it to UTF-8"
-        ) from None
+    except UnicodeDecodeError:
+        line = _first_undecodable_line(path)
+        raise InputError(f"{name}:{line} is not UTF-8 text; convert the file to UTF-8") from None
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
+
+
+def _first_undecodable_line(path: Path) -> int:
+    """The decoder itself only knows the place within its buffer."""
+    with gzip.open(path) if path.name.endswith(".gz") else open(path, "rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1  # the file changed meanwhile
 
 
 def _open_text(path: Path, newline: str | None = None) -> IO[str]:
@@ -92,7 +103,7 @@ def _read_json(path: Path, name: str) -> Iterator[Located]:
             where = f"{name}:{number}"
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # ValueError: also a 5,000-digit number
                 raise InputError(
                     f"{where}: expected one JSON object per line, found malformed JSON ({error})"
                 ) from None
@@ -102,7 +113,9 @@ def _read_json(path: Path, name: str) -> Iterator[Located]:
 def _read_json_array(stream: IO[str], name: str) -> Iterator[Located]:
     try:
         rows = json.load(stream)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{name}: malformed JSON array ({error})") from None
     for number, row in enumerate(rows, 1):
         yield f"{name}:item {number}", _as_object(row, f"{name}:item {number}")
@@ -141,6 +154,10 @@ def _read_parquet(path: Path, name: str) -> Iterator[Located]:
                     yield f"{name}:row {number}", row
     except pa.ArrowException as error:
         raise InputError(f"{name} is not a readable Parquet file ({error})") from None
+    except (ValueError, OverflowError) as error:  # bytes that are no text, dates past 9999
+        raise InputError(
+            f"{name}: a value after row {number} cannot be read ({error}); write the file anew"
+        ) from None
 
 
 def _read_dataset(path: str, config: SeedsConfig) -> Iterator[Located]:

@@ -1,7 +1,7 @@
 """All seeds of a run as one Arrow table, rows that share a prompt merged."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -95,7 +95,15 @@ def located_rows(
     """Rows in memory, or else those of the configured paths, each with its place."""
     if rows is None:
         return read_rows(config)
-    return ((f"row {number}", dict(row)) for number, row in enumerate(rows, 1))
+    return ((f"row {number}", _mapping(row, number)) for number, row in enumerate(rows, 1))
+
+
+def _mapping(row: Any, number: int) -> dict[str, Any]:
+    if not isinstance(row, Mapping):
+        raise InputError(
+            f"row {number}: expected a mapping of columns to values, found {type(row).__name__}"
+        )
+    return dict(row)
 
 
 def _collect(located: Iterator[Located], config: SeedsConfig) -> tuple[pa.Table, int]:

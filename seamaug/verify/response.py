@@ -7,6 +7,7 @@ _FINAL_NUMBER = re.compile(
     r"(?:\bA:|####|answer is:?)\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$", re.IGNORECASE
 )
 _LONGEST = 400  # words compared: the comparison is quadratic
+_TAIL = 200  # characters searched for a final number: so is the search, in digits
 
 
 def worse_than_golden(response: str, golden: str, max_overlap: float) -> str:
@@ -17,11 +18,12 @@ def worse_than_golden(response: str, golden: str, max_overlap: float) -> str:
     with the golden one (ROUGE-L F1, Lin 2004): what a human vouched for is taken to be better
     than what a policy said that says something else.
     """
-    if not response.strip():
+    response, golden = response.strip(), golden.strip()
+    if not response or response == golden:
         return ""
-    expected = _FINAL_NUMBER.search(golden.strip())
+    expected = _FINAL_NUMBER.search(golden[-_TAIL:])
     if expected:
-        found = _FINAL_NUMBER.search(response.strip())
+        found = _FINAL_NUMBER.search(response[-_TAIL:])
         same = found is not None and _value(found[1]) == _value(expected[1])
         return "" if same else "final number"
     return "reference overlap" if rouge_l(response, golden) < max_overlap else ""

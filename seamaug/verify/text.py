@@ -28,7 +28,8 @@ def text_problem(text: str, parent: str, config: VerifyConfig) -> str:
     longest = len(parent) * config.length_ratio + _SLACK_CHARS
     if len(text) > longest or len(text) * config.length_ratio + _SLACK_CHARS < len(parent):
         return "length drift"
-    if main_script(text) != main_script(parent):
+    script = main_script(parent)
+    if script and main_script(text) != script:
         return "language drift"
     return ""
 

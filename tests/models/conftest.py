@@ -1,0 +1,112 @@
+"""Real models with random weights and the bundled tokenizer, written as users' folders are."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    Gemma2Config,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+)
+
+from seamaug.resources import resource
+
+CONTEXT = 256
+VOCABULARY = 4096
+# Large weights: with the usual small ones every text is about as likely as any other, and a model
+# that reads the wrong tokens would hardly show.
+LLAMA_LIKE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": CONTEXT,
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+}
+GPT2_LIKE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": CONTEXT,
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+}
+KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "llama": (LlamaConfig, LLAMA_LIKE),
+    "qwen2": (Qwen2Config, LLAMA_LIKE),
+    "gpt2": (GPT2Config, GPT2_LIKE),
+    "gemma2": (
+        Gemma2Config,
+        {
+            **LLAMA_LIKE,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 8,
+            "final_logit_softcapping": 5.0,
+            "attn_logit_softcapping": 5.0,
+        },
+    ),
+    "mistral": (MistralConfig, {**LLAMA_LIKE, "sliding_window": 8}),
+    "bert": (
+        BertConfig,
+        {
+            key: value
+            for key, value in LLAMA_LIKE.items()
+            if key not in ("num_key_value_heads", "bos_token_id", "eos_token_id")
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    return AutoTokenizer.from_pretrained(resource("embedded", "policy"))
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Callable[..., str]:
+    """Folder of a new model: ``saved("llama", "causal")``, with changes to its config."""
+
+    def save(kind: str, head: str, *, tokens: dict[str, Any] | None = None, **changes: Any) -> str:
+        config_class, settings = KINDS[kind]
+        labels = {} if head == "causal" else {"num_labels": 1}
+        auto = AutoModelForCausalLM if head == "causal" else AutoModelForSequenceClassification
+        torch.manual_seed(sum(kind.encode()))
+        folder = tmp_path_factory.mktemp(f"{kind}-{head}")
+        auto.from_config(config_class(**{**settings, **labels, **changes})).save_pretrained(folder)
+        own = AutoTokenizer.from_pretrained(resource("embedded", "policy"))
+        for name, value in (tokens or {}).items():
+            setattr(own, name, value)
+        own.save_pretrained(folder)
+        if tokens and tokens.get("chat_template", "") is None:
+            Path(folder, "chat_template.jinja").unlink(missing_ok=True)
+        return str(folder)
+
+    return save
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a model's folder that a test may spoil."""
+
+    def copy(folder: str) -> Path:
+        return Path(shutil.copytree(folder, tmp_path / "model"))
+
+    return copy

@@ -1,0 +1,218 @@
+"""Settings from YAML and flags: typed, and a mistake is named with the key that was meant."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seamaug.config import Config, load_config
+from seamaug.errors import ConfigError
+from seamaug.resources import resource
+
+RECIPES = sorted(resource("configs").glob("*.yaml"))
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def message(path: Path | str | None, overrides: dict[str, Any] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides)
+    return str(caught.value)
+
+
+def test_defaults_are_the_issue_s() -> None:
+    config = load_config()
+    assert config.budget == 10_000
+    assert config.select.share == 0.2
+    assert (config.score.hack_set.low, config.score.hack_set.high) == (0.8, 0.9)
+    assert config.score.hack_set.k == 30
+    assert config.score.weighting == "prob"
+    assert config.keep.hack_set_size == 8
+    assert not config.policy.trust_remote_code
+
+
+def test_units_are_read_in_yaml(tmp_path: Path) -> None:
+    path = written(tmp_path, "budget: 10k\nmax_time: 2h\nselect: {share: 25%}\n")
+    config = load_config(path)
+    assert (config.budget, config.max_time, config.select.share) == (10_000, 7200, 0.25)
+
+
+def test_sections_are_read_and_the_rest_keeps_its_default(tmp_path: Path) -> None:
+    path = written(tmp_path, "score:\n  weighting: paper\n  hack_set: {k: 5}\nseed: 3\n")
+    config = load_config(path)
+    assert (config.score.weighting, config.score.hack_set.k, config.seed) == ("paper", 5, 3)
+    assert config.score.hack_set.high == 0.9
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, "# nothing yet\n")) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown", "meant"),
+    [
+        ("bugdet: 5", "`bugdet`", "did you mean `budget`?"),
+        ("selekt: {share: 20%}", "`selekt`", "did you mean `select`?"),
+        ("policy: {nam: x}", "`policy.nam`", "did you mean `policy.name`?"),
+        ("score: {hack_set: {hihg: 1}}", "`score.hack_set.hihg`", "`score.hack_set.high`?"),
+        ("generate: {per_paren: 3}", "`generate.per_paren`", "did you mean `generate.per_parent`"),
+        ("zzzzzz: 1", "`zzzzzz`", "known keys: seeds, policy, reward"),
+        ("keep: {zzzzzz: 1}", "`keep.zzzzzz`", "known keys: rule, margin"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(
+    tmp_path: Path, text: str, unknown: str, meant: str
+) -> None:
+    path = written(tmp_path, text)
+    said = message(path)
+    assert said.startswith(f"{path}: unknown key {unknown}")
+    assert meant in said
+    assert "\n" not in said
+
+
+def test_every_mistake_is_listed(tmp_path: Path) -> None:
+    said = message(written(tmp_path, "bugdet: 1\nseed: x\nkeep: {margin: -1}\n"))
+    assert len(said.splitlines()) == 3
+    assert "`bugdet`" in said
+    assert "`seed`" in said
+    assert "`keep.margin`" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        ("budget: 0", "`budget`", "below one example"),
+        ("budget: -3", "`budget`", "not a number of examples"),
+        ("budget: lots", "`budget`", "such as 500, 10k or 1.5M"),
+        ("budget: true", "`budget`", "not a number of examples"),
+        ("select: {share: 30}", "`select.share`", "out of range"),
+        ("max_time: soon", "`max_time`", "such as 90s"),
+        ("seed: 1.5", "`seed`", "valid integer"),
+        ("score: {weighting: papr}", "`score.weighting`", "'prob' or 'paper'"),
+        ("policy: my-model", "`policy`", "valid dictionary"),
+        ("policy:", "`policy`", "valid dictionary"),
+        ("policy: {batch_tokens: 0}", "`policy.batch_tokens`", "greater than or equal to 1"),
+        ("generator: {top_p: 2}", "`generator.top_p`", "less than or equal to 1"),
+        ("generate: {worse: [rubbish]}", "`generate.worse.0`", "'given'"),
+        ("seeds: {columns: {promt: q}}", "`seeds.columns.promt", "'prompt', 'golden' or 'worse'"),
+        ("1: 2", "`1`", "strings"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_expected(
+    tmp_path: Path, text: str, key: str, said: str
+) -> None:
+    found = message(written(tmp_path, text))
+    assert key in found
+    assert said in found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a\n- b\n", "not a list"),
+        ("just text", "not a str"),
+        ("42", "not a int"),
+        ("a: [1", "not valid YAML"),
+        ("a: 1\n\tb: 2", "not valid YAML"),
+        ("\x00", "not valid YAML"),
+        ("budget: 2024-13-45", "not valid YAML"),  # a date that does not exist
+        ("budget: " + "9" * 5000, "not valid YAML"),  # more digits than Python converts
+        ("[" * 3000, "not valid YAML"),
+    ],
+    ids=lambda value: value[:12],
+)
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = written(tmp_path, text)
+    found = message(path)
+    assert found.startswith(str(path))
+    assert said in found
+
+
+def test_invalid_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(b"budget: \xff\n")
+    assert "not valid YAML" in message(path)
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "x" * 300])
+def test_a_missing_file_is_named_with_the_shipped_recipes(tmp_path: Path, name: str) -> None:
+    said = message(tmp_path / name)
+    assert f"{tmp_path / name} does not exist" in said
+    assert "paper, small" in said
+
+
+def test_there_are_recipes() -> None:
+    assert {"small", "paper"} <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_valid_and_found_by_name(path: Path) -> None:
+    config = load_config(path.stem)
+    assert config == load_config(path)
+    assert config != Config()
+    for key in yaml.safe_load(path.read_text(encoding="utf-8")):
+        assert key in Config.model_fields
+
+
+def test_overrides_go_before_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "budget: 5\npolicy: {name: a, batch_tokens: 7}\nseed: 1\n")
+    config = load_config(path, {"policy.name": "b", "budget": "2k", "seed": None})
+    assert (config.policy.name, config.policy.batch_tokens) == ("b", 7)
+    assert (config.budget, config.seed) == (2000, 1)
+
+
+def test_an_override_leaves_a_role_alone_that_shares_an_alias(tmp_path: Path) -> None:
+    path = written(tmp_path, "policy: &shared {name: a, batch_tokens: 7}\nreward: *shared\n")
+    config = load_config(path, {"policy.name": "b"})
+    assert (config.policy.name, config.reward.name) == ("b", "a")
+    assert config.policy.batch_tokens == config.reward.batch_tokens == 7
+
+
+def test_an_override_below_what_is_no_section_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "policy: my-model\n")
+    assert message(path, {"policy.name": "x"}) == (
+        f"{path}: `policy` must be a section with keys of its own"
+    )
+    assert message(None, {"policy": "x", "policy.name": "y"}).startswith("`policy` must be")
+
+
+def test_an_unknown_override_is_named_without_a_file() -> None:
+    said = message(None, {"select.shar": 0.1})
+    assert said == "unknown key `select.shar`; did you mean `select.share`?"
+
+
+def test_a_config_does_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_config().budget = 3  # type: ignore[misc]
+
+
+KEYS = st.sampled_from(["budget", "score", "hack_set", "seeds", "columns", "paths", "policy", "x"])
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.one_of(KEYS, st.integers()), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, database=None, max_examples=200, derandomize=True)
+@given(st.one_of(VALUES.map(yaml.safe_dump), st.text(max_size=60)))
+def test_any_text_is_a_config_or_a_config_error(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
+    path.write_bytes(text.encode("utf-8", "replace"))
+    try:
+        config = load_config(path, {"policy.name": "p"})
+    except ConfigError as error:
+        assert str(path) in str(error)
+    else:
+        assert config.policy.name == "p"
