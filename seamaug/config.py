@@ -116,6 +116,9 @@ class HackSetConfig(Section):
     """Cosine band [low, high): nearer prompts may share the answer, farther ones say nothing."""
     at_least: Positive = 8
     """A band with fewer prompts than this counts as empty and is widened downwards."""
+    generic_from: Annotated[int, Field(ge=2)] = 3
+    """A golden response that so many prompts share ("I have no comment") may be right for any
+    prompt: it enters a hack set only where there are too few others."""
 
 
 class ScoreConfig(Section):
@@ -189,6 +192,9 @@ class KeepConfig(Section):
     """How far below, in standard deviations of the reward model's scores."""
     hack_set_size: Positive = 8
     """Responses a candidate is scored against; the parent is scored on the same ones."""
+    same_rejected: Share = 0.02
+    """Share of the budget that may have one and the same rejected response; past it, the next
+    worse response of the hack set is taken. A reward model would else learn that one text."""
     patience: Positive = 3
     """A parent that kept nothing in this many rounds gets no more variants."""
 

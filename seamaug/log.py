@@ -8,7 +8,7 @@ logger.addHandler(logging.NullHandler())
 
 
 def log_to_terminal() -> None:
-    """Send the package's messages to standard error: wrapped on a terminal, as they are elsewhere."""
+    """Send the package's messages to standard error; only a terminal gets them wrapped."""
     handler: logging.Handler = logging.StreamHandler()
     if sys.stderr.isatty():
         from rich.console import Console

@@ -10,7 +10,7 @@ import numpy as np
 from seamaug.clock import clock
 from seamaug.config import Config
 from seamaug.generate.llm import LLMWriter
-from seamaug.generate.variants import VariantMaker
+from seamaug.generate.variants import VariantMaker, operator_names
 from seamaug.identity import expand_identity, models_of, score_identity, versions
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
@@ -49,6 +49,8 @@ class Models:
 def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) -> Summary:
     """Run the whole flow in the folder `out`, or resume it there; returns what run.json holds."""
     deadline = time.monotonic() + (config.max_time or math.inf)
+    # A misspelt operator must not show after an hour of scoring.
+    operator_names(config.generate.operators, with_llm=config.generator.name != EMBEDDED)
     marks = models_of(config)
     run = RunFolder(out, expand_identity(config, seeds, marks))
     finished = read_summary(out)

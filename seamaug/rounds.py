@@ -5,6 +5,7 @@ Like parents.py this is where verbs meet, so it stands beside the pipeline.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from seamaug.records import FAILED, KEPT, Candidate, Parent, SetScores, text_key
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import Progress, progress
 from seamaug.score.scorer import ResponseSet, Scorer
-from seamaug.score.seam import discrepancy
+from seamaug.score.seam import discrepancy, worst_responses
 from seamaug.verify.text import loses_numbers, normalised, text_problem
 
 STAGE = "candidates"
@@ -38,6 +39,8 @@ class Progressed:
     made: int = 0
     texts: set[str] = field(default_factory=set)
     """Content hashes of all prompts there are: seeds and earlier candidates."""
+    rejected_uses: Counter[str] = field(default_factory=Counter)
+    """Kept examples by content hash of their rejected response."""
     tried: dict[str, int] = field(default_factory=dict)
     """Candidates so far by parent."""
     barren: dict[str, int] = field(default_factory=dict)
@@ -53,11 +56,13 @@ class Progressed:
         """Count a finished part."""
         tried: dict[str, int] = dict.fromkeys((parent.id for parent in group), 0)
         kept = dict(tried)
-        columns = table.select(["parent", "verdict", "prompt"]).to_pydict()
-        for parent, verdict, prompt in zip(*columns.values(), strict=True):
+        columns = table.select(["parent", "verdict", "prompt", "rejected"]).to_pydict()
+        for parent, verdict, prompt, rejected in zip(*columns.values(), strict=True):
             tried[parent] += 1
-            kept[parent] += verdict == KEPT
             self.texts.add(text_key(normalised(prompt[-1]["content"])))
+            if verdict == KEPT:
+                kept[parent] += 1
+                self.rejected_uses[text_key(normalised(rejected))] += 1
         for parent, count in tried.items():
             self.tried[parent] = self.tried.get(parent, 0) + count
             self.barren[parent] = 0 if kept[parent] else self.barren.get(parent, 0) + 1
@@ -131,8 +136,7 @@ class Rounds:
         def make() -> pa.Table:
             candidates = self.maker.make(group, number, wanted, state.is_new)
             self._verify(candidates, group, state)
-            self._rescore(candidates, group)
-            self._keep(candidates, self.config.budget - state.kept)
+            self._keep(self._rescore(candidates, group), state)
             return to_table(candidates, Candidate.SCHEMA)
 
         state.take(group, run.part(STAGE, part, make))
@@ -165,50 +169,63 @@ class Rounds:
             if cosine < self.config.verify.min_similarity:
                 candidate.reject("meaning drift")
 
-    def _rescore(self, candidates: list[Candidate], group: list[Parent]) -> None:
+    def _rescore(
+        self, candidates: list[Candidate], group: list[Parent]
+    ) -> list[tuple[Candidate, Parent, SetScores]]:
         """Both models over each candidate that passed, on its parent's hack set."""
         parents = {parent.id: parent for parent in group}
         passed = [candidate for candidate in candidates if not candidate.verdict]
         results = self.scorer.score(
             [ResponseSet(c.prompt, c.chosen, parents[c.parent].worse) for c in passed]
         )
+        scored = []
         for candidate, scores in zip(passed, results, strict=True):
             parent = parents[candidate.parent]
             if scores.error or len(scores.kept) < len(parent.worse):
                 candidate.verdict = FAILED
                 candidate.reason = "rescore: " + (scores.error or "a response is too long")
             else:
-                self._record(candidate, parent, scores)
+                scored.append((candidate, parent, scores))
+        return scored
 
-    def _record(self, candidate: Candidate, parent: Parent, scores: SetScores) -> None:
-        """The candidate's numbers, and its rejected response: the one that weighs most."""
-        found = discrepancy(scores, self.std)
-        i = found.worst
+    def _pick_rejected(
+        self, candidate: Candidate, parent: Parent, scores: SetScores, uses: Counter[str]
+    ) -> None:
+        """The rejected response: the one that weighs most and is not yet used up."""
+        ranked = [int(i) for i in worst_responses(scores)]
+        most = math.ceil(self.config.keep.same_rejected * self.config.budget)
+        free = [i for i in ranked if uses[text_key(normalised(parent.worse[i]))] < most]
+        i = (free or ranked)[0]
         candidate.rejected = parent.worse[i]
         candidate.rejected_source = parent.worse_sources[i]
         candidate.verifier = parent.verifiers[i]
-        candidate.seam_before = parent.seam
-        candidate.seam_after = found.under(self.config.score.weighting)
         candidate.margin_after = scores.rewards[0] - scores.rewards[i + 1]
         mean = np.asarray(scores.logprobs) / np.maximum(scores.tokens, 1)
         candidate.logprob_chosen, candidate.logprob_rejected = float(mean[0]), float(mean[i + 1])
-        if normalised(candidate.chosen) == normalised(candidate.rejected):
-            candidate.reject("chosen equals rejected")
 
-    def _keep(self, candidates: list[Candidate], room: int) -> None:
-        for candidate in candidates:
-            if candidate.verdict:
-                continue
-            assert candidate.seam_before is not None
-            assert candidate.seam_after is not None
+    def _keep(
+        self,
+        scored: list[tuple[Candidate, Parent, SetScores]],
+        state: Progressed,
+    ) -> None:
+        """Judge candidates in order: each kept one counts against the budget and the caps."""
+        room = self.config.budget - state.kept
+        uses = state.rejected_uses.copy()
+        for candidate, parent, scores in scored:
+            candidate.seam_before = parent.seam
+            candidate.seam_after = discrepancy(scores, self.std).under(self.config.score.weighting)
+            self._pick_rejected(candidate, parent, scores, uses)
             reason = self.rule(candidate.seam_before, candidate.seam_after)
-            if not reason and room == 0:
+            if normalised(candidate.chosen) == normalised(candidate.rejected):
+                reason = "chosen equals rejected"
+            elif not reason and room == 0:
                 reason = "over budget"
             if reason:
                 candidate.reject(reason)
             else:
                 candidate.verdict = KEPT
                 room -= 1
+                uses[text_key(normalised(candidate.rejected))] += 1
 
 
 def _by_llm(candidate: Candidate) -> bool:

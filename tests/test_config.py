@@ -210,9 +210,10 @@ def test_any_text_is_a_config_or_a_config_error(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     path.write_bytes(text.encode("utf-8", "replace"))
+    said = ""
     try:
         config = load_config(path, {"policy.name": "p"})
-    except ConfigError as error:
-        assert str(path) in str(error)
-    else:
         assert config.policy.name == "p"
+    except ConfigError as error:
+        said = str(error)
+    assert not said or str(path) in said

@@ -162,17 +162,16 @@ def test_llm_operators_run_through_the_same_flow(seeds_file: Path, tmp_path: Pat
         **SMALL,
         "generate.operators": ["paraphrase", "perturb", "closing"],
         "generator.max_new_tokens": 16,
-        "verify.min_similarity": -1.0,
     }
     model = str(resource("embedded", "policy"))
     result = expand(
-        str(seeds_file), budget=4, generator=model, out=tmp_path / "run", settings=settings
+        str(seeds_file), budget=20, generator=model, out=tmp_path / "run", settings=settings
     )
     rows = list(result.provenance)
     by_llm = [row for row in rows if row["operator"] in ("paraphrase", "perturb")]
     assert by_llm
     assert all(row["template_hash"] for row in by_llm)
-    assert {row["reason"] for row in by_llm} & {"number lost", "length drift", "empty"}
+    assert "meaning drift" in {row["reason"] for row in by_llm}
     parents = [
         row
         for path in (tmp_path / "run" / "stages" / "parents").glob("*.parquet")

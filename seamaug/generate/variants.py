@@ -17,7 +17,7 @@ class VariantMaker:
     """Makes candidates; the same seed, parent and round give the same ones."""
 
     def __init__(self, config: GenerateConfig, writer: LLMWriter | None, seed: int) -> None:
-        names = _known(config.operators, with_llm=writer is not None)
+        names = operator_names(config.operators, with_llm=writer is not None)
         self._rules = [OPERATORS[name] for name in names if name in OPERATORS]
         self._llm = [name for name in names if name in PROMPT_OPERATORS]
         self._writer = writer
@@ -100,7 +100,7 @@ class VariantMaker:
                 candidate.template_hash = self._writer.templates[name].hash
 
 
-def _known(names: Sequence[str], *, with_llm: bool) -> list[str]:
+def operator_names(names: Sequence[str], *, with_llm: bool) -> list[str]:
     """Operator names with `all` spelt out; raises ConfigError on one that cannot run."""
     available = [*OPERATORS, *(PROMPT_OPERATORS if with_llm else ())]
     if "all" in names:

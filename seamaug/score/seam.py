@@ -11,7 +11,6 @@ import numpy as np
 
 from seamaug.records import SetScores
 
-
 _IMPOSSIBLE = -1e4
 """Nats per token that count for a response the policy rules out, whose log-probability is -inf."""
 
@@ -86,8 +85,6 @@ class Discrepancy:
     """In the reward model's units."""
     golden_logprob: float
     """Mean per token, nats."""
-    worst: int
-    """Position, among the scored worse responses, of the largest weighted misjudgement."""
 
     def under(self, weighting: str) -> float:
         """SEAM under `prob` or `paper`."""
@@ -100,9 +97,6 @@ def discrepancy(scores: SetScores, std: float) -> Discrepancy:
     mean_logprobs = np.asarray(scores.logprobs, np.float64) / tokens
     rewards = np.asarray(scores.rewards, np.float64)
     eps = misjudgement(rewards[1:], rewards[0], std)
-    contribution = np.exp(mean_logprobs[1:]) * eps
-    # Where nothing is misjudged, the worse response nearest to being so is the worst.
-    worst = contribution if contribution.any() else rewards[1:]
     return Discrepancy(
         seam_prob=seam(mean_logprobs[1:], eps, "prob"),
         seam_paper=seam(mean_logprobs[1:], eps, "paper"),
@@ -111,5 +105,16 @@ def discrepancy(scores: SetScores, std: float) -> Discrepancy:
         hack_set=len(eps),
         golden_reward=float(rewards[0]),
         golden_logprob=float(mean_logprobs[0]),
-        worst=int(worst.argmax()) if len(eps) else -1,
     )
+
+
+def worst_responses(scores: SetScores) -> np.ndarray:
+    """Positions among the scored worse responses, the one that weighs most in SEAM first.
+
+    By likelihood-weighted misjudgement; those that are not misjudged follow, nearest to being so
+    first. Shape (N,).
+    """
+    mean = np.asarray(scores.logprobs[1:], np.float64) / np.maximum(scores.tokens[1:], 1)
+    rewards = np.asarray(scores.rewards, np.float64)
+    contribution = np.exp(mean) * np.maximum(rewards[1:] - rewards[0], 0.0)
+    return np.lexsort((-rewards[1:], -contribution))

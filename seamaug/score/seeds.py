@@ -15,9 +15,9 @@ from seamaug.records import SetScores, to_table
 from seamaug.retrieve.index import VectorIndex
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
-from seamaug.score.contrast import HackSet, contrast_set
+from seamaug.score.contrast import Goldens, HackSet, contrast_set
 from seamaug.score.scorer import ResponseSet, Scorer
-from seamaug.score.seam import Discrepancy, Spread, discrepancy
+from seamaug.score.seam import Discrepancy, Spread, discrepancy, worst_responses
 from seamaug.seeds import Seeds
 
 STAGE = "score"
@@ -64,10 +64,7 @@ class SeedScores:
         row = self._row(position)
         scores = _scores_of(row)
         kept = np.asarray(row["hack_set"], dtype=np.int64)[scores.kept]
-        logprobs = np.asarray(scores.logprobs) / np.maximum(scores.tokens, 1)
-        rewards = np.asarray(scores.rewards)
-        contribution = np.exp(logprobs[1:]) * np.maximum(rewards[1:] - rewards[0], 0)
-        return [int(i) for i in kept[np.lexsort((-rewards[1:], -contribution))]]
+        return [int(i) for i in kept[worst_responses(scores)]]
 
     def _row(self, position: int) -> dict[str, Any]:
         row: dict[str, Any] = self._part(position // self._batch)[position % self._batch]
@@ -95,7 +92,7 @@ def score_seeds(
 
     Raises InputError if no seed could be scored.
     """
-    goldens = [text.strip().lower() for text in seeds.table["golden"].to_pylist()]
+    goldens = Goldens(seeds.table["golden"].to_pylist(), config.hack_set.generic_from)
     with progress(STAGE, len(seeds), "seeds", quiet=quiet) as bar:
         for number, start in enumerate(range(0, len(seeds), config.batch_seeds)):
             positions = range(start, min(start + config.batch_seeds, len(seeds)))
@@ -111,7 +108,7 @@ def score_seeds(
 def _score_batch(
     positions: Sequence[int],
     seeds: Seeds,
-    goldens: Sequence[str],
+    goldens: Goldens,
     index: VectorIndex,
     scorer: Scorer,
     config: ScoreConfig,
@@ -138,7 +135,7 @@ def _score_batch(
 
 
 def _hack_sets(
-    positions: Sequence[int], goldens: Sequence[str], index: VectorIndex, config: ScoreConfig
+    positions: Sequence[int], goldens: Goldens, index: VectorIndex, config: ScoreConfig
 ) -> list[HackSet]:
     wanted = 2 * config.hack_set.k + 64  # room for prompts that are too near or share an answer
     cosines, neighbours = index.search(index.vectors[positions[0] : positions[-1] + 1], wanted)
@@ -192,16 +189,12 @@ def score_table(seeds: Seeds, scores: SeedScores) -> pa.Table:
     return pa.table({**columns, **described})
 
 
-_NO_SCORES: dict[str, Any] = dict.fromkeys(
-    name for name in Discrepancy.__dataclass_fields__ if name != "worst"
-)
+_NO_SCORES: dict[str, Any] = dict.fromkeys(Discrepancy.__dataclass_fields__)
 
 
 def _described(position: int, seeds: Seeds, scores: SeedScores) -> dict[str, Any]:
     item = scores.items[position]
     if item is None:
         return {**_NO_SCORES, "worst_response": None, "error": scores.errors[position]}
-    values = asdict(item)
-    values.pop("worst")
     worst = seeds[scores.hack_set(position)[0]].golden
-    return {**values, "worst_response": worst, "error": None}
+    return {**asdict(item), "worst_response": worst, "error": None}

@@ -49,28 +49,35 @@ def _kind(path: Path) -> str:
 
 
 def _read_file(path: Path, name: str) -> Iterator[Located]:
-    kind = _kind(path)
     try:
-        if kind in (".jsonl", ".ndjson", ".json"):
-            yield from _read_json(path, name)
-        elif kind in (".csv", ".tsv"):
-            yield from _read_csv(path, name, "\t" if kind == ".tsv" else ",")
-        elif kind == ".parquet":
-            yield from _read_parquet(path, name)
-        else:
+        try:
+            yield from _read_kind(path, name)
+        except UnicodeDecodeError:
+            line = _first_undecodable_line(path)  # may find the gzip file damaged further on
             raise InputError(
-                f"{name}: cannot tell the format from the name; "
-                f"use one of {', '.join(_SUFFIXES)} (text formats may end in .gz)"
-            )
+                f"{name}:{line} is not UTF-8 text; convert the file to UTF-8"
+            ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{name} is not a readable gzip file ({error}); copy it again") from None
     except EOFError:
         raise InputError(f"{name}: the gzip file is truncated; copy it again") from None
-    except UnicodeDecodeError:
-        line = _first_undecodable_line(path)
-        raise InputError(f"{name}:{line} is not UTF-8 text; convert the file to UTF-8") from None
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
+
+
+def _read_kind(path: Path, name: str) -> Iterator[Located]:
+    kind = _kind(path)
+    if kind in (".jsonl", ".ndjson", ".json"):
+        yield from _read_json(path, name)
+    elif kind in (".csv", ".tsv"):
+        yield from _read_csv(path, name, "\t" if kind == ".tsv" else ",")
+    elif kind == ".parquet":
+        yield from _read_parquet(path, name)
+    else:
+        raise InputError(
+            f"{name}: cannot tell the format from the name; "
+            f"use one of {', '.join(_SUFFIXES)} (text formats may end in .gz)"
+        )
 
 
 def _first_undecodable_line(path: Path) -> int:
@@ -141,7 +148,8 @@ def _read_csv(path: Path, name: str, delimiter: str) -> Iterator[Located]:
                     )
                 yield where, row
         except csv.Error as error:
-            raise InputError(f"{name}:{reader.line_num}: malformed CSV ({error})") from None
+            start = reader.line_num + 1  # of the row that failed: line_num is where the last ended
+            raise InputError(f"{name}:{start}: malformed CSV ({error})") from None
 
 
 def _read_parquet(path: Path, name: str) -> Iterator[Located]:

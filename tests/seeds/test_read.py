@@ -246,9 +246,9 @@ def test_invalid_utf8_is_named_in_the_other_text_formats(tmp_path: Path) -> None
     assert refusal(array).startswith(f"{array}:2 is not UTF-8 text")
 
 
-@pytest.mark.parametrize("line", ["a", "a,b,c", '"a,b'])
+@pytest.mark.parametrize("line", ["a", "a,b,c", '"a,b', '"a"b,c'])
 def test_a_ragged_csv_row_is_named(tmp_path: Path, line: str) -> None:
-    path = file_with(tmp_path, "s.csv", f"prompt,golden\nx,y\n{line}\n")
+    path = file_with(tmp_path, "s.csv", f"prompt,golden\nx,y\n{line}\nx,y\nx,y\n")
     message = refusal(path)
     assert message.startswith(f"{path}:3: ")
     assert "as many fields as the header (2)" in message or "malformed CSV" in message
@@ -307,12 +307,13 @@ def test_any_bytes_are_seeds_or_an_input_error(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"fuzz-{name}"
     path.write_bytes(content)
+    said = ""
     try:
         seeds = read_seeds(SeedsConfig(paths=(str(path),)))
-    except InputError as error:
-        assert str(path) in str(error)
-    else:
         assert len(seeds) >= 3
+    except InputError as error:
+        said = str(error)
+    assert not said or str(path) in said
 
 
 @settings(deadline=None, database=None, max_examples=300, derandomize=True)
@@ -322,9 +323,10 @@ def test_a_spoilt_file_of_the_same_format_is_seeds_or_an_input_error(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"spoilt-{name}"
     path.write_bytes(_spoilt(FORMATS[name](), at, patch))
+    said = ""
     try:
         seeds = read_seeds(SeedsConfig(paths=(str(path),)))
-    except InputError as error:
-        assert str(path) in str(error)
-    else:
         assert len(seeds) == 4
+    except InputError as error:
+        said = str(error)
+    assert not said or str(path) in said

@@ -1,0 +1,102 @@
+"""The output as its users meet it: TRL trains on it, and a wheel carries all it needs."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seamaug import expand
+from seamaug.resources import resource
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    rows = [
+        {
+            "question": f"What is {n} plus {n + 1}?",
+            "answer": f"It is {2 * n + 1}.",
+            "bad": f"It is {n}.",
+        }
+        for n in range(12)
+    ]
+    settings = {
+        "seeds.columns": {"prompt": "question", "golden": "answer", "worse": "bad"},
+        "select.share": 0.5,
+        "generate.policy_samples": 0,
+        "score.hack_set.k": 4,
+    }
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return expand(rows, budget=8, out=out, settings=settings)
+
+
+def test_trl_sft_trains_one_step(result: Any, tmp_path: Path) -> None:
+    from trl import SFTConfig, SFTTrainer
+
+    arguments = SFTConfig(str(tmp_path), max_steps=1, use_cpu=True, bf16=False, report_to=[])
+    trainer = SFTTrainer(str(resource("embedded", "policy")), arguments, train_dataset=result.sft)
+    assert len(trainer.train_dataset) == len(result.sft) == 8
+    assert trainer.train().training_loss > 0
+
+
+def test_trl_reward_trains_one_step(result: Any, tmp_path: Path) -> None:
+    from trl import RewardConfig, RewardTrainer
+
+    arguments = RewardConfig(str(tmp_path), max_steps=1, use_cpu=True, bf16=False, report_to=[])
+    trainer = RewardTrainer(
+        str(resource("embedded", "reward")), arguments, train_dataset=result.preference
+    )
+    assert len(trainer.train_dataset) == len(result.preference) == 8
+    assert trainer.train().training_loss > 0
+
+
+def test_a_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
+    """Built, installed without the checkout's path, and run from an empty folder.
+
+    The wheel's dependencies come from this environment; that it names them is checked too.
+    """
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    environment = tmp_path / "env"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True)
+    # The parent environment's packages, without its editable install of seamaug.
+    site = next(path for path in sys.path if path.endswith("site-packages"))
+    (environment / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+     / "site-packages" / "parent.pth").write_text(site)  # fmt: skip
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = [environment / "bin" / "seamaug", "--quiet", "expand", "--budget", "3"]
+    seeds = tmp_path / "seeds.jsonl"
+    seeds.write_text(
+        "".join(json.dumps({"prompt": f"Name a {x}.", "chosen": f"A {x} is nice.",
+                            "rejected": "No."}) + "\n" for x in "car tree dog cat sea".split())
+    )  # fmt: skip
+    done = subprocess.run(
+        [*command, str(seeds), "--out", "run"],
+        cwd=empty,
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (0, 3), done.stderr
+    run = json.loads((empty / "run" / "run.json").read_text())
+    assert run["counts"]["candidates"]["total"] > 0
+    where = "import seamaug.resources as r; print(r.resource('prompts', 'paraphrase.jinja'))"
+    found = subprocess.run([python, "-c", where], cwd=empty, capture_output=True, text=True)
+    assert str(environment) in found.stdout
+    shown = subprocess.run(
+        [python, "-m", "pip", "show", "--files", "seamaug"], capture_output=True, text=True
+    ).stdout
+    for name in ("configs/small.yaml", "LICENSE", "DATA_LICENSES.md", "chat/question_answer.jinja"):
+        assert name in shown
