@@ -91,7 +91,7 @@ def main() -> None:
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": f"seamaug expand --budget {arguments.budget}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}",
         "wall_seconds": {"median": statistics.median(walls), "min": min(walls), "max": max(walls)},
         "peak_rss_gib": max(run["peak_rss_gib"] for run in runs),
         "orchestration_share": round(max(shares), 4),

@@ -7,12 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
 from seamaug.clock import clock
 from seamaug.config import Config, load_config
-from seamaug.errors import ConfigError
+from seamaug.errors import ConfigError, InputError
 from seamaug.log import logger
 from seamaug.pipeline import run_expand, run_score
 from seamaug.plan import Plan, make_plan
@@ -181,7 +182,7 @@ def select(
         f"{len(table) - len(worst) - len(failed):,} others, {len(failed):,} not scored; "
         f"{len(rows):,} of {table.rows_read:,} rows selected"
     )
-    return Dataset.from_list(rows)
+    return _dataset(rows)
 
 
 def _models(**names: str | None) -> dict[str, Any]:
@@ -217,6 +218,15 @@ def _paths(seeds: SeedSource) -> list[str]:
 def _rows(seeds: SeedSource) -> Iterable[dict[str, Any]] | None:
     """Rows in memory where that is what the caller gave."""
     return None if seeds is None or _paths(seeds) else cast(Iterable[dict[str, Any]], seeds)
+
+
+def _dataset(rows: list[dict[str, Any]]) -> Dataset:
+    """Rows as they were, with the columns of all of them (from_list takes the first row's)."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    try:
+        return Dataset.from_dict({name: [row.get(name) for row in rows] for name in names})
+    except pa.ArrowException as error:
+        raise InputError(f"a column holds values of different types: {error}") from None
 
 
 def _scores(config: Config, seeds: Seeds, work: str | Path | None, quiet: bool) -> SeedScores:

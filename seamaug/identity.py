@@ -30,11 +30,15 @@ def models_of(config: Config) -> dict[str, dict[str, str]]:
 
 
 def expand_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict[str, Any]:
-    """Identity of an `expand` run; the time limit is left out, since it only says when to pause."""
+    """Identity of an `expand` run.
+
+    Left out: the time limit, which only says when to pause, and the seeds' path, since their
+    content is in.
+    """
     return {
         "command": "expand",
         "schema": SCHEMA_VERSION,
-        "config": config.model_dump(mode="json", exclude={"max_time"}),
+        "config": config.model_dump(mode="json", exclude={"max_time", "seeds"}),
         "models": models,
         "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
         "templates": {

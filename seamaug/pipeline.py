@@ -35,15 +35,21 @@ from seamaug.write.summary import Summary, read_summary, write_summary
 
 
 class Models:
-    """The models of a run, loaded once."""
+    """The models that score, loaded once."""
 
     def __init__(self, config: Config) -> None:
         with clock.stage("load models"):
             self.embedder = Embedder(config.embedder)
             self.policy = Policy(config.policy)
             self.scorer = Scorer(self.policy, RewardModel(config.reward))
-            embedded = config.generator.name == EMBEDDED
-            self.writer = None if embedded else LLMWriter(Generator(config.generator))
+
+
+def load_writer(config: Config) -> LLMWriter | None:
+    """The LLM that writes variants; None for the embedded operators alone."""
+    if config.generator.name == EMBEDDED:
+        return None
+    with clock.stage("load models"):
+        return LLMWriter(Generator(config.generator))
 
 
 def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) -> Summary:
@@ -57,19 +63,19 @@ def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) 
     if finished and finished["outcome"] != TIME_UP:
         logger.info(f"{out} is finished: {finished['outcome']}; nothing to do")
         return finished
-    models = Models(config)
+    models, writer = Models(config), load_writer(config)
 
     index, scores = _score(run, seeds, models, config, quiet=quiet)
     with clock.stage("select"):
         selected = select_parents(scores.seam(config.score.weighting), config.select)
     with clock.stage("parents"):
         parents = ParentMaker(
-            config, seeds, scores, index, models.policy, models.scorer, models.writer
+            config, seeds, scores, index, models.policy, models.scorer, writer
         ).make_all(run, [int(position) for position in selected], quiet=quiet)
     with clock.stage("candidates"):
         outcome = Rounds(
             config=config,
-            maker=VariantMaker(config.generate, models.writer, config.seed),
+            maker=VariantMaker(config.generate, writer, config.seed),
             embedder=models.embedder,
             scorer=models.scorer,
             rule=keep_rule(config.keep),

@@ -8,6 +8,7 @@ import numpy as np
 
 from seamaug.config import Config
 from seamaug.pipeline import Models
+from seamaug.resources import EMBEDDED
 from seamaug.score.scorer import ResponseSet
 from seamaug.seeds import Seeds
 
@@ -64,7 +65,7 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
         for name, rows, each in work
     ]
     per_parent = config.generate.llm_worse + config.generate.golden_rewrites
-    llm = 0 if models.writer is None else selected * per_parent + candidates // 2
+    llm = 0 if config.generator.name == EMBEDDED else selected * per_parent + candidates // 2
     return Plan(seeds.rows_read, len(seeds), selected, config.budget, steps, llm)
 
 

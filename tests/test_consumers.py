@@ -78,10 +78,11 @@ def test_a_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     empty.mkdir()
     command = [environment / "bin" / "seamaug", "--quiet", "expand", "--budget", "3"]
     seeds = tmp_path / "seeds.jsonl"
-    seeds.write_text(
-        "".join(json.dumps({"prompt": f"Name a {x}.", "chosen": f"A {x} is nice.",
-                            "rejected": "No."}) + "\n" for x in "car tree dog cat sea".split())
-    )  # fmt: skip
+    rows = [
+        {"prompt": f"Name a {x}.", "chosen": f"A {x} is nice.", "rejected": "No."}
+        for x in ("car", "tree", "dog", "cat", "sea")
+    ]
+    seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = subprocess.run(
         [*command, str(seeds), "--out", "run"],
         cwd=empty,

@@ -1,5 +1,6 @@
 """Both models over sets of responses to a prompt."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ class Scorer:
             result.logprobs = [item.total for item in found]
             result.tokens = [item.tokens for item in found]
             result.rewards = values
+            _check_finite(result)
         return results
 
     def _tokenize(self, texts: set[str]) -> None:
@@ -80,3 +82,17 @@ class Scorer:
             if tokens > limit:
                 return f"too long for the {role}: {tokens:,} tokens, limit {limit:,}"
         return ""
+
+
+def _check_finite(result: SetScores) -> None:
+    """NaN would pass through every comparison unnoticed: such a set counts as not scored.
+
+    A log-probability of -inf is a finding, not a fault: the policy rules that response out.
+    """
+    for role, values in (("policy", result.logprobs), ("reward model", result.rewards)):
+        if any(math.isnan(value) for value in values) or (
+            role == "reward model" and any(math.isinf(value) for value in values)
+        ):
+            result.error = f"the {role} returned a score that is not a number"
+    if result.error:
+        result.logprobs, result.tokens, result.rewards, result.kept = [], [], [], []

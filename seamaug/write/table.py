@@ -1,7 +1,10 @@
 """A table to a file whose name says the format."""
 
+import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from datasets import Dataset
@@ -9,10 +12,35 @@ from datasets import Dataset
 from seamaug.errors import ConfigError
 from seamaug.run.folder import whole_file
 
-_WRITERS: dict[str, Callable[[Dataset, Path], object]] = {
-    ".parquet": lambda table, path: pq.write_table(table.data.table, path),
-    ".jsonl": lambda table, path: table.to_json(path, force_ascii=False),
-    ".csv": lambda table, path: table.to_csv(path),
+
+def _write_parquet(table: Dataset, path: Path) -> None:
+    pq.write_table(table.data.table, path)
+
+
+def _write_jsonl(table: Dataset, path: Path) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        for row in table:
+            stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def _write_csv(table: Dataset, path: Path) -> None:
+    """Nested values, such as a prompt's messages, are written as JSON."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, table.column_names)
+        writer.writeheader()
+        for row in table:
+            writer.writerow({name: _flat(value) for name, value in row.items()})
+
+
+def _flat(value: Any) -> Any:
+    nested = isinstance(value, (list, dict))
+    return json.dumps(value, ensure_ascii=False, default=str) if nested else value
+
+
+_WRITERS: dict[str, Callable[[Dataset, Path], None]] = {
+    ".parquet": _write_parquet,
+    ".jsonl": _write_jsonl,
+    ".csv": _write_csv,
 }
 
 

@@ -114,9 +114,15 @@ def test_shortcuts_are_taken_only_where_exact(
     assert (model._head is not None, model._shares) == (splits_head, shares)
 
 
-def test_window_as_long_as_the_sequences_allows_sharing(folders: dict[str, str]) -> None:
-    assert policy(folders["mistral"], max_length=8)._shares
-    assert not policy(folders["mistral"], max_length=9)._shares
+def test_window_as_long_as_the_sequences_allows_sharing(saved: Callable[..., str]) -> None:
+    folder = saved("mistral", "causal", sliding_window=16)
+    model = policy(folder, max_length=16)
+    assert model._shares
+    assert not policy(folder, max_length=17)._shares
+    prompt, responses = list(range(5, 16)), [[3, 9, 8, 7, 6], [2, 3]]
+    truth = float64(folder)
+    wanted = [reference(truth, prompt, response) for response in responses]
+    assert totals(model.logprobs([(prompt, responses)])) == pytest.approx(wanted, abs=NATS)
 
 
 def test_mild_cap_on_logits_is_noticed(saved: Callable[..., str]) -> None:
@@ -295,7 +301,7 @@ def test_template_that_refuses_a_role(folders: dict[str, str], tmp_path: Path) -
     template = tmp_path / "strict.jinja"
     template.write_text("{{ raise_exception('no system turns, please') }}")
     model = policy(folders["llama"], chat_template=str(template))
-    with pytest.raises(ModelError, match="refuses.*'user'.*no system turns"):
+    with pytest.raises(ModelError, match=r"refuses.*'user'.*no system turns"):
         model.prompt_ids(user_message("Hi"))
 
 
