@@ -28,7 +28,7 @@ OUTPUTS = (
     "prompts/train.parquet",
 )
 # What a model, an index or a tokenizer does; all else is orchestration.
-WORK = ("policy", "reward", "embedder", "generation", "index", "tokenizer")
+WORK = ("models", "policy", "reward", "embedder", "generation", "index", "tokenizer")
 
 
 def run_once(budget: str, folder: Path) -> dict[str, Any]:
@@ -64,12 +64,11 @@ def run_once(budget: str, folder: Path) -> dict[str, Any]:
 
 
 def by_kind(times: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Seconds by kind of work; loading the models counts as work of the models."""
-    kinds = dict.fromkeys((*WORK, "load models", "orchestration"), 0.0)
-    for stage, parts in times.items():
+    """Seconds by kind of work over all stages; `models` is loading them."""
+    kinds = dict.fromkeys((*WORK, "orchestration"), 0.0)
+    for parts in times.values():
         for kind, seconds in parts.items():
-            name = "load models" if stage == "load models" else kind
-            kinds[name] += seconds
+            kinds[kind] += seconds
     return {kind: round(seconds, 2) for kind, seconds in kinds.items()}
 
 

@@ -38,7 +38,7 @@ class Models:
     """The models that score, loaded once."""
 
     def __init__(self, config: Config) -> None:
-        with clock.stage("load models"):
+        with clock.stage("load models"), clock.kind("models"):
             self.embedder = Embedder(config.embedder)
             self.policy = Policy(config.policy)
             self.scorer = Scorer(self.policy, RewardModel(config.reward))
@@ -48,7 +48,7 @@ def load_writer(config: Config) -> LLMWriter | None:
     """The LLM that writes variants; None for the embedded operators alone."""
     if config.generator.name == EMBEDDED:
         return None
-    with clock.stage("load models"):
+    with clock.stage("load models"), clock.kind("models"):
         return LLMWriter(Generator(config.generator))
 
 
