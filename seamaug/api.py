@@ -169,6 +169,8 @@ def select(
     """
     if (drop_worst is None) == (keep_worst is None):
         raise ConfigError("give one of drop_worst and keep_worst, such as 20%")
+    if not _paths(seeds) and isinstance(seeds, Iterator):
+        seeds = list(seeds)  # the rows are read twice: to score and to write
     share = parse_share(drop_worst if drop_worst is not None else keep_worst or 0)
     models = _models(policy=policy, reward=reward, embedder=embedder)
     merged, table = _prepare(seeds, config, {**(settings or {}), **models})

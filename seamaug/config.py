@@ -29,6 +29,11 @@ def _typed(parse: Any) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
+def _listed(value: Any) -> Any:
+    """One path may stand for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
 Budget = Annotated[int, _typed(parse_budget)]
 Share = Annotated[float, _typed(parse_share)]
 Duration = Annotated[float, _typed(parse_duration)]
@@ -44,7 +49,7 @@ class Section(BaseModel):
 class SeedsConfig(Section):
     """Where the seeds come from and which of their columns mean what."""
 
-    paths: tuple[str, ...] = (EMBEDDED,)
+    paths: Annotated[tuple[str, ...], BeforeValidator(_listed)] = (EMBEDDED,)
     """Files, globs, dataset folders or hub ids; `embedded` is the bundled set."""
     split: str = "train"
     """Split of a dataset id or folder."""

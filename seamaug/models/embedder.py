@@ -8,7 +8,7 @@ import numpy as np
 from seamaug.clock import clock
 from seamaug.config import EmbedderConfig
 from seamaug.errors import ModelError
-from seamaug.models.loading import device_of, locate
+from seamaug.models.loading import LOADING_ERRORS, device_of, locate
 
 
 class Embedder:
@@ -27,7 +27,7 @@ class Embedder:
                 device=str(device_of(config)),
                 model_kwargs={"use_safetensors": True},
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except LOADING_ERRORS as error:
             raise ModelError(f"embedder {config.name!r} cannot be loaded: {error}") from None
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:

@@ -17,6 +17,8 @@ from seamaug.records import Message
 from seamaug.resources import EMBEDDED, resource
 
 _LOADED_FILES = (".json", ".safetensors", ".jinja", ".txt", ".model", ".py")
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, AssertionError)
+"""What transformers and torch raise for an unusable model folder, id or device."""
 _ABSURD_LENGTH = 1 << 30  # tokenizers without a limit report 1e30
 
 
@@ -62,7 +64,10 @@ def _hub_commit(path: str, config: ModelConfig) -> str:
 def device_of(config: ModelConfig) -> torch.device:
     """The configured device; `auto` takes a GPU where there is one."""
     if config.device != "auto":
-        return torch.device(config.device)
+        try:
+            return torch.device(config.device)
+        except RuntimeError as error:
+            raise ModelError(f"device {config.device!r}: {error}") from None
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -90,7 +95,8 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
                 trust_remote_code=config.trust_remote_code,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            model = model.to(device_of(config)).eval()
+    except (*LOADING_ERRORS, SafetensorError) as error:
         raise ModelError(f"{role} model {config.name!r} cannot be loaded: {error}") from None
     # A head that the file lacks is filled with random numbers: its scores would mean nothing.
     if missing := sorted(info["missing_keys"]):
@@ -98,7 +104,7 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
             f"{role} model {config.name!r} lacks trained weights for {', '.join(missing[:5])}; "
             f"is it a {role} model at all?"
         )
-    return model.to(device_of(config)).eval()
+    return model
 
 
 @contextmanager

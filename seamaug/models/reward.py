@@ -64,6 +64,8 @@ class RewardModel:
 
     def conversation_ids(self, prompt: list[Message], responses: Sequence[str]) -> list[list[int]]:
         """Token ids of each whole conversation, as reward models are trained on."""
+        if not responses:
+            return []
         texts = [
             render(
                 self.tokenizer,

@@ -39,13 +39,15 @@ class RunFolder:
 
     def _claim(self, identity: dict[str, Any]) -> None:
         record = self.stages / "identity.json"
-        if record.is_file():
-            earlier = json.loads(record.read_text(encoding="utf-8"))
-            if changes := _diff(earlier, json.loads(json.dumps(identity))):
+        with writing(self.path):
+            begun = record.is_file() and any(self.stages.glob("*/*.parquet"))
+        if begun:
+            if changes := _diff(_read_json(record), json.loads(json.dumps(identity))):
                 raise RunFolderError(
                     f"{self.path} holds a run with other settings:\n"
                     + "\n".join(changes)
-                    + "\nrepeat the earlier settings to resume it, or choose another --out"
+                    + "\nrepeat the earlier settings to resume it, choose another --out, or "
+                    f"remove {self.path} to start over"
                 )
         elif self.path.exists() and (not self.path.is_dir() or any(self._foreign())):
             raise RunFolderError(
@@ -57,7 +59,7 @@ class RunFolder:
                 temporary.write_text(text + "\n", encoding="utf-8")
 
     def _foreign(self) -> Iterator[Path]:
-        """Whatever a run that died before its identity was recorded would not have left."""
+        """Whatever a run that finished no part yet would not have left."""
         return (item for item in self.path.iterdir() if item != self.stages)
 
     def part(self, stage: str, number: int, make: Callable[[], pa.Table]) -> pa.Table:
@@ -79,6 +81,16 @@ class RunFolder:
             yield read_part(path)
 
 
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            f"{path} is damaged ({error}), so it cannot be told which run this folder holds; "
+            "choose another --out"
+        ) from None
+
+
 def read_part(path: Path) -> pa.Table:
     """A stored part; raises RunFolderError that names it and the fix where it is damaged."""
     try:
@@ -95,7 +107,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A temporary file to fill; it gets the name `path`, synced, when the block ends well."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with _writing(path):
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             _sync(temporary)
@@ -116,7 +128,7 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn a failed write into an error that says what to do."""
     try:
         yield

@@ -62,15 +62,16 @@ class Scorer:
         """Prompt ids, response ids and conversation ids of what fits the models."""
         prompt = self.policy.prompt_ids(item.prompt)
         responses = [self._ids[text] for text in (item.golden, *item.worse)]
-        rows = self.reward.conversation_ids(item.prompt, [item.golden, *item.worse])
-        fits = []
-        for position, (ids, row) in enumerate(zip(responses, rows, strict=True)):
-            problem = self._too_long(len(prompt) + len(ids), len(row))
-            if problem and position == 0:
-                result.error = problem
-                break
-            if not problem:
-                fits.append(position)
+        rows = self.reward.conversation_ids(item.prompt, [item.golden])
+        result.error = self._too_long(len(prompt) + len(responses[0]), len(rows[0]))
+        if result.error:
+            return prompt, [], []
+        rows += self.reward.conversation_ids(item.prompt, item.worse)
+        fits = [
+            position
+            for position, (ids, row) in enumerate(zip(responses, rows, strict=True))
+            if not self._too_long(len(prompt) + len(ids), len(row))
+        ]
         result.kept = [position - 1 for position in fits[1:]]
         return prompt, [responses[p] for p in fits], [rows[p] for p in fits]
 

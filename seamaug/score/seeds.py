@@ -158,8 +158,8 @@ def _report(scores: SeedScores, seeds: Seeds, config: ScoreConfig) -> None:
         logger.warning(f"{len(scores.errors):,} of {len(scores):,} seeds were not scored")
     if not scored:
         raise InputError(
-            f"none of the {len(scores):,} seeds could be scored: {scores.errors[0]}; "
-            "shorten the seeds or use models with a longer context"
+            f"none of the {len(scores):,} seeds could be scored, the first one because: "
+            f"{scores.errors[0]}"
         )
     if scores.widened:
         band = config.hack_set

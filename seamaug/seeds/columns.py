@@ -178,7 +178,7 @@ def _worse(row: dict[str, Any], name: str) -> list[str]:
     if not name:
         return []
     value = row.get(name)
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return [_text(item, name) for item in value]
     return [_last_answer(_field(row, name, _conversation), name)]
 

@@ -178,5 +178,5 @@ def _read_dataset(path: str, config: SeedsConfig) -> Iterator[Located]:
             f"{path} is neither a file nor a dataset that load_dataset opens "
             f"(subset {config.subset!r}, split {config.split!r}): {error}"
         ) from None
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, 1):
         yield f"{path}:row {number}", row

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from seamaug.errors import ConfigError
-from seamaug.run.folder import whole_file
+from seamaug.run.folder import whole_file, writing
 
 
 def _write_parquet(table: Dataset, path: Path) -> None:
@@ -50,7 +50,9 @@ def check_target(path: Path) -> None:
         raise ConfigError(
             f"--out {path}: the name must end in one of {', '.join(_WRITERS)} to say the format"
         )
-    if path.exists():
+    with writing(path):
+        exists = path.exists()  # fails, with a reason, on a name that no file can have
+    if exists:
         raise ConfigError(f"--out {path} exists; choose another name or remove it")
 
 

@@ -198,6 +198,7 @@ def test_odd_columns_are_refused(columns: list[Any]) -> None:
         ({"chosen": "\ud800"}, "field 'chosen' holds a lone surrogate"),
         ({"rejected": ["b", "\udfff"]}, "field 'rejected' holds a lone surrogate"),
         ({"prompt": user_message("\ud800")}, "field 'prompt' holds a lone surrogate"),
+        ({"prompt": [said("\udfff"), *user_message("q")]}, "field 'prompt' holds a lone surrogate"),
         ({"prompt": user_message("")}, "field 'prompt' is empty"),
         ({"prompt": "\n\nHuman: \n\nAssistant:"}, "field 'prompt' is empty"),
         ({"prompt": [*TALK, said("x")]}, "field 'prompt': the prompt must end in a user turn"),

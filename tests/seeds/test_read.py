@@ -136,7 +136,7 @@ def test_a_local_dataset_is_opened_with_its_split(
     file_with(folder, "test.parquet", parquet(ROWS[:1]))
     assert [row for _, row in read(folder)] == ROWS
     found = read(folder, split="test")
-    assert found == [(f"{folder}:row 0", ROWS[0])]
+    assert found == [(f"{folder}:row 1", ROWS[0])]
     assert "split 'validation'" in refusal(folder, split="validation")
 
 

@@ -1,0 +1,144 @@
+"""Both models over response sets: what fits is scored, what does not is named."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+)
+
+from seamaug.config import PolicyConfig, RewardConfig
+from seamaug.models.policy import Policy
+from seamaug.models.reward import RewardModel
+from seamaug.records import user_message
+from seamaug.resources import resource
+from seamaug.score.scorer import ResponseSet, Scorer
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 4096,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+}
+LONG = "This goes on and on. " * 30
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    torch.manual_seed(0)
+    policy, reward = tmp_path_factory.mktemp("policy"), tmp_path_factory.mktemp("reward")
+    LlamaForCausalLM(LlamaConfig(**SHAPE)).save_pretrained(policy)
+    LlamaForSequenceClassification(LlamaConfig(**SHAPE, num_labels=1)).save_pretrained(reward)
+    for folder in (policy, reward):
+        AutoTokenizer.from_pretrained(resource("embedded", "policy")).save_pretrained(folder)
+    return str(policy), str(reward)
+
+
+def scorer(folders: tuple[str, str], policy_length: int = 60, reward_length: int = 60) -> Scorer:
+    return Scorer(
+        Policy(PolicyConfig(name=folders[0], device="cpu", max_length=policy_length)),
+        RewardModel(RewardConfig(name=folders[1], device="cpu", max_length=reward_length)),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(folders: tuple[str, str]) -> Scorer:
+    return scorer(folders, 2048, 2048)
+
+
+def of(prompt: str, golden: str, *worse: str) -> ResponseSet:
+    return ResponseSet(user_message(prompt), golden, list(worse))
+
+
+def test_golden_first_and_aligned(whole: Scorer) -> None:
+    found = whole.score([of("Hi", "Hello", "Go away", "", "Hello"), of("1 + 1?", "2", "3")])
+    assert [result.kept for result in found] == [[0, 1, 2], [0]]
+    assert [result.error for result in found] == ["", ""]
+    for result, (prompt, texts) in zip(
+        found,
+        [("Hi", ["Hello", "Go away", "", "Hello"]), ("1 + 1?", ["2", "3"])],
+        strict=True,
+    ):
+        ids = whole.policy.response_ids(texts)
+        prompt_ids = whole.policy.prompt_ids(user_message(prompt))
+        rows = whole.reward.conversation_ids(user_message(prompt), texts)
+        alone = [whole.policy.logprobs([(prompt_ids, [row])])[0][0].total for row in ids]
+        assert result.tokens == [len(row) for row in ids]
+        assert result.logprobs == pytest.approx(alone, abs=1e-3)
+        assert result.rewards == pytest.approx(
+            [whole.reward.rewards([[row]])[0][0] for row in rows], abs=1e-4
+        )
+        assert len(set(result.rewards)) > 1
+
+
+def test_long_worse_response_is_left_out(folders: tuple[str, str], whole: Scorer) -> None:
+    small = scorer(folders)
+    found = small.score([of("Hi", "Hello", LONG, "Go away", LONG, "No")])[0]
+    without = whole.score([of("Hi", "Hello", "Go away", "No")])[0]
+    assert found.kept == [1, 3]
+    assert found.error == ""
+    assert found.tokens == without.tokens
+    assert found.logprobs == pytest.approx(without.logprobs, abs=1e-3)
+    assert found.rewards == pytest.approx(without.rewards, abs=1e-4)
+
+
+def test_long_golden_response_is_an_error(folders: tuple[str, str], whole: Scorer) -> None:
+    small = scorer(folders)
+    tokens = len(whole.policy.prompt_ids(user_message("Hi"))) + len(
+        whole.policy.response_ids([LONG])[0]
+    )
+    sets = [of("Hi", "Hello", "No"), of("Hi", LONG, "No"), of("Hey", "Hello", "No")]
+    found = small.score(sets)
+    assert found[1].error == f"too long for the policy: {tokens:,} tokens, limit 60"
+    assert (found[1].logprobs, found[1].tokens, found[1].rewards, found[1].kept) == ([], [], [], [])
+    for i in (0, 2):
+        alone = whole.score([sets[i]])[0]
+        assert found[i].rewards == pytest.approx(alone.rewards, abs=1e-4)
+        assert found[i].logprobs == pytest.approx(alone.logprobs, abs=1e-3)
+
+
+def test_long_prompt_among_others(folders: tuple[str, str]) -> None:
+    found = scorer(folders).score([of(LONG, "Hello", "No"), of("Hi", "Hello", "No")])
+    assert "tokens, limit 60" in found[0].error
+    assert (found[1].error, len(found[1].rewards)) == ("", 2)
+
+
+def test_reward_model_may_be_the_shorter_one(folders: tuple[str, str], whole: Scorer) -> None:
+    item = of("Hi", LONG, "No")
+    tokens = len(whole.reward.conversation_ids(item.prompt, [LONG])[0])
+    found = scorer(folders, policy_length=2048).score([item])[0]
+    assert found.error == f"too long for the reward model: {tokens:,} tokens, limit 60"
+
+
+def test_limit_is_inclusive(folders: tuple[str, str], whole: Scorer) -> None:
+    item = of("Hi", "Hello there", "No")
+    longest = len(whole.policy.prompt_ids(item.prompt)) + len(
+        whole.policy.response_ids([item.golden])[0]
+    )
+    assert scorer(folders, policy_length=longest).score([item])[0].error == ""
+    assert scorer(folders, policy_length=longest - 1).score([item])[0].error
+    longest = len(whole.reward.conversation_ids(item.prompt, [item.golden])[0])
+    assert scorer(folders, reward_length=longest).score([item])[0].error == ""
+    assert scorer(folders, reward_length=longest - 1).score([item])[0].error
+
+
+def test_no_sets(whole: Scorer) -> None:
+    assert whole.score([]) == []
+
+
+def test_forgotten_token_ids_are_made_again(whole: Scorer) -> None:
+    item = of("Hi", "Hello", "No")
+    first = whole.score([item])[0]
+    whole._ids.update({str(i): [i] for i in range(100_001)})
+    again = whole.score([item])[0]
+    assert (again.tokens, again.logprobs) == (first.tokens, first.logprobs)
+    assert len(whole._ids) == 2

@@ -1,0 +1,44 @@
+"""Which seeds become parents."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seamaug.config import SelectConfig
+from seamaug.select import select_parents, worst_first, worst_share
+
+SEAM = np.array([0.5, np.nan, 2.0, 0.0, 0.5, 1.0])
+
+
+def test_worst_first() -> None:
+    assert worst_first(SEAM).tolist() == [2, 5, 0, 4, 3]
+    assert worst_first(np.array([np.nan, np.nan])).tolist() == []
+    assert worst_first(np.array([])).tolist() == []
+
+
+@given(st.lists(st.one_of(st.just(np.nan), st.sampled_from([0.0, 0.25, 1.0, 3.0])), max_size=20))
+def test_order_is_stable(values: list[float]) -> None:
+    seam = np.array(values, dtype=float)
+    scored = [i for i in range(len(seam)) if not np.isnan(seam[i])]
+    assert worst_first(seam).tolist() == sorted(scored, key=lambda i: (-seam[i], i))
+
+
+@pytest.mark.parametrize(
+    ("share", "positions"),
+    [(0.2, [2]), (0.21, [2, 5]), (0.4, [2, 5]), (1.0, [2, 5, 0, 4, 3])],
+)
+def test_worst_share_is_of_the_scored_and_rounded_up(share: float, positions: list[int]) -> None:
+    assert worst_share(SEAM, share).tolist() == positions
+
+
+def test_parents_have_a_discrepancy() -> None:
+    assert select_parents(SEAM, SelectConfig(share=1.0)).tolist() == [2, 5, 0, 4]
+    assert select_parents(np.zeros(4), SelectConfig(share=1.0)).tolist() == []
+    assert select_parents(np.array([np.nan]), SelectConfig()).tolist() == []
+
+
+def test_top_comes_before_share() -> None:
+    assert select_parents(SEAM, SelectConfig(share=0.2, top=3)).tolist() == [2, 5, 0]
+    assert select_parents(SEAM, SelectConfig(top=100)).tolist() == [2, 5, 0, 4]
+    assert select_parents(SEAM, SelectConfig(share=0.4)).tolist() == [2, 5]

@@ -1,0 +1,107 @@
+"""Whether a response is worse than the golden one."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seamaug.verify.response import rouge_l, worse_than_golden
+
+WORDS = st.lists(st.sampled_from("abcd"), max_size=8)
+
+
+def verdict(response: str, golden: str, max_overlap: float = 0.5) -> str:
+    return worse_than_golden(response, golden, max_overlap)
+
+
+@pytest.mark.parametrize(
+    "golden", ["5 + 3 = 8\nA: 8", "#### 8", "The answer is 8.", "answer is: 8"]
+)
+@pytest.mark.parametrize(
+    ("response", "worse"),
+    [
+        ("So it is 8.\n#### 8", False),
+        ("The answer is $8.00", False),
+        ("A: 8.", False),
+        ("A: 9", True),
+        ("A: -8", True),
+        ("A: 80", True),
+        ("A: 8.5", True),
+        ("8 is the number that I would say", True),
+    ],
+)
+def test_final_numbers_are_compared(golden: str, response: str, worse: bool) -> None:
+    assert verdict(response, golden) == ("final number" if worse else "")
+
+
+@pytest.mark.parametrize(
+    ("response", "golden", "worse"),
+    [
+        ("A: 1000", "A: 1,000", False),
+        ("A: 1,001", "A: 1,000", True),
+        ("A: .5", "A: 0.5", False),
+        ("A: -5", "A: 5", True),
+        # The last number counts, not one on the way.
+        ("A: 3\nA: 4", "A: 3", True),
+        ("A: 4\nA: 3", "A: 3", False),
+    ],
+)
+def test_numbers_by_value(response: str, golden: str, worse: bool) -> None:
+    assert verdict(response, golden) == ("final number" if worse else "")
+
+
+def test_the_same_number_is_no_proof_however_long_the_reasoning() -> None:
+    assert verdict("Because of this. " * 100 + "A: 8", "No idea why. " * 100 + "#### 8") == ""
+
+
+def test_overlap_where_there_is_no_number() -> None:
+    golden = "the quick brown fox jumps"
+    assert verdict("a slow dog sleeps here", golden) == "reference overlap"
+    assert verdict("the quick brown fox sleeps", golden) == ""
+    # 2 x 2 / (5 + 3) is 0.5, and 0.5 no longer counts as worse.
+    assert verdict("the quick dog", golden) == ""
+    assert verdict("the quick dog", golden, 0.51) == "reference overlap"
+
+
+@pytest.mark.parametrize("golden", ["yes", "🙂", "!!!", "#### 8", "x" * 3000])
+def test_the_golden_response_itself_is_not_worse(golden: str) -> None:
+    assert verdict(golden, golden) == ""
+    assert verdict(f" {golden}\n", golden) == ""
+
+
+@pytest.mark.parametrize("golden", ["yes", "#### 8"])
+def test_nothing_is_not_shown_to_be_worse(golden: str) -> None:
+    assert verdict("", golden) == ""
+    assert verdict(" \n", golden) == ""
+
+
+@pytest.mark.parametrize("text", ["A: " + "1" * 200_000 + "x", "A: " * 60_000, "," * 200_000])
+def test_time_is_linear_in_hostile_text(text: str) -> None:
+    start = time.perf_counter()
+    verdict("no", text)
+    verdict(text, "A: 8")
+    assert time.perf_counter() - start < 2
+
+
+def test_rouge_l_by_hand() -> None:
+    # The longest common subsequence is "the cat on the mat": 5 of 6 and 5 of 5 words.
+    assert rouge_l("The cat sat on the mat.", "the cat, on the mat") == pytest.approx(10 / 11)
+    assert rouge_l("a b c", "c b a") == pytest.approx(1 / 3)
+    assert rouge_l("a b", "c d") == 0.0
+    assert rouge_l("", "a") == rouge_l("a", "...") == 0.0
+    assert rouge_l("A, b!", "a b") == 1.0
+
+
+def longest(a: list[str], b: list[str]) -> int:
+    if not a or not b:
+        return 0
+    if a[-1] == b[-1]:
+        return 1 + longest(a[:-1], b[:-1])
+    return max(longest(a[:-1], b), longest(a, b[:-1]))
+
+
+@given(WORDS, WORDS)
+def test_rouge_l_equals_its_definition(a: list[str], b: list[str]) -> None:
+    wanted = 2 * longest(a, b) / (len(a) + len(b)) if a and b else 0.0
+    assert rouge_l(" ".join(a), " ".join(b)) == pytest.approx(wanted)
