@@ -1,5 +1,7 @@
 """Packing rows into batches, and padding them."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -21,7 +23,7 @@ def test_packed(lengths: list[int], budget: int, with_extra: bool, rng) -> None:
     for batch in batches:
         assert batch
         assert len(batch) == 1 or len(batch) * max(size[p] for p in batch) <= budget
-    for left, right in zip(batches, batches[1:], strict=False):
+    for left, right in pairwise(batches):
         longest = max(size[p] for p in [*left, right[0]])
         assert (len(left) + 1) * max(longest, 1) > budget, "the next row would have fitted"
 

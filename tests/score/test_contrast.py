@@ -8,19 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamaug.config import HackSetConfig
-from seamaug.score.contrast import HackSet, contrast_set
+from seamaug.score.contrast import Goldens, HackSet, contrast_set
 
 COSINES = [1.0, 0.95, 0.9, 0.89, 0.85, 0.8, 0.79, 0.5, -0.2]
 ANSWERS = list("abcdefghi")
 
 
 def found(
-    own: int = 0, goldens: list[str] | None = None, cosines: list[float] | None = None, **band: Any
+    own: int = 0,
+    goldens: list[str] | None = None,
+    cosines: list[float] | None = None,
+    generic_from: int = 1000,
+    **band: Any,
 ) -> HackSet:
     """Hack set of a prompt whose neighbours are all positions, in order."""
     cosines = cosines or COSINES
     return contrast_set(
-        own, range(len(cosines)), np.array(cosines), goldens or ANSWERS, HackSetConfig(**band)
+        own,
+        range(len(cosines)),
+        np.array(cosines),
+        Goldens(goldens or ANSWERS, generic_from),
+        HackSetConfig(**band),
     )
 
 
@@ -67,6 +75,22 @@ def test_nobody_else() -> None:
     assert found(goldens=["a"] * 9) == HackSet([], widened=True)
 
 
+def test_answers_of_many_prompts_are_a_last_resort() -> None:
+    goldens = ["a", "b", "c", "yes", "e", "yes", "g", "h", "yes"]
+    assert found(goldens=goldens, generic_from=3, at_least=1).positions == [4]
+    assert found(goldens=goldens, generic_from=4, at_least=1).positions == [3, 4]
+    assert found(goldens=goldens, generic_from=3, at_least=3) == HackSet([4, 6, 7], widened=True)
+    # Without them there would be 3.
+    assert found(goldens=goldens, generic_from=3, at_least=4) == HackSet([3, 4, 6, 7], widened=True)
+
+
+def test_answers_are_compared_without_case_and_margins() -> None:
+    goldens = Goldens([" Yes\n", "yes", "No", "YES "], 3)
+    assert goldens.texts == ["yes", "yes", "no", "yes"]
+    assert goldens.generic == {"yes"}
+    assert Goldens(["yes", "yes"], 3).generic == frozenset()
+
+
 @given(
     st.lists(st.tuples(st.floats(-1, 1), st.sampled_from("abcde")), min_size=1, max_size=30),
     st.integers(1, 6),
@@ -91,6 +115,6 @@ def test_always(rows: list[tuple[float, str]], k: int, at_least: int) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_float32_cosines(dtype: type) -> None:
     result = contrast_set(
-        0, [0, 1], np.array([1, 0.85], dtype), ["a", "b"], HackSetConfig(at_least=1)
+        0, [0, 1], np.array([1, 0.85], dtype), Goldens(["a", "b"], 9), HackSetConfig(at_least=1)
     )
     assert result == HackSet([1], widened=False)

@@ -1,5 +1,6 @@
 """Both models over response sets: what fits is scored, what does not is named."""
 
+import math
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from transformers import (
 )
 
 from seamaug.config import PolicyConfig, RewardConfig
-from seamaug.models.policy import Policy
+from seamaug.models.policy import Logprob, Policy
 from seamaug.models.reward import RewardModel
 from seamaug.records import user_message
 from seamaug.resources import resource
@@ -142,3 +143,26 @@ def test_forgotten_token_ids_are_made_again(whole: Scorer) -> None:
     again = whole.score([item])[0]
     assert (again.tokens, again.logprobs) == (first.tokens, first.logprobs)
     assert len(whole._ids) == 2
+
+
+@pytest.mark.parametrize(("value", "fails"), [(math.nan, True), (math.inf, True), (1.5, False)])
+def test_reward_that_is_no_number(
+    whole: Scorer, monkeypatch: pytest.MonkeyPatch, value: float, fails: bool
+) -> None:
+    monkeypatch.setattr(whole.reward, "rewards", lambda sets: [[0.0, value], [0.0, 1.0]])
+    found = whole.score([of("Hi", "Hello", "No"), of("Hey", "Hello", "No")])
+    assert found[0].error == ("the reward model returned a score that is not a number" * fails)
+    assert len(found[0].rewards) == len(found[0].kept) * 2 == (0 if fails else 2)
+    assert (found[1].error, found[1].rewards) == ("", [0.0, 1.0])
+
+
+@pytest.mark.parametrize(("value", "fails"), [(math.nan, True), (-math.inf, False)])
+def test_policy_that_gives_no_number(
+    whole: Scorer, monkeypatch: pytest.MonkeyPatch, value: float, fails: bool
+) -> None:
+    monkeypatch.setattr(
+        whole.policy, "logprobs", lambda sets: [[Logprob(-1.0, 1), Logprob(value, 1)]]
+    )
+    found = whole.score([of("Hi", "Hello", "No")])[0]
+    assert found.error == ("the policy returned a score that is not a number" * fails)
+    assert len(found.logprobs) == (0 if fails else 2)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamaug.records import SetScores
-from seamaug.score.seam import Spread, discrepancy, misjudgement, seam
+from seamaug.score.seam import Spread, discrepancy, misjudgement, seam, worst_responses
 
 SCORES = SetScores(
     logprobs=[-2.0, -4.0, -6.0, -9.0],
@@ -29,7 +29,6 @@ def test_by_hand() -> None:
     assert found.hack_set == 3
     assert found.golden_reward == 1.0
     assert found.golden_logprob == -1.0
-    assert found.worst == 0
     assert (found.under("prob"), found.under("paper")) == (found.seam_prob, found.seam_paper)
 
 
@@ -78,7 +77,8 @@ def test_nothing_to_sum(weighting: str) -> None:
     assert seam(np.array([]), np.array([]), weighting) == 0.0
     alone = discrepancy(SetScores([-3.0], [3], [1.5]), 1.0)
     assert alone.under(weighting) == 0.0
-    assert (alone.hack_set, alone.hack_rate, alone.worst) == (0, 0.0, -1)
+    assert (alone.hack_set, alone.hack_rate) == (0, 0.0)
+    assert worst_responses(SetScores([-3.0], [3], [1.5])).tolist() == []
     equal = discrepancy(SetScores([-3.0] * 3, [3] * 3, [0.1] * 3), 1.0)
     assert equal.under(weighting) == 0.0
 
@@ -107,12 +107,16 @@ def test_impossible_responses_give_a_number(logprobs: list[float], prob: float) 
 
 
 def test_worst_weighs_likelihood_and_size() -> None:
-    def worst(logprobs: list[float], rewards: list[float]) -> int:
-        return discrepancy(SetScores([-1.0, *logprobs], [1] * 4, [0.0, *rewards]), 1.0).worst
+    def worst(logprobs: list[float], rewards: list[float]) -> list[int]:
+        scores = SetScores([-1.0, *(2 * x for x in logprobs)], [1, 2, 2, 2], [0.0, *rewards])
+        return worst_responses(scores).tolist()
 
-    assert worst([-1.0, -1.0, -1.0], [1.0, 3.0, 2.0]) == 1
-    assert worst([-1.0, -5.0, -1.0], [1.0, 3.0, 2.0]) == 2
-    assert worst([-1.0, -5.0, -9.0], [-3.0, -2.0, -1.0]) == 2  # nothing misjudged: the nearest
+    assert worst([-1.0, -1.0, -1.0], [1.0, 3.0, 2.0]) == [1, 2, 0]
+    assert worst([-1.0, -5.0, -1.0], [1.0, 3.0, 2.0]) == [2, 0, 1]
+    # What is not misjudged follows, the nearest to being so first.
+    assert worst([-1.0, -5.0, -9.0], [-3.0, -2.0, -1.0]) == [2, 1, 0]
+    assert worst([-1.0, -5.0, -9.0], [-3.0, 0.5, -1.0]) == [1, 2, 0]
+    assert worst([-np.inf, -1.0, -1.0], [9.0, 1.0, -1.0]) == [1, 0, 2]
 
 
 def test_empty_response_counts_as_one_token() -> None:
