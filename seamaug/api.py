@@ -17,10 +17,10 @@ from seamaug.errors import ConfigError, InputError
 from seamaug.log import logger
 from seamaug.pipeline import run_expand, run_score
 from seamaug.plan import Plan, make_plan
-from seamaug.score.seeds import SeedScores, score_table
+from seamaug.scoring.seeds import SeedScores, score_table
 from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
-from seamaug.seeds.columns import find_layout, to_seed
-from seamaug.select import worst_share
+from seamaug.seeds.columns import Layouts
+from seamaug.selection import worst_share
 from seamaug.units import parse_share
 from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import Summary
@@ -164,8 +164,8 @@ def select(
     """The paper's data selection: the seeds' own rows less, or only, the worst share by SEAM.
 
     Give one of `drop_worst` and `keep_worst`, such as 0.2 or "20%". Rows that share a prompt stay
-    or go together, columns and order are the input's. Prompts that could not be scored are in
-    neither part; the log names them.
+    or go together, columns and order are the input's. Prompts that could not be scored are not
+    among the worst: `drop_worst` leaves them in, and the log counts them.
     """
     if (drop_worst is None) == (keep_worst is None):
         raise ConfigError("give one of drop_worst and keep_worst, such as 20%")
@@ -177,7 +177,7 @@ def select(
     scores = _scores(merged, table, work, quiet)
     worst = {table.ids[p] for p in worst_share(scores.seam(merged.score.weighting), share)}
     failed = {table.ids[p] for p in scores.errors}
-    chosen = worst if keep_worst is not None else set(table.ids) - worst - failed
+    chosen = worst if keep_worst is not None else set(table.ids) - worst
     rows = [row for seed_id, row in _rows_by_seed(seeds, merged) if seed_id in chosen]
     logger.info(
         f"{len(table):,} prompts: {len(worst):,} worst, "
@@ -240,7 +240,6 @@ def _scores(config: Config, seeds: Seeds, work: str | Path | None, quiet: bool) 
 
 def _rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     """The input's own rows with the id of the seed that each belongs to."""
-    rows = _rows(seeds)
-    for where, row in located_rows(config.seeds, rows):
-        layout = find_layout(row, dict(config.seeds.columns), where)
-        yield to_seed(row, layout, where).id, row
+    layouts = Layouts(dict(config.seeds.columns))
+    for where, row in located_rows(config.seeds, _rows(seeds)):
+        yield layouts.seed(row, where).id, row

@@ -12,7 +12,7 @@ from seamaug.errors import ConfigError, SeamaugError
 
 EPILOG = """\b
 Exit codes: 0 done; 1 an error, said in one message; 2 a wrong command line;
-3 done, but the budget could not be filled; 130 interrupted (resumable)."""
+3 done, or paused by --max-time, with the budget not filled; 130 interrupted."""
 
 
 class _Door(click.Group):

@@ -10,7 +10,7 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from seamaug.errors import ConfigError
 from seamaug.resources import EMBEDDED, resource
@@ -125,6 +125,12 @@ class HackSetConfig(Section):
     """A golden response that so many prompts share ("I have no comment") may be right for any
     prompt: it enters a hack set only where there are too few others."""
 
+    @model_validator(mode="after")
+    def _ordered(self) -> "HackSetConfig":
+        if self.low >= self.high:
+            raise ValueError(f"`low` must be below `high`, not {self.low:g} and {self.high:g}")
+        return self
+
 
 class ScoreConfig(Section):
     """How SEAM is computed."""
@@ -159,12 +165,9 @@ class GenerateConfig(Section):
     """Variants of one parent over the whole run, at most."""
     batch_parents: Positive = 32
     """Parents per part: what a killed run can lose."""
-    worse: tuple[Literal["given", "policy", "llm", "contrast"], ...] = (
-        "given",
-        "policy",
-        "llm",
-        "contrast",
-    )
+    worse: Annotated[
+        tuple[Literal["given", "policy", "llm", "contrast"], ...], Field(min_length=1)
+    ] = ("given", "policy", "llm", "contrast")
     """Sources of worse responses, in the order in which they fill the hack set."""
     policy_samples: Annotated[int, Field(ge=0)] = 2
     """Responses sampled from the policy per parent."""
@@ -182,8 +185,9 @@ class VerifyConfig(Section):
     length_ratio: Annotated[float, Field(gt=1)] = 3.0
     """A variant may be this many times longer or shorter than its parent (plus 200 characters)."""
     reference_overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """ROUGE-L F1 with the golden response from which a sampled response no longer counts as worse
-    (used where no final number can be compared)."""
+    """ROUGE-L F1 with the golden response: below it a sampled response counts as worse (where no
+    final number can be compared), from it on an LLM's rewrite of the golden response counts as
+    the same."""
     min_similarity: Annotated[float, Field(ge=-1, le=1)] = 0.75
     """Cosine to the parent below which an LLM's rewrite of a prompt has drifted in meaning."""
 
@@ -198,8 +202,8 @@ class KeepConfig(Section):
     hack_set_size: Positive = 8
     """Responses a candidate is scored against; the parent is scored on the same ones."""
     same_rejected: Share = 0.02
-    """Share of the budget that may have one and the same rejected response; past it, the next
-    worse response of the hack set is taken. A reward model would else learn that one text."""
+    """Share of the budget (but at least 10) that may have one and the same rejected response; past
+    it the hack set's next one is taken. A reward model would else learn that one text."""
     patience: Positive = 3
     """A parent that kept nothing in this many rounds gets no more variants."""
 

@@ -5,11 +5,17 @@ from typing import Any
 
 from seamaug.config import Config
 from seamaug.generate.templates import Template
-from seamaug.models.loading import fingerprint
+from seamaug.models.loading import device_of, fingerprint
 from seamaug.records import SCHEMA_VERSION
 from seamaug.resources import EMBEDDED, resource
 from seamaug.seeds import Seeds
 
+_NOT_IN_THE_OUTPUT: Any = {
+    "max_time": True,  # only says when to pause
+    "seeds": True,  # their content is in, their path is not
+    # Changes rounding alone, and is what a run that is out of memory has to lower to go on.
+    **{role: {"batch_tokens"} for role in ("policy", "reward", "generator")},
+}
 SCORING = ("policy", "reward", "embedder", "score")
 """The sections that `score` and `select` depend on."""
 
@@ -20,6 +26,7 @@ def models_of(config: Config) -> dict[str, dict[str, str]]:
         role: {
             "name": getattr(config, role).name,
             "fingerprint": fingerprint(getattr(config, role), role),
+            "device": device_of(getattr(config, role)).type,
         }
         for role in ("policy", "reward", "embedder")
     }
@@ -32,14 +39,14 @@ def models_of(config: Config) -> dict[str, dict[str, str]]:
 def expand_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict[str, Any]:
     """Identity of an `expand` run.
 
-    Left out: the time limit, which only says when to pause, and the seeds' path, since their
-    content is in.
+    All settings count but those that do not change what comes out.
     """
     return {
         "command": "expand",
         "schema": SCHEMA_VERSION,
-        "config": config.model_dump(mode="json", exclude={"max_time", "seeds"}),
+        "config": config.model_dump(mode="json", exclude=_NOT_IN_THE_OUTPUT),
         "models": models,
+        "versions": versions(),
         "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
         "templates": {
             path.stem: Template.load(path.stem).hash
@@ -53,7 +60,12 @@ def score_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict
     return {
         "command": "score",
         "schema": SCHEMA_VERSION,
-        "config": config.model_dump(mode="json", include=set(SCORING)),
+        "config": {
+            name: section
+            for name, section in config.model_dump(mode="json", exclude=_NOT_IN_THE_OUTPUT).items()
+            if name in SCORING
+        },
+        "versions": versions(),
         "models": {role: mark for role, mark in models.items() if role != "generator"},
         "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
     }

@@ -14,13 +14,13 @@ import pyarrow as pa
 from seamaug.config import Config
 from seamaug.generate.llm import LLMWriter
 from seamaug.models.policy import Policy
-from seamaug.records import Parent, Seed, text_key, to_table
+from seamaug.records import Parent, Seed, SetScores, text_key, to_table
 from seamaug.retrieve.index import VectorIndex
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
-from seamaug.score.scorer import ResponseSet, Scorer
-from seamaug.score.seam import discrepancy
-from seamaug.score.seeds import SeedScores
+from seamaug.scoring.scorer import ResponseSet, Scorer
+from seamaug.scoring.seam import discrepancy
+from seamaug.scoring.seeds import SeedScores
 from seamaug.seeds import Seeds
 from seamaug.verify.response import rouge_l, worse_than_golden
 from seamaug.verify.text import loses_numbers, normalised
@@ -82,7 +82,7 @@ class ParentMaker:
                     worse=[],
                     worse_sources=[],
                     verifiers=[],
-                    seam=0.0,
+                    seams=[],
                     error="",
                 )
             )
@@ -172,23 +172,27 @@ class ParentMaker:
 
     def _with_baseline(self, parents: list[Parent]) -> list[Parent]:
         """SEAM of each parent on its hack set, less what is too long for a model."""
-        results = self.scorer.score([ResponseSet(p.prompt, p.golden, p.worse) for p in parents])
-        done = []
-        for parent, scores in zip(parents, results, strict=True):
-            error = scores.error or ("" if scores.kept else "no worse response fits the models")
-            if error:
-                done.append(replace(parent, worse=[], worse_sources=[], verifiers=[], error=error))
-                continue
-            done.append(
-                replace(
-                    parent,
-                    worse=[parent.worse[i] for i in scores.kept],
-                    worse_sources=[parent.worse_sources[i] for i in scores.kept],
-                    verifiers=[parent.verifiers[i] for i in scores.kept],
-                    seam=discrepancy(scores, self.scores.std).under(self.config.score.weighting),
-                )
-            )
-        return done
+        sets = [ResponseSet(p.prompt, golden, p.worse) for p in parents for golden in p.goldens]
+        results = iter(self.scorer.score(sets))
+        return [self._baseline(p, [next(results) for _ in p.goldens]) for p in parents]
+
+    def _baseline(self, parent: Parent, results: list[SetScores]) -> Parent:
+        own = results[0]
+        error = own.error or ("" if own.kept else "no worse response that fits the models")
+        if error:
+            return replace(parent, worse=[], worse_sources=[], verifiers=[], error=error)
+        weighting = self.config.score.weighting
+        # A rewrite of the golden response that does not fit, or not beside the same worse ones,
+        # has no baseline to compare its variants with.
+        fits = [i for i, scores in enumerate(results) if scores.kept == own.kept]
+        return replace(
+            parent,
+            goldens=[parent.goldens[i] for i in fits],
+            worse=[parent.worse[i] for i in own.kept],
+            worse_sources=[parent.worse_sources[i] for i in own.kept],
+            verifiers=[parent.verifiers[i] for i in own.kept],
+            seams=[discrepancy(results[i], self.scores.std).under(weighting) for i in fits],
+        )
 
     def _seed(self, purpose: str, order: int, parents: list[Parent]) -> int:
         key = text_key([self.config.seed, purpose, order, parents[0].id])

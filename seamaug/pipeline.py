@@ -2,10 +2,10 @@
 
 import math
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from seamaug.clock import clock
 from seamaug.config import Config
@@ -19,18 +19,18 @@ from seamaug.models.generator import Generator
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 from seamaug.parents import ParentMaker
-from seamaug.records import KEPT, Parent
+from seamaug.records import FAILED, KEPT, REJECTED, Parent
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.embed import embed_seeds
-from seamaug.retrieve.index import VectorIndex
-from seamaug.rounds import STAGE, TIME_UP, Rounds, funnel, seed_texts
+from seamaug.retrieve.index import VectorIndex, require_faiss
+from seamaug.rounds import STAGE, TIME_UP, Rounds, funnel, prompt_key
 from seamaug.run.folder import RunFolder
-from seamaug.score.scorer import Scorer
-from seamaug.score.seeds import SeedScores, score_seeds
+from seamaug.scoring.scorer import Scorer
+from seamaug.scoring.seeds import SeedScores, score_seeds
 from seamaug.seeds import Seeds
-from seamaug.select import select_parents
+from seamaug.selection import select_parents
 from seamaug.write.card import kept_statistics, write_card
-from seamaug.write.datasets import write_datasets
+from seamaug.write.datasets import is_written, write_datasets
 from seamaug.write.summary import Summary, read_summary, write_summary
 
 
@@ -38,6 +38,7 @@ class Models:
     """The models that score, loaded once."""
 
     def __init__(self, config: Config) -> None:
+        require_faiss()  # its absence must not show after the models are loaded
         with clock.stage("load models"), clock.kind("models"):
             self.embedder = Embedder(config.embedder)
             self.policy = Policy(config.policy)
@@ -54,17 +55,24 @@ def load_writer(config: Config) -> LLMWriter | None:
 
 def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) -> Summary:
     """Run the whole flow in the folder `out`, or resume it there; returns what run.json holds."""
-    deadline = time.monotonic() + (config.max_time or math.inf)
     # A misspelt operator must not show after an hour of scoring.
     operator_names(config.generate.operators, with_llm=config.generator.name != EMBEDDED)
+    _warn_of_stand_ins(config)
     marks = models_of(config)
     run = RunFolder(out, expand_identity(config, seeds, marks))
     finished = read_summary(out)
-    if finished and finished["outcome"] != TIME_UP:
+    if finished and finished["outcome"] != TIME_UP and is_written(out):
         logger.info(f"{out} is finished: {finished['outcome']}; nothing to do")
         return finished
-    models, writer = Models(config), load_writer(config)
+    with run:
+        return _flow(run, config, seeds, marks, quiet=quiet)
 
+
+def _flow(
+    run: RunFolder, config: Config, seeds: Seeds, marks: dict[str, Any], *, quiet: bool
+) -> Summary:
+    deadline = time.monotonic() + (config.max_time or math.inf)
+    models, writer = Models(config), load_writer(config)
     index, scores = _score(run, seeds, models, config, quiet=quiet)
     with clock.stage("select"):
         selected = select_parents(scores.seam(config.score.weighting), config.select)
@@ -80,16 +88,28 @@ def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) 
             scorer=models.scorer,
             rule=keep_rule(config.keep),
             std=scores.std,
-            seed_texts=seed_texts([seed.text for seed in seeds.at(np.arange(len(seeds)))]),
+            seed_prompts=frozenset(prompt_key(prompt) for prompt in seeds.prompts()),
         ).run(run, parents, deadline=deadline, quiet=quiet)
     with clock.stage("write"):
         return _write(run, config, seeds, scores, parents, marks, outcome)
 
 
+def _warn_of_stand_ins(config: Config) -> None:
+    """A toy model beside a real one, or over real data, is hardly ever meant."""
+    roles = ("policy", "reward", "embedder")
+    toys = [role for role in roles if getattr(config, role).name == EMBEDDED]
+    if toys and (len(toys) < len(roles) or config.seeds.paths != (EMBEDDED,)):
+        logger.warning(
+            f"no model is given for {', '.join(toys)}: the bundled stand-in is used, whose scores "
+            f"mean little on your data; give {', '.join('--' + role for role in toys)}"
+        )
+
+
 def run_score(config: Config, seeds: Seeds, work: Path, *, quiet: bool = False) -> SeedScores:
     """SEAM of every seed, resumable in the folder `work`."""
-    run = RunFolder(work, score_identity(config, seeds, models_of(config)))
-    return _score(run, seeds, Models(config), config, quiet=quiet)[1]
+    _warn_of_stand_ins(config)
+    with RunFolder(work, score_identity(config, seeds, models_of(config))) as run:
+        return _score(run, seeds, Models(config), config, quiet=quiet)[1]
 
 
 def _score(
@@ -110,6 +130,7 @@ def _write(
     marks: dict[str, Any],
     outcome: str,
 ) -> Summary:
+    (run.path / "run.json").unlink(missing_ok=True)  # it would vouch for files half replaced
     write_datasets(run.path, run.parts(STAGE))
     summary: Summary = {
         "outcome": outcome,
@@ -135,7 +156,7 @@ def _counts(
     verdicts = funnel(run.parts(STAGE))
     totals = {verdict: sum(reasons.values()) for verdict, reasons in verdicts.items()}
     rows = sum(table.num_rows for table in run.parts(STAGE))
-    assert sum(totals.values()) == rows, "a candidate has no verdict"
+    assert verdicts.keys() <= {KEPT, REJECTED, FAILED}, "a candidate has no verdict"
     return {
         "rows": seeds.rows_read,
         "merged": seeds.rows_read - len(seeds),
@@ -143,8 +164,13 @@ def _counts(
             "total": len(seeds),
             "scored": len(scores) - len(scores.errors),
             "failed": len(scores.errors),
+            "failed_because": _by_reason(scores.errors.values()),
             "selected": len(parents),
-            "without_variants": sum(bool(parent.error) or parent.seam <= 0 for parent in parents),
+            "set_aside": _by_reason(
+                parent.error or "no discrepancy on its hack set"
+                for parent in parents
+                if not parent.is_usable
+            ),
         },
         "candidates": {
             "total": rows,
@@ -153,6 +179,11 @@ def _counts(
             "failed": verdicts.get("failed", {}),
         },
     }
+
+
+def _by_reason(errors: Iterable[str]) -> dict[str, int]:
+    """Counts by what stands before the colon: behind it are the numbers of one row."""
+    return dict(sorted(Counter(error.split(":")[0] for error in errors).items()))
 
 
 def _licences(run: RunFolder, seeds: Seeds, parents: list[Parent]) -> dict[str, int]:

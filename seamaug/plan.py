@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamaug.config import Config
+from seamaug.generate.variants import operator_names
 from seamaug.pipeline import Models
 from seamaug.resources import EMBEDDED
-from seamaug.score.scorer import ResponseSet
+from seamaug.scoring.scorer import ResponseSet
 from seamaug.seeds import Seeds
 
 _SAMPLE_SEEDS = 24
@@ -39,7 +40,7 @@ class Plan:
     budget: int
     steps: list[Step]
     generator_calls: int
-    """Requests to the LLM generator, not in the time estimate."""
+    """Requests to the LLM generator, not in the time estimate (nor are samples of the policy)."""
 
     @property
     def seconds(self) -> float:
@@ -49,6 +50,7 @@ class Plan:
 
 def make_plan(config: Config, seeds: Seeds) -> Plan:
     """Plan a run from the seeds and a timed sample of the two models' work."""
+    operator_names(config.generate.operators, with_llm=config.generator.name != EMBEDDED)
     models = Models(config)
     tokens, seconds = _measure(models, seeds)  # per sequence
     select, keep = config.select, config.keep

@@ -67,7 +67,7 @@ class Seed:
 
     @property
     def text(self) -> str:
-        """The last user turn: what operators rewrite and what is embedded."""
+        """The last user turn: what operators rewrite."""
         return self.prompt[-1]["content"]
 
 
@@ -119,8 +119,8 @@ class Parent:
     """`given`, `policy`, `llm` or `contrast`, for each worse response."""
     verifiers: list[str]
     """What vouches for each label, such as `given`, `other prompt`, `final number`."""
-    seam: float
-    """SEAM of the parent on that hack set, under the run's weighting."""
+    seams: list[float]
+    """SEAM of the parent on that hack set with each of `goldens`, under the run's weighting."""
     error: str
     """Why no hack set could be scored; such a parent gets no variants."""
 
@@ -137,7 +137,7 @@ class Parent:
             ("worse", pa.list_(pa.string())),
             ("worse_sources", pa.list_(pa.string())),
             ("verifiers", pa.list_(pa.string())),
-            ("seam", pa.float64()),
+            ("seams", pa.list_(pa.float64())),
             ("error", pa.string()),
         ]
     )
@@ -146,6 +146,11 @@ class Parent:
     def text(self) -> str:
         """The last user turn: what operators rewrite."""
         return self.prompt[-1]["content"]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it has a discrepancy that a variant could reduce."""
+        return not self.error and max(self.seams) > 0
 
     def with_text(self, text: str) -> list[Message]:
         """The prompt with another last user turn."""
@@ -168,7 +173,9 @@ class Candidate:
     template_hash: str
     """Content hash of the LLM template; empty for embedded operators."""
     neighbours: list[str]
-    """Ids of the near seeds that the operator was shown."""
+    """Ids of the near seeds on offer to the operator."""
+    chosen_source: str = ""
+    """`golden`, or `golden_rewrite` where an LLM reworded it."""
     rejected: str = ""
     rejected_source: str = ""
     verifier: str = ""
@@ -192,6 +199,7 @@ class Candidate:
             ("operator", pa.string()),
             ("template_hash", pa.string()),
             ("neighbours", pa.list_(pa.string())),
+            ("chosen_source", pa.string()),
             ("rejected", pa.string()),
             ("rejected_source", pa.string()),
             ("verifier", pa.string()),

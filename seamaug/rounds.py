@@ -18,17 +18,19 @@ from seamaug.generate.llm import PROMPT_OPERATORS
 from seamaug.generate.variants import VariantMaker
 from seamaug.keep.rules import KeepRule
 from seamaug.models.embedder import Embedder
-from seamaug.records import FAILED, KEPT, Candidate, Parent, SetScores, text_key, to_table
+from seamaug.records import FAILED, KEPT, Candidate, Message, Parent, SetScores, text_key, to_table
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import Progress, progress
-from seamaug.score.scorer import ResponseSet, Scorer
-from seamaug.score.seam import discrepancy, worst_responses
+from seamaug.scoring.scorer import ResponseSet, Scorer
+from seamaug.scoring.seam import discrepancy, worst_responses
 from seamaug.verify.text import loses_numbers, normalised, text_problem
 
 STAGE = "candidates"
 BUDGET_MET = "budget met"
 RAN_OUT = "candidates ran out"
 TIME_UP = "time is up"
+
+_FEW = 10  # examples with one rejected response that are always allowed
 
 
 @dataclass
@@ -37,8 +39,8 @@ class Progressed:
 
     kept: int = 0
     made: int = 0
-    texts: set[str] = field(default_factory=set)
-    """Content hashes of all prompts there are: seeds and earlier candidates."""
+    prompts: set[str] = field(default_factory=set)
+    """Keys of all prompts there are: seeds and earlier candidates."""
     rejected_uses: Counter[str] = field(default_factory=Counter)
     """Kept examples by content hash of their rejected response."""
     tried: dict[str, int] = field(default_factory=dict)
@@ -48,9 +50,9 @@ class Progressed:
     exhausted: set[str] = field(default_factory=set)
     """Parents for which nothing new could be made."""
 
-    def is_new(self, text: str) -> bool:
-        """Whether no seed and no earlier candidate has this text."""
-        return text_key(normalised(text)) not in self.texts
+    def is_new(self, prompt: list[Message]) -> bool:
+        """Whether no seed and no earlier candidate has this prompt."""
+        return prompt_key(prompt) not in self.prompts
 
     def take(self, group: Sequence[Parent], table: pa.Table) -> None:
         """Count a finished part."""
@@ -59,7 +61,7 @@ class Progressed:
         columns = table.select(["parent", "verdict", "prompt", "rejected"]).to_pydict()
         for parent, verdict, prompt, rejected in zip(*columns.values(), strict=True):
             tried[parent] += 1
-            self.texts.add(text_key(normalised(prompt[-1]["content"])))
+            self.prompts.add(prompt_key(prompt))
             if verdict == KEPT:
                 kept[parent] += 1
                 self.rejected_uses[text_key(normalised(rejected))] += 1
@@ -83,7 +85,7 @@ class Rounds:
     rule: KeepRule
     std: float
     """Of the reward model's scores over all seeds: the unit of SEAM."""
-    seed_texts: frozenset[str]
+    seed_prompts: frozenset[str]
 
     def run(
         self, run: RunFolder, parents: Sequence[Parent], *, deadline: float, quiet: bool = False
@@ -92,13 +94,13 @@ class Rounds:
 
         `deadline` is a `time.monotonic` value; a part in flight is finished.
         """
-        state = Progressed(texts=set(self.seed_texts))
-        usable = [parent for parent in parents if not parent.error and parent.seam > 0]
+        state = Progressed(prompts=set(self.seed_prompts))
+        usable = [parent for parent in parents if parent.is_usable]
         with progress("expand", self.config.budget, "kept", quiet=quiet) as bar:
             part = 0
             for number in range(self.config.generate.per_parent):
-                active = [parent for parent in usable if self._is_active(parent, state)]
                 wanted = self._wanted(len(usable), number)
+                active = [parent for parent in usable if self._is_active(parent, state, wanted)]
                 for group in _groups(active, self.config.generate.batch_parents):
                     resumed = run.has_part(STAGE, part)
                     if not resumed and time.monotonic() >= deadline:
@@ -112,17 +114,17 @@ class Rounds:
                     break
         return RAN_OUT
 
-    def _is_active(self, parent: Parent, state: Progressed) -> bool:
+    def _is_active(self, parent: Parent, state: Progressed, wanted: int) -> bool:
         return (
             parent.id not in state.exhausted
             and state.barren.get(parent.id, 0) < self.config.keep.patience
-            and state.tried.get(parent.id, 0) < self.config.generate.per_parent
+            and state.tried.get(parent.id, 0) + wanted <= self.config.generate.per_parent
         )
 
     def _wanted(self, parents: int, number: int) -> int:
         """Variants per parent: a small budget is spread over all parents, not spent on a few."""
         even = math.ceil(self.config.budget / max(parents, 1)) if number == 0 else math.inf
-        return int(min(even, self.config.generate.per_round))
+        return int(min(even, self.config.generate.per_round, self.config.generate.per_parent))
 
     def _one_part(
         self,
@@ -147,10 +149,10 @@ class Rounds:
         for candidate in candidates:
             parent = parents[candidate.parent]
             problem = text_problem(candidate.text, parent.text, self.config.verify)
-            key = text_key(normalised(candidate.text))
-            if not problem and key in self.seed_texts:
+            key = prompt_key(candidate.prompt)
+            if not problem and key in self.seed_prompts:
                 problem = "same as seed"
-            elif not problem and (key in seen or key in state.texts):
+            elif not problem and (key in seen or key in state.prompts):
                 problem = "duplicate"
             elif not problem and _by_llm(candidate) and loses_numbers(candidate.text, parent.text):
                 problem = "number lost"
@@ -183,17 +185,22 @@ class Rounds:
             parent = parents[candidate.parent]
             if scores.error or len(scores.kept) < len(parent.worse):
                 candidate.verdict = FAILED
-                candidate.reason = "rescore: " + (scores.error or "a response is too long")
+                # Without the counts behind the colon: reasons are what the funnel groups by.
+                error = scores.error.split(":")[0] or "a response is too long for a model"
+                candidate.reason = f"rescore: {error}"
             else:
                 scored.append((candidate, parent, scores))
         return scored
 
     def _pick_rejected(
         self, candidate: Candidate, parent: Parent, scores: SetScores, uses: Counter[str]
-    ) -> None:
-        """The rejected response: the one that weighs most and is not yet used up."""
+    ) -> bool:
+        """Give the candidate its rejected response: the worst one that is not yet used up.
+
+        The worst by likelihood-weighted misjudgement. Returns whether there was one left.
+        """
         ranked = [int(i) for i in worst_responses(scores)]
-        most = math.ceil(self.config.keep.same_rejected * self.config.budget)
+        most = max(_FEW, math.ceil(self.config.keep.same_rejected * self.config.budget))
         free = [i for i in ranked if uses[text_key(normalised(parent.worse[i]))] < most]
         i = (free or ranked)[0]
         candidate.rejected = parent.worse[i]
@@ -202,6 +209,7 @@ class Rounds:
         candidate.margin_after = scores.rewards[0] - scores.rewards[i + 1]
         mean = np.asarray(scores.logprobs) / np.maximum(scores.tokens, 1)
         candidate.logprob_chosen, candidate.logprob_rejected = float(mean[0]), float(mean[i + 1])
+        return bool(free)
 
     def _keep(
         self,
@@ -212,10 +220,12 @@ class Rounds:
         room = self.config.budget - state.kept
         uses = state.rejected_uses.copy()
         for candidate, parent, scores in scored:
-            candidate.seam_before = parent.seam
+            candidate.seam_before = parent.seams[parent.goldens.index(candidate.chosen)]
             candidate.seam_after = discrepancy(scores, self.std).under(self.config.score.weighting)
-            self._pick_rejected(candidate, parent, scores, uses)
+            left = self._pick_rejected(candidate, parent, scores, uses)
             reason = self.rule(candidate.seam_before, candidate.seam_after)
+            if not reason and not left:
+                reason = "rejected responses used up"
             if normalised(candidate.chosen) == normalised(candidate.rejected):
                 reason = "chosen equals rejected"
             elif not reason and room == 0:
@@ -241,9 +251,9 @@ def _show(bar: Progress, state: Progressed, resumed: bool) -> None:
     bar.to(state.kept, f"{share:.0%} of {state.made:,} candidates", resumed=resumed)
 
 
-def seed_texts(texts: Sequence[str]) -> frozenset[str]:
-    """Content hashes of the seeds' texts, as duplicates are recognised by."""
-    return frozenset(text_key(normalised(text)) for text in texts)
+def prompt_key(prompt: list[Message]) -> str:
+    """What duplicates are recognised by: the whole conversation, white space aside."""
+    return text_key([(turn["role"], normalised(turn["content"])) for turn in prompt])
 
 
 def funnel(tables: Any) -> dict[str, dict[str, int]]:

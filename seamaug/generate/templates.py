@@ -1,6 +1,5 @@
 """LLM prompts from prompts/*.jinja, and the text out of an LLM's reply."""
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +13,7 @@ from seamaug.resources import resource
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
 )
-_ANSWER = re.compile(r"<rewrite>(.*?)(?:</rewrite>|\Z)", re.DOTALL)
+_OPEN, _CLOSE = "<rewrite>", "</rewrite>"
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,12 @@ class Template:
 
 
 def answer_of(reply: str) -> str:
-    """What stands between the markers, or the whole reply where the LLM left them out."""
-    match = _ANSWER.search(reply)
-    return (match[1] if match else reply).strip()
+    """What stands between the markers, or the whole reply where the LLM left them out.
+
+    Empty where the reply was cut off before the closing marker: half a text is none.
+    """
+    _, opened, rest = reply.partition(_OPEN)
+    inside, closed, _ = rest.partition(_CLOSE)
+    if opened:
+        return inside.strip() if closed else ""
+    return reply.strip()

@@ -8,7 +8,7 @@ from seamaug.config import GenerateConfig
 from seamaug.errors import ConfigError
 from seamaug.generate.llm import PROMPT_OPERATORS, LLMWriter
 from seamaug.generate.operators import OPERATORS, compose
-from seamaug.records import Candidate, Parent, text_key
+from seamaug.records import Candidate, Message, Parent, text_key
 
 _TRIES = 4  # draws per variant wanted, before a parent counts as exhausted
 
@@ -25,11 +25,15 @@ class VariantMaker:
         self._seed = seed
 
     def make(
-        self, parents: Sequence[Parent], number: int, wanted: int, is_new: Callable[[str], bool]
+        self,
+        parents: Sequence[Parent],
+        number: int,
+        wanted: int,
+        is_new: Callable[[list[Message]], bool],
     ) -> list[Candidate]:
         """Up to `wanted` variants of each parent in round `number`, in the parents' order.
 
-        `is_new` says whether a text is in no earlier round. Embedded variants are redrawn where
+        `is_new` says whether a prompt is in no earlier round. Embedded variants are redrawn where
         they repeat; what an LLM repeats is left for verification to reject.
         """
         made: dict[int, list[Candidate]] = {i: [] for i in range(len(parents))}
@@ -44,7 +48,9 @@ class VariantMaker:
                 if candidate.operator in requests:
                     requests[candidate.operator].append((i, candidate))
                 elif (
-                    not candidate.operator or candidate.text in drawn or not is_new(candidate.text)
+                    not candidate.operator
+                    or candidate.text in drawn
+                    or not is_new(candidate.prompt)
                 ):
                     continue
                 drawn.add(candidate.text)
@@ -61,7 +67,8 @@ class VariantMaker:
             id="",
             parent=parent.id,
             prompt=parent.prompt,
-            chosen=rng.choice(parent.goldens),
+            chosen=(chosen := rng.choice(parent.goldens)),
+            chosen_source="golden" if chosen == parent.golden else "golden_rewrite",
             operator="",
             template_hash="",
             neighbours=parent.neighbours,

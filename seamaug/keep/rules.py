@@ -32,6 +32,9 @@ class Rescore:
         return "" if seam_before - seam_after > self._margin else "discrepancy not reduced"
 
 
+_RULES = {Rescore.name: Rescore}
+
+
 def keep_rule(config: KeepConfig) -> KeepRule:
     """The configured rule."""
-    return Rescore(config.margin)
+    return _RULES[config.rule](config.margin)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,12 @@ class Embedder:
         from sentence_transformers import SentenceTransformer
 
         self.config = config
+        path = Path(locate(config, "embedder"))
+        if pickled := sorted(path.rglob("*.bin")):
+            raise ModelError(
+                f"embedder {config.name!r}: {pickled[0].name} is a pickle; convert the weights to "
+                "safetensors with save_pretrained"
+            )
         logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         try:
             self.model = SentenceTransformer(

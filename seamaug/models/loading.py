@@ -16,7 +16,7 @@ from seamaug.errors import ModelError
 from seamaug.records import Message
 from seamaug.resources import EMBEDDED, resource
 
-_LOADED_FILES = (".json", ".safetensors", ".jinja", ".txt", ".model", ".py")
+_LOADED_FILES = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model", ".py")
 LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, AssertionError)
 """What transformers and torch raise for an unusable model folder, id or device."""
 _ABSURD_LENGTH = 1 << 30  # tokenizers without a limit report 1e30
@@ -35,14 +35,17 @@ def locate(config: ModelConfig, role: str) -> str:
 
 
 def fingerprint(config: ModelConfig, role: str) -> str:
-    """Content hash of a local model's files, or the commit of a hub id.
+    """Content hash of a local model's files, or of a hub id's commit, with its chat template.
 
     It is what tells a run folder that a model was swapped between start and resume.
     """
     path = locate(config, role)
-    if not Path(path).is_dir():
-        return f"{path}@{_hub_commit(path, config)}"
     digest = hashlib.blake2b(digest_size=16)
+    if isinstance(config, LanguageModelConfig) and config.chat_template is not None:
+        digest.update(_template_text(config.chat_template).encode())
+    if not Path(path).is_dir():
+        digest.update(f"{path}@{_hub_commit(path, config)}".encode())
+        return digest.hexdigest()
     for file in sorted(Path(path).rglob("*")):
         if file.suffix in _LOADED_FILES and file.is_file():
             digest.update(str(file.relative_to(path)).encode())
@@ -172,7 +175,7 @@ def render(tokenizer: Any, messages: list[Message], *, generation_prompt: bool) 
         text: str = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=generation_prompt
         )
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
         roles = [message["role"] for message in messages]
         raise ModelError(f"the chat template refuses a conversation of {roles}: {error}") from None
     return text

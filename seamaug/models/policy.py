@@ -75,43 +75,42 @@ class CausalLM:
         fits = [i for i, row in enumerate(rows) if len(row) + max_new_tokens <= self.max_length]
         lengths = [(len(rows[i]) + max_new_tokens) * n for i in fits]
         answers: list[list[str]] = [[] for _ in prompts]
-        for batch in packed(lengths, self.config.batch_tokens):
-            members = [fits[position] for position in batch]
-            texts = self._generate(
-                [rows[i] for i in members], n, seed, max_new_tokens, temperature, top_p
-            )
-            for order, i in enumerate(members):
-                answers[i] = texts[order * n : (order + 1) * n]
+        state = torch.get_rng_state()
+        torch.manual_seed(seed)  # once: batches that each began anew would draw alike
+        try:
+            for batch in packed(lengths, self.config.batch_tokens):
+                members = [fits[position] for position in batch]
+                texts = self._generate(
+                    [rows[i] for i in members], n, max_new_tokens, temperature, top_p
+                )
+                for order, i in enumerate(members):
+                    answers[i] = texts[order * n : (order + 1) * n]
+        finally:
+            torch.set_rng_state(state)
         return answers
 
     def _generate(
         self,
         rows: list[list[int]],
         n: int,
-        seed: int,
         max_new_tokens: int,
         temperature: float,
         top_p: float,
     ) -> list[str]:
         # Generation continues the last column, so the padding goes to the left.
         ids, mask = (t.flip(1) for t in right_padded([row[::-1] for row in rows], self.pad_id))
-        state = torch.get_rng_state()
-        torch.manual_seed(seed)
-        try:
-            with clock.kind("generation"):
-                output = self.model.generate(
-                    input_ids=ids.to(self.device),
-                    attention_mask=mask.to(self.device),
-                    do_sample=True,
-                    num_return_sequences=n,
-                    max_new_tokens=max_new_tokens,
-                    temperature=temperature,
-                    top_p=top_p,
-                    top_k=0,
-                    pad_token_id=self.pad_id,
-                )
-        finally:
-            torch.set_rng_state(state)
+        with clock.kind("generation"):
+            output = self.model.generate(
+                input_ids=ids.to(self.device),
+                attention_mask=mask.to(self.device),
+                do_sample=True,
+                num_return_sequences=n,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                top_k=0,
+                pad_token_id=self.pad_id,
+            )
         new = output[:, ids.shape[1] :].cpu()
         with clock.kind("tokenizer"):
             texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)

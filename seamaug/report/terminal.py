@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from datasets import Dataset
 from rich.console import Console, Group
 from rich.panel import Panel
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from seamaug.plan import KEEP_SHARE, Plan
 from seamaug.records import KEPT
+from seamaug.run.folder import read_part
 from seamaug.units import human_count, human_seconds
 from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import Summary
@@ -58,10 +58,10 @@ def _funnel(counts: dict[str, Any]) -> Table:
         table.add_row("  merged", f"{counts['merged']:,}", "share a prompt with an earlier row")
     table.add_row("seeds", f"{seeds['total']:,}", "different prompts")
     table.add_row("  scored", f"{seeds['scored']:,}")
-    table.add_row("  failed", f"{seeds['failed']:,}")
+    table.add_row("  failed", f"{seeds['failed']:,}", Text(", ".join(seeds["failed_because"])))
     table.add_row("  selected", f"{seeds['selected']:,}", "highest SEAM")
-    if seeds["without_variants"]:
-        table.add_row("  set aside", f"{seeds['without_variants']:,}", "no SEAM on its hack set")
+    for reason, count in seeds["set_aside"].items():
+        table.add_row("  set aside", f"{count:,}", Text(reason))
     table.add_row("candidates", f"{candidates['total']:,}")
     table.add_row("  kept", f"{candidates['kept']:,}")
     for verdict in ("rejected", "failed"):
@@ -90,13 +90,13 @@ def _times(times: dict[str, dict[str, float]]) -> Table:
 def print_examples(folder: Path, count: int) -> None:
     """The kept examples whose SEAM fell most, one per parent, with different operators first."""
     console = Console()
-    parents = {row["id"]: row for row in _parents(folder)}
+    parents = {row["id"]: row["prompt"][-1]["content"] for row in _parents(folder)}
     for row in _most_instructive(folder, count):
-        parent = parents[row["parent"]]
+        parent = parents.get(row["parent"])
         fall = f"SEAM {row['seam_before']:.3f} → {row['seam_after']:.3f}"
         title = f"{row['operator']}   {fall}"
         body = Group(
-            _labelled("before", parent["prompt"][-1]["content"], "dim"),
+            _labelled("before", parent or "(its part file is gone)", "dim"),
             _labelled("after", row["prompt"][-1]["content"], ""),
             _labelled("chosen", row["chosen"], "green"),
             _labelled(f"rejected ({row['rejected_source']})", row["rejected"], "red"),
@@ -106,16 +106,11 @@ def print_examples(folder: Path, count: int) -> None:
 
 def _parents(folder: Path) -> list[dict[str, Any]]:
     files = sorted((folder / "stages" / "parents").glob("*.parquet"))
-    return [
-        row for file in files for row in pq.read_table(file, columns=["id", "prompt"]).to_pylist()
-    ]
+    return [row for file in files for row in read_part(file).select(["id", "prompt"]).to_pylist()]
 
 
 def _most_instructive(folder: Path, count: int) -> list[dict[str, Any]]:
-    numbers = pq.read_table(
-        dataset_file(folder, PROVENANCE),
-        columns=["verdict", "parent", "operator", "seam_before", "seam_after"],
-    )
+    numbers = read_part(dataset_file(folder, PROVENANCE))
     kept = np.flatnonzero(pc.equal(numbers["verdict"], KEPT).to_numpy())
     fall = pc.subtract(numbers["seam_before"], numbers["seam_after"]).to_numpy()[kept]
     chosen: list[int] = []
@@ -130,8 +125,7 @@ def _most_instructive(folder: Path, count: int) -> list[dict[str, Any]]:
                 continue
             seen |= {parent, operator}
             chosen.append(i)
-    provenance = pq.read_table(dataset_file(folder, PROVENANCE))
-    rows: list[dict[str, Any]] = provenance.take(pa.array(chosen, pa.int64())).to_pylist()
+    rows: list[dict[str, Any]] = numbers.take(pa.array(chosen, pa.int64())).to_pylist()
     return rows
 
 
@@ -180,5 +174,5 @@ def print_plan(plan: Plan) -> None:
         f"Candidates assume that {KEEP_SHARE:.0%} are kept. "
         + (f"The LLM gets about {plan.generator_calls:,} requests, which the time leaves out. "
            if plan.generator_calls else "")
-        + "Nothing was written."
+        + "Samples of the policy are left out as well. Nothing was written."
     )  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from seamaug.errors import RunFolderError
 
@@ -30,7 +31,10 @@ _MEANING = {
 
 
 class RunFolder:
-    """A folder of finished parts; the same identity resumes, another is refused."""
+    """A folder of finished parts; the same identity resumes, another is refused.
+
+    Entered as a context, it is this process's alone until the context ends.
+    """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path = path
@@ -58,6 +62,20 @@ class RunFolder:
             with whole_file(record) as temporary:
                 temporary.write_text(text + "\n", encoding="utf-8")
 
+    def __enter__(self) -> "RunFolder":
+        self._lock = FileLock(self.stages / "lock")
+        try:
+            with writing(self.path):
+                self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError(
+                f"another process is at work in {self.path}; wait for it, or choose another --out"
+            ) from None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
     def _foreign(self) -> Iterator[Path]:
         """Whatever a run that finished no part yet would not have left."""
         return (item for item in self.path.iterdir() if item != self.stages)
@@ -77,7 +95,8 @@ class RunFolder:
 
     def parts(self, stage: str) -> Iterator[pa.Table]:
         """All finished parts of a stage in order."""
-        for path in sorted((self.stages / stage).glob("*.parquet")):
+        paths = (self.stages / stage).glob("*.parquet")
+        for path in sorted(paths, key=lambda path: int(path.stem)):
             yield read_part(path)
 
 
@@ -97,8 +116,8 @@ def read_part(path: Path) -> pa.Table:
         return pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise RunFolderError(
-            f"{path} is damaged ({error}); delete that file and run the same command again: "
-            "it alone is made anew"
+            f"{path} is missing or damaged ({error}); delete it and run the same command again: "
+            "what is missing is made anew"
         ) from None
 
 

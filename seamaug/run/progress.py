@@ -27,7 +27,7 @@ class Progress:
         self.done += count
         self._resumed += count if resumed else 0
         self.note = note
-        if time.monotonic() - self._logged >= _LOG_EVERY:
+        if not sys.stderr.isatty() and time.monotonic() - self._logged >= _LOG_EVERY:
             self._logged = time.monotonic()
             logger.info(self.line())
 

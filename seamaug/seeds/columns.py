@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seamaug.errors import InputError
+from seamaug.log import logger
 from seamaug.records import Message, Seed, text_key, user_message
 
 _ROLES = ("system", "user", "assistant", "tool")
@@ -75,6 +76,32 @@ def find_layout(columns: Iterable[str], mapping: dict[Any, str], where: str) -> 
     raise InputError(
         f"{where}: no known layout among the columns {', '.join(present) or '(none)'}; {_MAP_HINT}"
     )
+
+
+class Layouts:
+    """The layout of each row: rows of one file need not have the same columns."""
+
+    def __init__(self, mapping: dict[Any, str]) -> None:
+        self._mapping = mapping
+        self._known: dict[tuple[str, ...], Layout] = {}
+        self._last: Layout | None = None
+
+    def seed(self, row: dict[str, Any], where: str) -> Seed:
+        """The row as a Seed; a layout that is new is said aloud."""
+        columns = tuple(row)
+        if columns not in self._known:
+            self._known[columns] = self._layout(row, where)
+        self._last = self._known[columns]
+        return to_seed(row, self._last, where)
+
+    def _layout(self, row: dict[str, Any], where: str) -> Layout:
+        last = self._last
+        if last and last.golden in row and not {last.prompt, last.worse} - {""} <= row.keys():
+            return last  # a row of the same kind that lacks a field: to_seed says which
+        layout = find_layout(row, self._mapping, where)
+        if layout not in self._known.values():
+            logger.info(f"from {where}: {layout}")
+        return layout
 
 
 def _override(layout: Layout, mapping: dict[Any, str]) -> Layout:

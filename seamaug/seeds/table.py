@@ -11,8 +11,8 @@ import pyarrow as pa
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
 from seamaug.log import logger
-from seamaug.records import Seed, to_table
-from seamaug.seeds.columns import FieldError, find_layout, to_seed
+from seamaug.records import Message, Seed, to_table
+from seamaug.seeds.columns import FieldError, Layouts
 from seamaug.seeds.read import Located, read_rows
 
 SeedSource = str | Sequence[str] | Sequence[dict[str, Any]] | Any
@@ -41,6 +41,11 @@ class Seeds:
         """The seeds at these positions, in their order."""
         for row in self.table.take(pa.array(positions, pa.int64())).to_pylist():
             yield Seed(**row)
+
+    def prompts(self) -> Iterator[list[Message]]:
+        """All prompts in order, a chunk at a time."""
+        for batch in self.table.select(["prompt"]).to_batches(max_chunksize=_CHUNK):
+            yield from batch.column(0).to_pylist()
 
     def texts(self, start: int, stop: int) -> list[str]:
         """What is embedded of the seeds in [start, stop): all user turns, one per line."""
@@ -111,18 +116,13 @@ def _collect(located: Iterator[Located], config: SeedsConfig) -> tuple[pa.Table,
     chunk: list[Seed] = []
     position: dict[str, int] = {}
     extra: dict[int, list[str]] = {}
-    layout = None
-    columns: tuple[str, ...] = ()
+    layouts = Layouts(dict(config.columns))
     problems: list[str] = []
     bad = count = 0
     for where, row in located:
         count += 1
-        if layout is None or (tuple(row) != columns and layout.golden not in row):
-            columns = tuple(row)
-            layout = find_layout(columns, dict(config.columns), where)
-            logger.info(f"from {where}: {layout}")
         try:
-            seed = to_seed(row, layout, where)
+            seed = layouts.seed(row, where)
         except FieldError as error:
             bad += 1
             if len(problems) < _SHOWN:

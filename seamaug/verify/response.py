@@ -6,6 +6,7 @@ _WORD = re.compile(r"\w+")
 _FINAL_NUMBER = re.compile(
     r"(?:\bA:|####|answer is:?)\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$", re.IGNORECASE
 )
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _LONGEST = 400  # words compared: the comparison is quadratic
 _TAIL = 200  # characters searched for a final number: so is the search, in digits
 
@@ -13,10 +14,10 @@ _TAIL = 200  # characters searched for a final number: so is the search, in digi
 def worse_than_golden(response: str, golden: str, max_overlap: float) -> str:
     """Name of the check that shows `response` to be worse than `golden`; empty if none does.
 
-    Where the golden response states a final number, another final number (or none) is worse and
-    the same one is not. Elsewhere a response counts as worse if it shares less than `max_overlap`
-    with the golden one (ROUGE-L F1, Lin 2004): what a human vouched for is taken to be better
-    than what a policy said that says something else.
+    Where the golden response ends in a final number, a response is worse if it ends in another
+    one, or in none and states the right one nowhere. Elsewhere a response counts as worse if it
+    shares less than `max_overlap` with the golden one (ROUGE-L F1, Lin 2004): what a human vouched
+    for is taken to be better than what a policy said that says something else.
     """
     response, golden = response.strip(), golden.strip()
     if not response or response == golden:
@@ -24,8 +25,11 @@ def worse_than_golden(response: str, golden: str, max_overlap: float) -> str:
     expected = _FINAL_NUMBER.search(golden[-_TAIL:])
     if expected:
         found = _FINAL_NUMBER.search(response[-_TAIL:])
-        same = found is not None and _value(found[1]) == _value(expected[1])
-        return "" if same else "final number"
+        if found is not None:
+            return "" if _value(found[1]) == _value(expected[1]) else "final number"
+        # No final number in a known form: prose may still state the right one.
+        stated = {_value(number) for number in _NUMBER.findall(response)}
+        return "" if _value(expected[1]) in stated else "final number"
     return "reference overlap" if rouge_l(response, golden) < max_overlap else ""
 
 

@@ -31,8 +31,13 @@ def dataset_file(folder: Path, name: str) -> Path:
     return folder / (f"{name}.parquet" if name == PROVENANCE else f"{name}/train.parquet")
 
 
+def is_written(folder: Path) -> bool:
+    """Whether the datasets and the provenance are all there."""
+    return all(dataset_file(folder, name).is_file() for name in _SCHEMAS)
+
+
 def write_datasets(folder: Path, parts: Iterable[pa.Table]) -> None:
-    """Write the three datasets and the provenance; all appear whole or not at all."""
+    """Write the three datasets and the provenance; each file appears whole or not at all."""
     with ExitStack() as stack:
         writers = {}
         for name, schema in _SCHEMAS.items():

@@ -10,6 +10,8 @@ from seamaug.run.folder import whole_file
 Summary = dict[str, Any]
 """outcome, budget, weighting, counts, kept, reward_scores, models, versions, config, times."""
 
+_SHOWN = {"outcome", "budget", "weighting", "counts", "kept", "times"}
+
 
 def write_summary(folder: Path, summary: Summary) -> None:
     """Write run.json, last of all files: its presence says that the others are whole."""
@@ -25,6 +27,14 @@ def read_summary(folder: Path) -> Summary | None:
         return None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{folder / 'run.json'} cannot be read: {error}") from None
+    if (
+        not isinstance(summary, dict)
+        or not {"outcome", "counts", "kept", "times"} <= summary.keys()
+    ):
+        raise RunFolderError(
+            f"{folder / 'run.json'} is not what `seamaug expand` wrote; remove it and run the same "
+            "command again: it is made anew from the finished parts"
+        )
     return summary
 
 

@@ -27,7 +27,7 @@ def parent(name: str, text: str, goldens: Sequence[str] = ("golden",)) -> Parent
         worse=[],
         worse_sources=[],
         verifiers=[],
-        seam=1.0,
+        seams=[1.0] * len(goldens),
         error="",
     )
 
@@ -60,7 +60,7 @@ def maker(
 def make(
     which: VariantMaker, number: int = 0, wanted: int = 6, parents: Sequence[Parent] = PARENTS
 ) -> list[Candidate]:
-    return which.make(parents, number, wanted, lambda text: True)
+    return which.make(parents, number, wanted, lambda prompt: True)
 
 
 def texts(candidates: Sequence[Candidate], name: str) -> list[str]:
@@ -94,6 +94,8 @@ def test_candidates_follow_their_parents() -> None:
             assert candidate.prompt[:-1] == item.prompt[:-1]
             assert candidate.prompt[-1]["role"] == "user"
             assert candidate.chosen in item.goldens
+            source = "golden" if candidate.chosen == item.golden else "golden_rewrite"
+            assert candidate.chosen_source == source
             assert candidate.neighbours == item.neighbours
             assert candidate.template_hash == candidate.verdict == ""
             names = candidate.operator.split("+")
@@ -113,10 +115,10 @@ def test_no_text_twice_within_a_parent() -> None:
 def test_only_new_texts() -> None:
     first = make(maker())
     known = {candidate.text for candidate in first}
-    second = maker().make(PARENTS, 0, 6, lambda text: text not in known)
+    second = maker().make(PARENTS, 0, 6, lambda prompt: prompt[-1]["content"] not in known)
     assert second
     assert not known & {candidate.text for candidate in second}
-    assert maker().make(PARENTS, 0, 6, lambda text: False) == []
+    assert maker().make(PARENTS, 0, 6, lambda prompt: False) == []
 
 
 def test_wanted_is_a_limit() -> None:

@@ -183,6 +183,18 @@ def test_results_do_not_depend_on_company(
     assert totals(results) == pytest.approx(wanted, abs=NATS)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+def test_vocabulary_in_chunks(
+    folders: dict[str, str],
+    expected: dict[str, list[float]],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("seamaug.models.policy._LOGIT_BYTES", 1)
+    model = policy(folders[kind])
+    assert totals(model.logprobs(sets_of(model))) == pytest.approx(expected[kind], abs=NATS)
+
+
 def test_no_sets_and_no_responses(llama: Policy) -> None:
     assert llama.logprobs([]) == []
     assert llama.response_ids([]) == []

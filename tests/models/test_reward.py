@@ -106,6 +106,19 @@ def company(saved: Callable[..., str]) -> Any:
     return model, rows, [truth(row) for row in rows]
 
 
+@pytest.mark.parametrize("shares", [True, False])
+def test_lent_padding_is_no_token_of_the_text(saved: Callable[..., str], shares: bool) -> None:
+    folder = saved("llama", "reward", pad_token_id=None)
+    model, truth = reward(folder), own_forward(folder)
+    model._shares = shares
+    rows = [[5, 6, 7, 8, 9], [5, 6, 4095], [5, 6, 7, 4094], [5, 6, 4093, 4095]]
+    wanted = [truth(row) for row in rows]
+    assert model.rewards([rows])[0] == pytest.approx(wanted, abs=1e-4)
+    assert model.rewards([[row] for row in rows]) == [
+        [pytest.approx(value, abs=1e-4)] for value in wanted
+    ]
+
+
 def test_rewards_without_sets(company: Any) -> None:
     assert company[0].rewards([]) == []
     assert company[0].rewards([[], []]) == [[], []]

@@ -28,7 +28,11 @@ def verdict(response: str, golden: str, max_overlap: float = 0.5) -> str:
         ("A: -8", True),
         ("A: 80", True),
         ("A: 8.5", True),
-        ("8 is the number that I would say", True),
+        # Prose that states the right number is no proof of a mistake.
+        ("So he has 8 apples left.", False),
+        ("There are 9 of them, not 80.", True),
+        ("I do not know.", True),
+        ("8 apples at first, so A: 9", True),
     ],
 )
 def test_final_numbers_are_compared(golden: str, response: str, worse: bool) -> None:

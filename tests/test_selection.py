@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamaug.config import SelectConfig
-from seamaug.select import select_parents, worst_first, worst_share
+from seamaug.selection import select_parents, worst_first, worst_share
 
 SEAM = np.array([0.5, np.nan, 2.0, 0.0, 0.5, 1.0])
 

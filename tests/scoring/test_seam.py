@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamaug.records import SetScores
-from seamaug.score.seam import Spread, discrepancy, misjudgement, seam, worst_responses
+from seamaug.scoring.seam import Spread, discrepancy, misjudgement, seam, worst_responses
 
 SCORES = SetScores(
     logprobs=[-2.0, -4.0, -6.0, -9.0],

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seamaug.config import HackSetConfig
-from seamaug.score.contrast import Goldens, HackSet, contrast_set
+from seamaug.scoring.contrast import Goldens, HackSet, contrast_set
 
 COSINES = [1.0, 0.95, 0.9, 0.89, 0.85, 0.8, 0.79, 0.5, -0.2]
 ANSWERS = list("abcdefghi")

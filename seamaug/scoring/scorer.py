@@ -1,10 +1,14 @@
 """Both models over sets of responses to a prompt."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
+
 from seamaug.clock import clock
+from seamaug.errors import ModelError
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 from seamaug.records import Message, SetScores
@@ -38,9 +42,9 @@ class Scorer:
         collected = [
             self._collect(item, result) for item, result in zip(sets, results, strict=True)
         ]
-        with clock.kind("policy"):
+        with clock.kind("policy"), _fitting("policy"):
             logprobs = self.policy.logprobs([(prompt, ids) for prompt, ids, _ in collected])
-        with clock.kind("reward"):
+        with clock.kind("reward"), _fitting("reward"):
             rewards = self.reward.rewards([rows for _, _, rows in collected])
         for result, found, values in zip(results, logprobs, rewards, strict=True):
             result.logprobs = [item.total for item in found]
@@ -60,9 +64,13 @@ class Scorer:
         self, item: ResponseSet, result: SetScores
     ) -> tuple[list[int], list[list[int]], list[list[int]]]:
         """Prompt ids, response ids and conversation ids of what fits the models."""
-        prompt = self.policy.prompt_ids(item.prompt)
         responses = [self._ids[text] for text in (item.golden, *item.worse)]
-        rows = self.reward.conversation_ids(item.prompt, [item.golden])
+        try:
+            prompt = self.policy.prompt_ids(item.prompt)
+            rows = self.reward.conversation_ids(item.prompt, [item.golden])
+        except ModelError as error:  # one conversation that a template refuses is no one else's
+            result.error = str(error)
+            return [], [], []
         result.error = self._too_long(len(prompt) + len(responses[0]), len(rows[0]))
         if result.error:
             return prompt, [], []
@@ -83,6 +91,17 @@ class Scorer:
             if tokens > limit:
                 return f"too long for the {role}: {tokens:,} tokens, limit {limit:,}"
         return ""
+
+
+@contextmanager
+def _fitting(role: str) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"the {role} model ran out of memory ({str(error).splitlines()[0]}); set "
+            f"`{role}.batch_tokens` lower and run the same command again: it resumes"
+        ) from None
 
 
 def _check_finite(result: SetScores) -> None:

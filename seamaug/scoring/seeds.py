@@ -15,9 +15,9 @@ from seamaug.records import SetScores, to_table
 from seamaug.retrieve.index import VectorIndex
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
-from seamaug.score.contrast import Goldens, HackSet, contrast_set
-from seamaug.score.scorer import ResponseSet, Scorer
-from seamaug.score.seam import Discrepancy, Spread, discrepancy, worst_responses
+from seamaug.scoring.contrast import Goldens, HackSet, contrast_set
+from seamaug.scoring.scorer import ResponseSet, Scorer
+from seamaug.scoring.seam import Discrepancy, Spread, discrepancy, worst_responses
 from seamaug.seeds import Seeds
 
 STAGE = "score"
@@ -142,9 +142,11 @@ def _hack_sets(
     found = []
     for own, near, cosine in zip(positions, neighbours, cosines, strict=True):
         hack_set = contrast_set(own, near, cosine, goldens, config.hack_set)
-        short = len(hack_set.positions) < config.hack_set.k and len(near) < len(index)
-        if short and hack_set.widened:
-            far_cosines, far = index.search(index.vectors[own : own + 1], len(index))
+        # Many prompts too near, or one answer for most: look farther, a few times as far each.
+        reach = len(near)
+        while hack_set.widened and len(hack_set.positions) < config.hack_set.k < reach < len(index):
+            reach = min(8 * reach, len(index))
+            far_cosines, far = index.search(index.vectors[own : own + 1], reach)
             hack_set = contrast_set(own, far[0], far_cosines[0], goldens, config.hack_set)
         found.append(hack_set)
     return found

@@ -17,7 +17,7 @@ from seamaug.models.policy import Logprob, Policy
 from seamaug.models.reward import RewardModel
 from seamaug.records import user_message
 from seamaug.resources import resource
-from seamaug.score.scorer import ResponseSet, Scorer
+from seamaug.scoring.scorer import ResponseSet, Scorer
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 4096,
