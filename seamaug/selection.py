@@ -17,7 +17,7 @@ def worst_first(seam: np.ndarray) -> np.ndarray:
 def worst_share(seam: np.ndarray, share: float) -> np.ndarray:
     """Positions of the worst `share` of the scored seeds (rounded up), worst first."""
     order = worst_first(seam)
-    return order[: math.ceil(share * len(order))]
+    return order[: math.ceil(share * len(order) - 1e-9)]
 
 
 def select_parents(seam: np.ndarray, config: SelectConfig) -> np.ndarray:

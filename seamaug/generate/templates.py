@@ -43,8 +43,8 @@ def answer_of(reply: str) -> str:
 
     Empty where the reply was cut off before the closing marker: half a text is none.
     """
-    _, opened, rest = reply.partition(_OPEN)
-    inside, closed, _ = rest.partition(_CLOSE)
-    if opened:
-        return inside.strip() if closed else ""
-    return reply.strip()
+    if _OPEN not in reply:
+        return reply.strip()
+    # The last pair: a model that thinks aloud may name the markers before it uses them.
+    before, closed, _ = reply.rpartition(_CLOSE)
+    return before.rpartition(_OPEN)[2].strip() if closed else ""

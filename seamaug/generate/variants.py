@@ -110,9 +110,7 @@ class VariantMaker:
 def operator_names(names: Sequence[str], *, with_llm: bool) -> list[str]:
     """Operator names with `all` spelt out; raises ConfigError on one that cannot run."""
     available = [*OPERATORS, *(PROMPT_OPERATORS if with_llm else ())]
-    if "all" in names:
-        return available
-    for name in names:
+    for name in [name for name in names if name != "all"]:
         if name in PROMPT_OPERATORS and not with_llm:
             raise ConfigError(f"operator {name!r} needs an LLM: give --generator MODEL")
         if name not in available:
@@ -121,4 +119,4 @@ def operator_names(names: Sequence[str], *, with_llm: bool) -> list[str]:
             raise ConfigError(f"`generate.operators`: unknown operator {name!r}; {hint}")
     if not names:
         raise ConfigError("`generate.operators` is empty; name operators, or `all`")
-    return list(names)
+    return available if "all" in names else list(names)

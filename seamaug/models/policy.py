@@ -109,6 +109,7 @@ class CausalLM:
                 temperature=temperature,
                 top_p=top_p,
                 top_k=0,
+                repetition_penalty=1.0,  # a model's own default would not be its distribution
                 pad_token_id=self.pad_id,
             )
         new = output[:, ids.shape[1] :].cpu()

@@ -2,11 +2,12 @@
 
 import re
 
-_WORD = re.compile(r"\w+")
+# Scripts written without spaces count by the character: else a sentence is one word.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 _FINAL_NUMBER = re.compile(
     r"(?:\bA:|####|answer is:?)\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$", re.IGNORECASE
 )
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_NUMBER = re.compile(r"(?<![\w.,-])-?\d+(?:,\d{3})*(?:\.\d+)?|(?<=-)\d+(?:\.\d+)?")
 _LONGEST = 400  # words compared: the comparison is quadratic
 _TAIL = 200  # characters searched for a final number: so is the search, in digits
 
