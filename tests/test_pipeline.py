@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from seamaug import expand
+from seamaug import expand, select
 from seamaug.resources import resource
 from seamaug.rounds import BUDGET_MET, RAN_OUT, TIME_UP
 
@@ -154,6 +154,33 @@ def test_a_time_limit_pauses_and_the_same_command_goes_on(
     assert len(paused.sft) < BUDGET
     expand(str(seeds_file), budget=BUDGET, out=out, settings=SMALL)
     assert contents(out) == contents(finished.path)
+
+
+def test_settings_that_say_at_most_mean_it(seeds_file: Path, tmp_path: Path) -> None:
+    """Per parent, and per rejected text: ten examples, or the share of the budget if more."""
+    settings = {**SMALL, "generate.per_parent": 2, "select.share": 0.9}
+    result = expand(str(seeds_file), budget=500, out=tmp_path / "few", settings=settings)
+    assert set(Counter(result.provenance["parent"]).values()) <= {1, 2}
+
+    settings = {**SMALL, "select.top": 3, "keep.hack_set_size": 2, "keep.same_rejected": 0.01}
+    result = expand(str(seeds_file), budget=200, out=tmp_path / "capped", settings=settings)
+    kept = [row["rejected"] for row in result.provenance if row["verdict"] == "kept"]
+    assert max(Counter(kept).values()) == 10
+    assert result.summary["counts"]["candidates"]["rejected"]["rejected responses used up"] > 0
+
+
+def test_columns_that_only_some_rows_have_are_read_and_survive_selection() -> None:
+    rows: list[dict[str, Any]] = [
+        {"instruction": row["prompt"], "output": row["chosen"], "input": "Be brief."}
+        for row in bundled(10)
+    ]
+    del rows[0]["input"]
+    dropped = select(rows, drop_worst=0.2)
+    assert len(dropped) == 8
+    assert set(dropped.column_names) == {"instruction", "output", "input"}
+    kept = select(rows, keep_worst=0.2)
+    found = sorted([*dropped["output"], *kept["output"]])
+    assert found == sorted(row["output"] for row in rows)
 
 
 def test_llm_operators_run_through_the_same_flow(seeds_file: Path, tmp_path: Path) -> None:

@@ -64,13 +64,14 @@ class RunFolder:
 
     def __enter__(self) -> "RunFolder":
         self._lock = FileLock(self.stages / "lock")
-        try:
-            with writing(self.path):
+        with writing(self.path):
+            try:
                 self._lock.acquire(timeout=0)
-        except Timeout:
-            raise RunFolderError(
-                f"another process is at work in {self.path}; wait for it, or choose another --out"
-            ) from None
+            except Timeout:
+                raise RunFolderError(
+                    f"another process is at work in {self.path}; wait for it, or choose another "
+                    "--out"
+                ) from None
         return self
 
     def __exit__(self, *error: object) -> None:

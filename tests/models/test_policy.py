@@ -363,6 +363,12 @@ def test_seed_decides_the_samples(llama: Policy) -> None:
     assert len({text for texts in first for text in texts}) == 6
 
 
+def test_batches_of_one_call_do_not_draw_alike(folders: dict[str, str]) -> None:
+    model = policy(folders["llama"], batch_tokens=1)
+    texts = model.sample([user_message("Hi")] * 3, n=1, seed=0, max_new_tokens=6)
+    assert len({text for (text,) in texts}) == 3
+
+
 def test_sampling_leaves_the_random_state_alone(llama: Policy) -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)
