@@ -63,11 +63,12 @@ class VariantMaker:
 
     def _draw(self, parent: Parent, rng: random.Random) -> Candidate:
         """A variant by embedded operators, or the promise of one by the LLM."""
+        chosen = rng.choice(parent.goldens)
         candidate = Candidate(
             id="",
             parent=parent.id,
             prompt=parent.prompt,
-            chosen=(chosen := rng.choice(parent.goldens)),
+            chosen=chosen,
             chosen_source="golden" if chosen == parent.golden else "golden_rewrite",
             operator="",
             template_hash="",
