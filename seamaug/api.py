@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -87,43 +87,41 @@ def expand(
 
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
-    overrides = {
-        **(settings or {}),
-        **_models(policy=policy, reward=reward, embedder=embedder, generator=generator),
-        "budget": budget,
-        "seed": seed,
-        "max_time": max_time,
-    }
-    merged, table = _prepare(seeds, config, overrides)
+    arguments = ExpandArguments(
+        policy=policy,
+        reward=reward,
+        embedder=embedder,
+        generator=generator,
+        budget=budget,
+        seed=seed,
+        max_time=max_time,
+        settings=settings,
+    )
+    merged, table = _prepare(seeds, config, _overrides(arguments))
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="seamaug-"))
     return ExpandResult(folder, run_expand(merged, table, folder, quiet=quiet))
 
 
-def plan(
-    seeds: SeedSource = None,
-    *,
-    policy: str | None = None,
-    reward: str | None = None,
-    embedder: str | None = None,
-    generator: str | None = None,
-    budget: int | str | None = None,
-    config: str | Path | None = None,
-    seed: int | None = None,
-    max_time: float | str | None = None,
-    settings: dict[str, Any] | None = None,
-) -> Plan:
+class ExpandArguments(TypedDict, total=False):
+    """What `expand` takes beside the seeds and the run folder."""
+
+    policy: str | None
+    reward: str | None
+    embedder: str | None
+    generator: str | None
+    budget: int | str | None
+    config: str | Path | None
+    seed: int | None
+    max_time: float | str | None
+    settings: dict[str, Any] | None
+
+
+def plan(seeds: SeedSource = None, **arguments: Unpack[ExpandArguments]) -> Plan:
     """What `expand` with these arguments would do: rows, model calls, tokens, time.
 
     Loads the models and times a sample; writes nothing.
     """
-    overrides = {
-        **(settings or {}),
-        **_models(policy=policy, reward=reward, embedder=embedder, generator=generator),
-        "budget": budget,
-        "seed": seed,
-        "max_time": max_time,
-    }
-    return make_plan(*_prepare(seeds, config, overrides))
+    return make_plan(*_prepare(seeds, arguments.get("config"), _overrides(arguments)))
 
 
 def score(
@@ -185,6 +183,15 @@ def select(
         f"{len(rows):,} of {table.rows_read:,} rows selected"
     )
     return _dataset(rows)
+
+
+def _overrides(arguments: ExpandArguments) -> dict[str, Any]:
+    """Config keys that the arguments set; None leaves what the config says."""
+    given = dict(arguments)
+    own = given.pop("settings", None) or {}
+    given.pop("config", None)
+    roles = {role: given.pop(role, None) for role in ("policy", "reward", "embedder", "generator")}
+    return {**cast(dict[str, Any], own), **_models(**cast(dict[str, str | None], roles)), **given}
 
 
 def _models(**names: str | None) -> dict[str, Any]:

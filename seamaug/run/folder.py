@@ -133,7 +133,7 @@ def whole_file(path: Path) -> Iterator[Path]:
             _sync(temporary)
             temporary.replace(path)
             _sync(path.parent)
-    except BaseException:
+    except BaseException:  # Ctrl-C too must leave no half file; it goes on to the caller
         with suppress(OSError):
             temporary.unlink()
         raise
