@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 from seamaug.config import LanguageModelConfig, ModelConfig
@@ -156,12 +156,24 @@ def _template_text(name: str) -> str:
         raise ModelError(f"chat template {name}: {error.strerror}") from None
 
 
-def longest_sequence(config: LanguageModelConfig, model: Any, tokenizer: Any) -> int:
+def load_model_config(config: LanguageModelConfig, role: str) -> Any:
+    """The model's own config, without its weights."""
+    try:
+        return AutoConfig.from_pretrained(
+            locate(config, role),
+            revision=config.revision,
+            trust_remote_code=config.trust_remote_code,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{role} model {config.name!r} cannot be loaded: {error}") from None
+
+
+def longest_sequence(config: LanguageModelConfig, model_config: Any, tokenizer: Any) -> int:
     """Tokens that prompt and response may have together."""
     if config.max_length is not None:
         return config.max_length
     limits = [
-        getattr(model.config, "max_position_embeddings", None),
+        getattr(model_config.get_text_config(), "max_position_embeddings", None),
         tokenizer.model_max_length,
     ]
     return int(min(limit for limit in [*limits, _ABSURD_LENGTH] if limit))

@@ -1,7 +1,6 @@
 """The policy model: log-probabilities of responses, and samples."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,45 +15,28 @@ from seamaug.models.batching import (
     shared_prefix_batches,
     shares_prefixes,
 )
+from seamaug.models.engines import Logprob
 from seamaug.models.loading import (
     device_of,
     load_model,
-    load_tokenizer,
-    longest_sequence,
-    render,
 )
+from seamaug.models.tokens import PolicyTokens, PromptTokens
 from seamaug.records import Message
 
 _LOGIT_BYTES = 8 << 20  # of float32 logits alive at once: larger chunks fall out of the cache
 
 
-@dataclass(frozen=True, slots=True)
-class Logprob:
-    """Log-probability of a response given its prompt: a sum in nats over `tokens` tokens."""
-
-    total: float
-    tokens: int
-
-
-class CausalLM:
+class CausalLM(PromptTokens):
     """A causal language model with its tokenizer and chat template."""
 
     def __init__(self, config: LanguageModelConfig, role: str) -> None:
+        super().__init__(config, role)
         self.config = config
-        self.tokenizer = load_tokenizer(config, role)
         self.model = load_model(AutoModelForCausalLM, config, role)
         self.device = device_of(config)
-        self.max_length = longest_sequence(config, self.model, self.tokenizer)
         eos = self.tokenizer.eos_token_id
         # Padding is masked out, so any id serves a model that names none (GPT-2, Llama).
         self.pad_id = next((i for i in (self.tokenizer.pad_token_id, eos) if i is not None), 0)
-
-    def prompt_ids(self, prompt: list[Message]) -> list[int]:
-        """Token ids of a prompt up to where the response begins; the template is applied once."""
-        text = render(self.tokenizer, prompt, generation_prompt=True)
-        with clock.kind("tokenizer"):
-            ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
 
     @torch.inference_mode()
     def sample(
@@ -112,32 +94,19 @@ class CausalLM:
                 repetition_penalty=1.0,  # a model's own default would not be its distribution
                 pad_token_id=self.pad_id,
             )
-        new = output[:, ids.shape[1] :].cpu()
-        with clock.kind("tokenizer"):
-            texts = self.tokenizer.batch_decode(new, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        return self.decode(output[:, ids.shape[1] :].cpu())
 
 
-class Policy(CausalLM):
+class Policy(CausalLM, PolicyTokens):
     """The policy model as a scorer: log P(response | prompt) over token ids."""
 
     @torch.inference_mode()
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__(config, "policy")
-        eos = self.tokenizer.eos_token_id
-        self._end = [eos] if config.count_eos and eos is not None else []
         self._head = self._split_head()
         self._shares = self._head is not None and shares_prefixes(
             self.model.base_model, self.max_length
         )
-
-    def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of responses as they follow a prompt, with the end token where it counts."""
-        if not texts:
-            return []
-        with clock.kind("tokenizer"):
-            rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return [row + self._end for row in rows]
 
     @torch.inference_mode()
     def logprobs(

@@ -4,11 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification
 
-from seamaug.clock import clock
 from seamaug.config import RewardConfig
-from seamaug.errors import ModelError
 from seamaug.models.batching import (
     Continuation,
     packed,
@@ -19,15 +17,11 @@ from seamaug.models.batching import (
 from seamaug.models.loading import (
     device_of,
     load_model,
-    load_tokenizer,
-    locate,
-    longest_sequence,
-    render,
 )
-from seamaug.records import Message
+from seamaug.models.tokens import RewardTokens
 
 
-class RewardModel:
+class RewardModel(RewardTokens):
     """A sequence classifier with one label over whole chat-templated conversations.
 
     Scores are the model's raw logits: no sigmoid, in units that only this model knows.
@@ -35,48 +29,12 @@ class RewardModel:
 
     @torch.inference_mode()
     def __init__(self, config: RewardConfig) -> None:
+        super().__init__(config)
         self.config = config
-        self._check_labels()
-        self.tokenizer = load_tokenizer(config, "reward")
         self.model = load_model(AutoModelForSequenceClassification, config, "reward")
         self.device = device_of(config)
-        self.max_length = longest_sequence(config, self.model, self.tokenizer)
         self._pad: int | None = self.model.config.get_text_config().pad_token_id
         self._shares = shares_prefixes(self.model.base_model, self.max_length)
-
-    def _check_labels(self) -> None:
-        path = locate(self.config, "reward")
-        try:
-            labels = AutoConfig.from_pretrained(
-                path,
-                revision=self.config.revision,
-                trust_remote_code=self.config.trust_remote_code,
-            ).num_labels
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(
-                f"reward model {self.config.name!r} cannot be loaded: {error}"
-            ) from None
-        if labels != 1:
-            raise ModelError(
-                f"reward model {self.config.name!r} has {labels} labels; SEAM needs one score per "
-                "response: give a sequence classifier that was trained with num_labels=1"
-            )
-
-    def conversation_ids(self, prompt: list[Message], responses: Sequence[str]) -> list[list[int]]:
-        """Token ids of each whole conversation, as reward models are trained on."""
-        if not responses:
-            return []
-        texts = [
-            render(
-                self.tokenizer,
-                [*prompt, {"role": "assistant", "content": response}],
-                generation_prompt=False,
-            )
-            for response in responses
-        ]
-        with clock.kind("tokenizer"):
-            ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return ids
 
     @torch.inference_mode()
     def rewards(self, sets: Sequence[Sequence[list[int]]]) -> list[list[float]]:

@@ -9,8 +9,7 @@ import torch
 
 from seamaug.clock import clock
 from seamaug.errors import ModelError
-from seamaug.models.policy import Policy
-from seamaug.models.reward import RewardModel
+from seamaug.models.engines import PolicyEngine, RewardEngine
 from seamaug.records import Message, SetScores
 
 
@@ -26,7 +25,7 @@ class ResponseSet:
 class Scorer:
     """Policy log-probabilities and rewards of response sets."""
 
-    def __init__(self, policy: Policy, reward: RewardModel) -> None:
+    def __init__(self, policy: PolicyEngine, reward: RewardEngine) -> None:
         self.policy = policy
         self.reward = reward
         self._ids: dict[str, list[int]] = {}

@@ -136,9 +136,9 @@ def test_longest_sequence(folder: Path) -> None:
     assert model.max_length == 256
     assert load(folder, max_length=40).max_length == 40
     model.tokenizer.model_max_length = 100
-    assert loading.longest_sequence(model.config, model.model, model.tokenizer) == 100
+    assert loading.longest_sequence(model.config, model.model.config, model.tokenizer) == 100
     model.tokenizer.model_max_length = int(1e30)
-    assert loading.longest_sequence(model.config, model.model, model.tokenizer) == 256
+    assert loading.longest_sequence(model.config, model.model.config, model.tokenizer) == 256
 
 
 def test_precision() -> None:

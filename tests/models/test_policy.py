@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from seamaug.config import PolicyConfig
 from seamaug.errors import ModelError
-from seamaug.models.policy import CausalLM, Logprob, Policy
+from seamaug.models.engines import Logprob
+from seamaug.models.policy import CausalLM, Policy
 from seamaug.records import user_message
 
 NATS = 1e-3

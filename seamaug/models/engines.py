@@ -1,0 +1,71 @@
+"""What scoring asks of a policy and of a reward model, whichever engine runs them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from seamaug.records import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """Log-probability of a response given its prompt: a sum in nats over `tokens` tokens."""
+
+    total: float
+    tokens: int
+
+
+class PolicyEngine(Protocol):
+    """A policy that scores and samples responses.
+
+    Token ids, not text, cross the boundary between prompt and response: re-tokenising both as one
+    text can merge tokens across it.
+    """
+
+    max_length: int
+    """Tokens that a prompt and its response may have together."""
+
+    def prompt_ids(self, prompt: list[Message]) -> list[int]:
+        """Token ids of a prompt up to where the response begins."""
+        ...
+
+    def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of responses as they follow a prompt, with the end token where it counts."""
+        ...
+
+    def logprobs(
+        self, sets: Sequence[tuple[list[int], Sequence[list[int]]]]
+    ) -> list[list[Logprob]]:
+        """Log-probability of every response, from (prompt ids, ids of its responses) sets.
+
+        Sequences longer than `max_length` are the caller's to leave out.
+        """
+        ...
+
+    def sample(
+        self,
+        prompts: Sequence[list[Message]],
+        *,
+        n: int,
+        seed: int,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+    ) -> list[list[str]]:
+        """`n` sampled responses to each prompt; none where the prompt leaves no room."""
+        ...
+
+
+class RewardEngine(Protocol):
+    """A reward model with one score per conversation: raw, before any activation."""
+
+    max_length: int
+    """Tokens that a conversation may have."""
+
+    def conversation_ids(self, prompt: list[Message], responses: Sequence[str]) -> list[list[int]]:
+        """Token ids of the prompt with each response."""
+        ...
+
+    def rewards(self, sets: Sequence[Sequence[list[int]]]) -> list[list[float]]:
+        """Raw score of every conversation, given as token ids in sets that share a prompt."""
+        ...

@@ -1,0 +1,79 @@
+"""Between text and token ids: the half of a model that every engine shares."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from seamaug.clock import clock
+from seamaug.config import LanguageModelConfig, PolicyConfig, RewardConfig
+from seamaug.errors import ModelError
+from seamaug.models.loading import load_model_config, load_tokenizer, longest_sequence, render
+from seamaug.records import Message
+
+
+class _Tokens:
+    """A tokenizer with its chat template, and the longest sequence that its model takes."""
+
+    def __init__(self, config: LanguageModelConfig, role: str) -> None:
+        self.model_config = load_model_config(config, role)
+        self.tokenizer = load_tokenizer(config, role)
+        self.max_length = longest_sequence(config, self.model_config, self.tokenizer)
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        with clock.kind("tokenizer"):
+            ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+class PromptTokens(_Tokens):
+    """Prompts of a causal language model as token ids."""
+
+    def prompt_ids(self, prompt: list[Message]) -> list[int]:
+        """Token ids of a prompt up to where the response begins; the template is applied once."""
+        return self._ids([render(self.tokenizer, prompt, generation_prompt=True)])[0]
+
+    def decode(self, rows: Any) -> list[str]:
+        """Texts of generated token ids, without special tokens and surrounding space."""
+        with clock.kind("tokenizer"):
+            texts = self.tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+
+class PolicyTokens(PromptTokens):
+    """Prompts and responses of a policy as token ids."""
+
+    def __init__(self, config: PolicyConfig, role: str = "policy") -> None:
+        super().__init__(config, role)
+        eos = self.tokenizer.eos_token_id
+        self._end = [eos] if config.count_eos and eos is not None else []
+
+    def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of responses as they follow a prompt, with the end token where it counts."""
+        return [row + self._end for row in self._ids(list(texts))] if texts else []
+
+
+class RewardTokens(_Tokens):
+    """Whole conversations as token ids, as reward models are trained on."""
+
+    def __init__(self, config: RewardConfig) -> None:
+        super().__init__(config, "reward")
+        labels = self.model_config.num_labels
+        if labels != 1:
+            raise ModelError(
+                f"reward model {config.name!r} has {labels} labels; SEAM needs one score per "
+                "response: give a sequence classifier that was trained with num_labels=1"
+            )
+
+    def conversation_ids(self, prompt: list[Message], responses: Sequence[str]) -> list[list[int]]:
+        """Token ids of the prompt with each response."""
+        if not responses:
+            return []
+        return self._ids(
+            [
+                render(
+                    self.tokenizer,
+                    [*prompt, {"role": "assistant", "content": response}],
+                    generation_prompt=False,
+                )
+                for response in responses
+            ]
+        )
