@@ -5,7 +5,7 @@ from typing import Any
 
 from seamaug.config import Config
 from seamaug.generate.templates import Template
-from seamaug.models.loading import device_of, fingerprint
+from seamaug.models.loading import device_of, dtype_of, fingerprint
 from seamaug.records import SCHEMA_VERSION
 from seamaug.resources import EMBEDDED, resource
 from seamaug.seeds import Seeds
@@ -30,6 +30,8 @@ def models_of(config: Config) -> dict[str, dict[str, str]]:
         }
         for role in ("policy", "reward", "embedder")
     }
+    for role in ("policy", "reward"):
+        models[role]["dtype"] = str(dtype_of(getattr(config, role))).removeprefix("torch.")
     name = config.generator.name
     mark = "" if name == EMBEDDED else fingerprint(config.generator, "generator")
     models["generator"] = {"name": name, "fingerprint": mark}

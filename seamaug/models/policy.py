@@ -1,29 +1,22 @@
 """The policy model: log-probabilities of responses, and samples."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from transformers import AutoModelForCausalLM
 
 from seamaug.clock import clock
 from seamaug.config import LanguageModelConfig, PolicyConfig
-from seamaug.models.batching import (
-    Continuation,
-    packed,
-    right_padded,
-    shared_prefix_batches,
-    shares_prefixes,
-)
+from seamaug.models.batching import longest_first, packed, right_padded, rows_within
+from seamaug.models.budget import TokenBudget
 from seamaug.models.engines import Logprob
-from seamaug.models.loading import (
-    device_of,
-    load_model,
-)
+from seamaug.models.loading import device_of, load_model
+from seamaug.models.shared import Consume, Place, Sets, SharedPrompts
 from seamaug.models.tokens import PolicyTokens, PromptTokens
+from seamaug.models.vocabulary import Projection, logprobs_of_logits
 from seamaug.records import Message
 
-_LOGIT_BYTES = 8 << 20  # of float32 logits alive at once: larger chunks fall out of the cache
+_LOGIT_BYTES = 1 << 30
 
 
 class CausalLM(PromptTokens):
@@ -103,10 +96,9 @@ class Policy(CausalLM, PolicyTokens):
     @torch.inference_mode()
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__(config, "policy")
-        self._head = self._split_head()
-        self._shares = self._head is not None and shares_prefixes(
-            self.model.base_model, self.max_length
-        )
+        self._budget = TokenBudget(config.batch_tokens, "policy")
+        self._projection = Projection.of(self.model)
+        self._shared = SharedPrompts(self.model.base_model, self._budget)
 
     @torch.inference_mode()
     def logprobs(
@@ -115,92 +107,82 @@ class Policy(CausalLM, PolicyTokens):
         """Log-probability of every response, from (prompt ids, ids of its responses) sets.
 
         Token ids, not text, cross the boundary: re-tokenising prompt + response as one text can
-        merge tokens across it. A prompt is computed once for all its responses, rows are packed
-        by length, and the reduction over the vocabulary is in float32, in chunks, so no tensor of
-        tokens x vocabulary is kept. Sequences longer than `max_length` are the caller's to leave
-        out.
+        merge tokens across it. A prompt is computed once for all its responses, batches are cut by
+        their tokens, and no tensor of tokens x vocabulary is kept. A prompt has one token at least;
+        sequences longer than `max_length` are the caller's to leave out.
         """
         results = [[Logprob(0.0, len(ids)) for ids in responses] for _, responses in sets]
-        places = [(i, k) for i, (_, rs) in enumerate(sets) for k, ids in enumerate(rs) if ids]
-        for positions, hidden in self._hidden_batches(sets, places):
-            targets = [sets[i][1][k] for i, k in (places[p] for p in positions)]
-            totals = self._totals(hidden, targets)
-            for position, total, ids in zip(positions, totals, targets, strict=True):
-                i, k = places[position]
-                results[i][k] = Logprob(total, len(ids))
+        scored = [[k for k, ids in enumerate(responses) if ids] for _, responses in sets]
+        # The last token of a response predicts nothing that is asked for.
+        inputs = [
+            (prompt, [responses[k][:-1] for k in ks])
+            for (prompt, responses), ks in zip(sets, scored, strict=True)
+        ]
+
+        def take(
+            places: Sequence[Place], states: torch.Tensor, positions: list[torch.Tensor]
+        ) -> None:
+            targets = [sets[i][1][scored[i][k]] for i, k in places]
+            totals = self._totals(states, positions, targets)
+            for (i, k), ids, total in zip(places, targets, totals, strict=True):
+                results[i][scored[i][k]] = Logprob(total, len(ids))
+
+        longest = max((len(p) + len(row) for p, rows in inputs for row in rows), default=0)
+        if self._projection and longest <= self._shared.longest:
+            self._shared.read(inputs, take)
+        else:
+            self._read_padded(inputs, take)
         return results
 
-    def _hidden_batches(
-        self,
-        sets: Sequence[tuple[list[int], Sequence[list[int]]]],
-        places: Sequence[tuple[int, int]],
-    ) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """Hidden states that predict the tokens of each response: (rows, longest, width).
+    def _read_padded(self, sets: Sets, consume: Consume) -> None:
+        """Whole sequences in padded rows, for models that cannot continue a shared prompt."""
+        found = [(i, k) for i, (_, rows) in enumerate(sets) for k in range(len(rows))]
+        sizes = [len(sets[i][0]) + len(sets[i][1][k]) for i, k in found]
+        places = [found[position] for position in longest_first(sizes)]
 
-        The token at a column is predicted at the column before it, so a response's row is the
-        prompt's last token and all of its own but the last.
-        """
-        rows = [[sets[i][0][-1], *sets[i][1][k][:-1]] for i, k in places]
-        prefixes = [prompt[:-1] for prompt, _ in sets]
-        limit = self.config.batch_tokens
-        if self._shares and all(prefixes):
-            items = [Continuation(i, row) for (i, _), row in zip(places, rows, strict=True)]
-            body = self.model.base_model
-            for positions, arguments in shared_prefix_batches(
-                body, prefixes, items, batch_tokens=limit, pad=self.pad_id
-            ):
-                yield positions, body(**arguments).last_hidden_state
-            return
-        whole = [prefixes[i] + row for (i, _), row in zip(places, rows, strict=True)]
-        for positions in packed([len(row) for row in whole], limit):
+        def take(rest: Sequence[Place], tokens: int) -> tuple[int, int]:
+            lengths = [len(sets[i][0]) + len(sets[i][1][k]) for i, k in rest]
+            return rows_within(lengths, self._fitting(tokens))
+
+        def work(batch: Sequence[Place]) -> None:
+            rows = [sets[i][0] + sets[i][1][k] for i, k in batch]
             # Attention is causal and the padding is on the right, so no mask is needed.
-            ids, _ = right_padded([whole[p] for p in positions], self.pad_id)
-            states = self._last_states(ids.to(self.device))
-            longest = max(len(rows[p]) for p in positions)
-            hidden = states.new_zeros(len(positions), longest, states.shape[-1])
-            for row, p in enumerate(positions):
-                own = len(rows[p])
-                hidden[row, :own] = states[row, len(whole[p]) - own : len(whole[p])]
-            yield positions, hidden
+            ids = right_padded(rows, self.pad_id)[0].to(self.device)
+            states = self._last_states(ids).flatten(0, 1)
+            width = ids.shape[1]
+            positions = [
+                torch.arange(order * width + len(sets[i][0]) - 1, order * width + len(row))
+                for order, ((i, _), row) in enumerate(zip(batch, rows, strict=True))
+            ]
+            consume(batch, states, positions)
+
+        self._budget.run(places, take, work)
+
+    def _fitting(self, tokens: int) -> int:
+        """Tokens of a batch whose logits, where all are computed, fit beside the model."""
+        if self._projection:
+            return tokens
+        vocabulary: int = self.model.config.get_text_config().vocab_size
+        return min(tokens, _LOGIT_BYTES // (4 * vocabulary))
 
     def _last_states(self, ids: torch.Tensor) -> torch.Tensor:
-        """What the head turns into logits; the logits themselves where there is no such head."""
-        if self._head is None:
-            return self.model(input_ids=ids, use_cache=False).logits  # type: ignore[no-any-return]
-        return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+        """What the projection turns into logits; the logits where there is no such projection."""
+        if self._projection is None:
+            logits: torch.Tensor = self.model(input_ids=ids, use_cache=False).logits
+            return logits
+        states: torch.Tensor = self.model.base_model(
+            input_ids=ids, use_cache=False
+        ).last_hidden_state
+        return states
 
-    def _totals(self, hidden: torch.Tensor, targets: list[list[int]]) -> list[float]:
-        rows = torch.cat([torch.full((len(ids),), i) for i, ids in enumerate(targets)])
-        columns = torch.cat([torch.arange(len(ids)) for ids in targets])
-        states = hidden[rows.to(self.device), columns.to(self.device)]
+    def _totals(
+        self, states: torch.Tensor, positions: list[torch.Tensor], targets: list[list[int]]
+    ) -> list[float]:
+        """Sum over each response's tokens, added up in float64."""
+        owners = torch.cat([torch.full((len(ids),), i) for i, ids in enumerate(targets)])
         wanted = torch.tensor([token for ids in targets for token in ids], device=self.device)
-        step = max(16, _LOGIT_BYTES // (4 * self.model.config.get_text_config().vocab_size))
-        parts = [
-            self._token_logprobs(states[i : i + step], wanted[i : i + step])
-            for i in range(0, len(rows), step)
-        ]
+        logprobs = self._projection.logprobs if self._projection else logprobs_of_logits
+        found = logprobs(states, torch.cat(positions).to(self.device), wanted)
         totals = torch.zeros(len(targets), dtype=torch.float64)
-        totals.index_add_(0, rows, torch.cat(parts).double().cpu())
-        return [float(total) for total in totals]
-
-    def _token_logprobs(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        logits = (hidden if self._head is None else self._head(hidden)).float()
-        return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-
-    def _split_head(self) -> Any:
-        """The output projection, if body + projection equal the whole model; else None.
-
-        Some models scale or cap their logits after the projection (Gemma 2, Cohere). A short
-        probe tells them apart, with no list of names; they keep their full forward pass.
-        """
-        head = self.model.get_output_embeddings()
-        probe = (
-            torch.arange(8, device=self.device)[None]
-            % self.model.config.get_text_config().vocab_size
-        )
-        whole = self.model(input_ids=probe, use_cache=False).logits.float()
-        body = self.model.base_model(input_ids=probe, use_cache=False)
-        if head is None or not hasattr(body, "last_hidden_state"):
-            return None
-        split = head(body.last_hidden_state).float()
-        return head if torch.allclose(split, whole, rtol=1e-5, atol=1e-6) else None
+        totals.index_add_(0, owners, found.double().cpu())
+        return totals.tolist()

@@ -1,24 +1,19 @@
 """The reward model: a score for a prompt with its response."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification
 
 from seamaug.config import RewardConfig
-from seamaug.models.batching import (
-    Continuation,
-    packed,
-    right_padded,
-    shared_prefix_batches,
-    shares_prefixes,
-)
-from seamaug.models.loading import (
-    device_of,
-    load_model,
-)
+from seamaug.models.batching import longest_first, right_padded, rows_within
+from seamaug.models.budget import TokenBudget
+from seamaug.models.loading import device_of, load_model
+from seamaug.models.shared import Place, SharedPrompts
 from seamaug.models.tokens import RewardTokens
+
+_Keep = Callable[[Sequence[Place], torch.Tensor], None]
 
 
 class RewardModel(RewardTokens):
@@ -33,8 +28,10 @@ class RewardModel(RewardTokens):
         self.config = config
         self.model = load_model(AutoModelForSequenceClassification, config, "reward")
         self.device = device_of(config)
+        self._budget = TokenBudget(config.batch_tokens, "reward")
         self._pad: int | None = self.model.config.get_text_config().pad_token_id
-        self._shares = shares_prefixes(self.model.base_model, self.max_length)
+        self._head = self._split_head()
+        self._shared = SharedPrompts(self.model.base_model, self._budget)
 
     @torch.inference_mode()
     def rewards(self, sets: Sequence[Sequence[list[int]]]) -> list[list[float]]:
@@ -42,34 +39,70 @@ class RewardModel(RewardTokens):
 
         A causal backbone reads what the conversations of a set begin with once.
         """
-        rows = [(i, row) for i, group in enumerate(sets) for row in group]
-        prefixes = [_common_prefix(group, self._pad) for group in sets]
-        scores: list[float] = [0.0] * len(rows)
-        if self._shares and all(prefixes[i] for i, _ in rows):
-            batches = shared_prefix_batches(
-                self.model.base_model,
-                prefixes,
-                [Continuation(i, row[len(prefixes[i]) :]) for i, row in rows],
-                batch_tokens=self.config.batch_tokens,
-                pad=self._pad_id,
-            )
-        else:
-            batches = self._plain_batches([row for _, row in rows])
-        for positions, arguments in batches:
-            logits = self.model(**arguments).logits.float().squeeze(-1).cpu()
-            for position, value in zip(positions, logits, strict=True):
-                scores[position] = float(value)
-        values = iter(scores)
-        return [[next(values) for _ in group] for group in sets]
+        scores = [[0.0] * len(rows) for rows in sets]
 
-    def _plain_batches(self, rows: list[list[int]]) -> Iterator[tuple[list[int], dict[str, Any]]]:
-        for positions in packed([len(row) for row in rows], self.config.batch_tokens):
-            members = [rows[p] for p in positions]
-            ids, mask = right_padded(members, self._pad_id(members))
-            yield (
-                positions,
-                {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)},
-            )
+        def keep(places: Sequence[Place], values: torch.Tensor) -> None:
+            for (i, k), value in zip(places, values.float().flatten().tolist(), strict=True):
+                scores[i][k] = value
+
+        prefixes = [_common_prefix(rows, self._pad) for rows in sets]
+        longest = max((len(row) for rows in sets for row in rows), default=0)
+        alike = all(prefix for prefix, rows in zip(prefixes, sets, strict=True) if rows)
+        if self._head is not None and alike and longest <= self._shared.longest:
+            self._read_shared(sets, prefixes, keep)
+        else:
+            self._read_padded(sets, keep)
+        return scores
+
+    def _read_shared(
+        self, sets: Sequence[Sequence[list[int]]], prefixes: list[list[int]], keep: _Keep
+    ) -> None:
+        inputs = [
+            (prefix, [row[len(prefix) :] for row in rows])
+            for prefix, rows in zip(prefixes, sets, strict=True)
+        ]
+
+        def take(
+            places: Sequence[Place], states: torch.Tensor, positions: list[torch.Tensor]
+        ) -> None:
+            ends = [
+                positions[order][_scored(sets[i][k], self._pad) - len(prefixes[i]) + 1]
+                for order, (i, k) in enumerate(places)
+            ]
+            keep(places, self._head(states[torch.stack(ends).to(self.device)]))
+
+        self._shared.read(inputs, take)
+
+    def _read_padded(self, sets: Sequence[Sequence[list[int]]], keep: _Keep) -> None:
+        """Whole conversations in padded rows: encoders, and heads of their own kind."""
+        found = [(i, k) for i, rows in enumerate(sets) for k in range(len(rows))]
+        places = [found[p] for p in longest_first([len(sets[i][k]) for i, k in found])]
+
+        def take(rest: Sequence[Place], tokens: int) -> tuple[int, int]:
+            return rows_within([len(sets[i][k]) for i, k in rest], tokens)
+
+        def work(batch: Sequence[Place]) -> None:
+            rows = [sets[i][k] for i, k in batch]
+            ids, mask = right_padded(rows, self._pad_id(rows))
+            inputs = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+            keep(batch, self.model(**inputs).logits)
+
+        self._budget.run(places, take, work)
+
+    def _split_head(self) -> Any:
+        """The layer from the last token's state to the score, where a short probe confirms it."""
+        head = getattr(self.model, "score", None)
+        if head is None:
+            return None
+        vocabulary = self.model.config.get_text_config().vocab_size
+        row = [i % vocabulary for i in range(4, 12) if i % vocabulary != self._pad]
+        ids = torch.tensor([row], device=self.device)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        body = self.model.base_model(**inputs)
+        if not hasattr(body, "last_hidden_state"):
+            return None
+        ours, whole = head(body.last_hidden_state[:, -1]).float(), self.model(**inputs).logits
+        return head if torch.allclose(ours, whole.float(), rtol=1e-3, atol=1e-4) else None
 
     def _pad_id(self, rows: list[list[int]]) -> int:
         """The model's padding id, or for a model without one an id that no row uses.
@@ -90,13 +123,14 @@ class RewardModel(RewardTokens):
 
 
 def _common_prefix(rows: Sequence[list[int]], pad: int | None) -> list[int]:
-    """Token ids that all rows begin with; the token that is scored is left to each row.
-
-    That is its last one which is not `pad`: many models pad with the token that ends each turn.
-    """
+    """Token ids that all rows begin with; the token that is scored is left to each row."""
     if not rows:
         return []
     low, high = min(rows), max(rows)
     shared = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
-    scored = (max((i for i, token in enumerate(row) if token != pad), default=0) for row in rows)
-    return low[: min(shared, *scored)]
+    return low[: min(shared, *(_scored(row, pad) for row in rows))]
+
+
+def _scored(row: list[int], pad: int | None) -> int:
+    """Position of the last token that is not `pad`: many models pad with what ends each turn."""
+    return max((i for i, token in enumerate(row) if token != pad), default=0)

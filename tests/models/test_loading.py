@@ -141,11 +141,14 @@ def test_longest_sequence(folder: Path) -> None:
     assert loading.longest_sequence(model.config, model.model.config, model.tokenizer) == 256
 
 
-def test_precision() -> None:
+@pytest.mark.parametrize("fast", ["_is_amx_tile_supported", "_is_avx512_bf16_supported", ""])
+def test_precision(monkeypatch: pytest.MonkeyPatch, fast: str) -> None:
     def kind(**settings: Any) -> torch.dtype:
         return loading.dtype_of(LanguageModelConfig(**settings))
 
-    assert kind(device="cpu") == torch.float32
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name == fast)
+    assert kind(device="cpu") == (torch.bfloat16 if fast else torch.float32)
     assert kind(device="cuda") == torch.bfloat16
     assert kind(device="cuda", dtype="float32") == torch.float32
     assert kind(device="cpu", dtype="float16") == torch.float16

@@ -72,10 +72,10 @@ def test_rewards_equal_transformers(
     model, truth = reward(folder, batch_tokens=batch_tokens), own_forward(folder)
     sets = sets_of(model)
     wanted = [truth(row) for group in sets for row in group]
-    assert model._shares == shares
+    assert (model._shared.longest > 0) == shares
     assert flat(model.rewards(sets)) == pytest.approx(wanted, abs=1e-4)
     assert flat(model.rewards(sets)) == pytest.approx(wanted, abs=1e-4)
-    model._shares = False
+    model._shared.longest = 0
     assert flat(model.rewards(sets)) == pytest.approx(wanted, abs=1e-4)
     assert max(wanted) - min(wanted) > 0.1
 
@@ -90,8 +90,8 @@ def test_rewards_do_not_depend_on_company(
     company: Any, chosen: list[list[int]], batch_tokens: int, shares: bool
 ) -> None:
     model, rows, truth = company
-    model.config = RewardConfig(name=model.config.name, device="cpu", batch_tokens=batch_tokens)
-    model._shares = shares
+    model._budget.tokens = batch_tokens
+    model._shared.longest = (1 << 30) if shares else 0
     found = model.rewards([[rows[i] for i in group] for group in chosen])
     assert [len(group) for group in found] == [len(group) for group in chosen]
     assert flat(found) == pytest.approx([truth[i] for group in chosen for i in group], abs=1e-4)
@@ -110,7 +110,7 @@ def company(saved: Callable[..., str]) -> Any:
 def test_lent_padding_is_no_token_of_the_text(saved: Callable[..., str], shares: bool) -> None:
     folder = saved("llama", "reward", pad_token_id=None)
     model, truth = reward(folder), own_forward(folder)
-    model._shares = shares
+    model._shared.longest = (1 << 30) if shares else 0
     rows = [[5, 6, 7, 8, 9], [5, 6, 4095], [5, 6, 7, 4094], [5, 6, 4093, 4095]]
     wanted = [truth(row) for row in rows]
     assert model.rewards([rows])[0] == pytest.approx(wanted, abs=1e-4)

@@ -46,8 +46,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 def scorer(folders: tuple[str, str], policy_length: int = 60, reward_length: int = 60) -> Scorer:
     return Scorer(
-        Policy(PolicyConfig(name=folders[0], device="cpu", max_length=policy_length)),
-        RewardModel(RewardConfig(name=folders[1], device="cpu", max_length=reward_length)),
+        Policy(
+            PolicyConfig(name=folders[0], device="cpu", dtype="float32", max_length=policy_length)
+        ),
+        RewardModel(
+            RewardConfig(name=folders[1], device="cpu", dtype="float32", max_length=reward_length)
+        ),
     )
 
 

@@ -1,0 +1,273 @@
+"""A prompt read once for all its responses, in one flat row of tokens without padding.
+
+Prompts and responses lie one after the other: all but attention sees only tokens that count. A
+response attends to its prompt and to itself. These two parts are computed apart and merged by
+their log-sum-exp, which is exact (Hydragen, arXiv 2402.05099).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+
+from seamaug.models.attention import attend
+from seamaug.models.budget import TokenBudget
+
+Place = tuple[int, int]
+"""A set and a continuation in it, by position."""
+Sets = Sequence[tuple[list[int], Sequence[list[int]]]]
+"""(prefix ids, ids of what follows it) pairs; a prefix has one token at least."""
+Consume = Callable[[Sequence[Place], torch.Tensor, list[torch.Tensor]], None]
+"""Takes places, hidden states (tokens, width), and for each place the positions of the states of
+its prefix's last token and of its own tokens: (1 + length,)."""
+
+
+@dataclass
+class _Memory:
+    """What later batches need of a prefix that an earlier one read."""
+
+    owner: int
+    keys_values: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    """By attention layer, each of shape (1, heads, prefix, head size)."""
+    last: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    """Hidden state of the prefix's last token: (1, width)."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A set's place in the flat row: prefix from `start` to `own`, its continuations to `end`."""
+
+    start: int
+    own: int
+    end: int
+
+
+class _FlatBatch:
+    """Continuations of some sets, with the prefixes that are not recalled, as one row."""
+
+    def __init__(
+        self,
+        sets: Sets,
+        places: Sequence[Place],
+        *,
+        recalled: _Memory | None,
+        kept: _Memory | None,
+        device: torch.device,
+    ) -> None:
+        self.ids: list[int] = []
+        self.steps: list[int] = []
+        self.groups: list[_Group] = []
+        self.recalled, self.kept = recalled, kept
+        self.device = device
+        self._spans: list[tuple[int, int]] = []
+        self._heads: list[int] = []
+        self._lay_out(sets, places)
+        self._buckets = list(self._bucketed())
+        self._layer = 0
+
+    def _lay_out(self, sets: Sets, places: Sequence[Place]) -> None:
+        start = own = 0
+        for order, (i, k) in enumerate(places):
+            prefix, continuations = sets[i]
+            if order == 0 or places[order - 1][0] != i:
+                start = len(self.ids)
+                if order or not self.recalled:
+                    self._append(prefix, 0)
+                own = len(self.ids)
+            self._heads.append(own - 1)  # -1: the recalled state, which is put last
+            self._spans.append((len(self.ids), len(continuations[k])))
+            self._append(continuations[k], len(prefix))
+            if order + 1 == len(places) or places[order + 1][0] != i:
+                self.groups.append(_Group(start, own, len(self.ids)))
+
+    def _append(self, ids: list[int], step: int) -> None:
+        self.ids += ids
+        self.steps += range(step, step + len(ids))
+
+    def _bucketed(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Continuations of like lengths, padded: positions (rows, longest), and which are real."""
+        buckets: dict[int, list[tuple[int, int]]] = {}
+        for first, length in self._spans:
+            if length:
+                buckets.setdefault((length - 1).bit_length(), []).append((first, length))
+        for spans in buckets.values():
+            firsts, lengths = (torch.tensor(x)[:, None] for x in zip(*spans, strict=True))
+            steps = torch.arange(int(lengths.max()))
+            real = steps < lengths
+            positions = torch.where(real, firsts + steps, firsts)
+            yield positions.to(self.device), real.to(self.device)
+
+    def rows(self) -> list[torch.Tensor]:
+        """Positions of each continuation's states, as `Consume` takes them."""
+        size = len(self.ids) + (self.recalled is not None)
+        return [
+            torch.tensor([head % size, *range(first, first + length)])
+            for head, (first, length) in zip(self._heads, self._spans, strict=True)
+        ]
+
+    def states(self, body: Any) -> torch.Tensor:
+        """Hidden states of all tokens, and of a recalled prefix's last one: (tokens, width)."""
+        recalled = [self.recalled.last] if self.recalled else []
+        if not self.ids:  # responses of one token, predicted by the prompt's last state alone
+            return torch.cat(recalled)
+        ids = torch.tensor([self.ids], device=self.device)
+        steps = torch.tensor([self.steps], device=self.device)
+        with _attending(body, self):
+            states: torch.Tensor = body(
+                input_ids=ids, position_ids=steps, use_cache=False
+            ).last_hidden_state[0]
+        if self.kept:
+            self.kept.last = states[self._heads[-1]][None].clone()
+        return torch.cat([states, *recalled])
+
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
+    ) -> torch.Tensor:
+        """Attention output of one layer; all tensors are of shape (1, heads, tokens, head size)."""
+        out = torch.empty_like(query)
+        seen = torch.empty(query.shape[:3], device=query.device)
+        for number, group in enumerate(self.groups):
+            prefix, own = slice(group.start, group.own), slice(group.own, group.end)
+            if number == 0 and self.recalled:
+                known = self.recalled.keys_values[self._layer]
+            else:
+                known = key[:, :, prefix], value[:, :, prefix]
+                out[:, :, prefix], _ = attend(query[:, :, prefix], *known, scale, causal=True)
+            if group.end > group.own:
+                out[:, :, own], seen[:, :, own] = attend(
+                    query[:, :, own], *known, scale, causal=False
+                )
+        if self.kept:
+            self.kept.keys_values.append((known[0].clone(), known[1].clone()))
+        for positions, real in self._buckets:
+            self._merge_own(out[0], seen[0], (query[0], key[0], value[0]), positions, real, scale)
+        self._layer += 1
+        return out
+
+    @staticmethod
+    def _merge_own(
+        out: torch.Tensor,
+        seen: torch.Tensor,
+        states: tuple[torch.Tensor, ...],
+        positions: torch.Tensor,
+        real: torch.Tensor,
+        scale: float | None,
+    ) -> None:
+        """Add what the continuations of a bucket see of themselves to what they see of prefixes."""
+        query, key, value = (state[:, positions].transpose(0, 1) for state in states)
+        own, own_seen = attend(query, key, value, scale, causal=True)
+        share = torch.sigmoid(own_seen - seen[:, positions].transpose(0, 1))[..., None]
+        merged = torch.lerp(out[:, positions].transpose(0, 1), own, share.to(own.dtype))
+        out[:, positions[real]] = merged.transpose(0, 1)[:, real]
+
+
+_ACTIVE: ContextVar[_FlatBatch] = ContextVar("flat batch whose layers are being computed")
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """In place of a model's attention: (1, tokens, heads, head size) and no weights."""
+    if not getattr(module, "is_causal", True) or any(
+        kwargs.get(name) is not None for name in ("softcap", "s_aux", "position_bias")
+    ):
+        raise NotImplementedError("attention of another kind")
+    return _ACTIVE.get().attend(query, key, value, scaling).transpose(1, 2), None
+
+
+_NO_LIMIT = 1 << 30
+_NAME = "seamaug_shared_prompt"
+AttentionInterface.register(_NAME, _attention)
+
+
+@contextmanager
+def _attending(body: Any, batch: _FlatBatch) -> Iterator[None]:
+    """Let the layers of `body` attend as the batch says; other calls keep the model's own way."""
+    own = body.config._attn_implementation
+    token = _ACTIVE.set(batch)
+    body.config._attn_implementation = _NAME
+    try:
+        yield
+    finally:
+        body.config._attn_implementation = own
+        _ACTIVE.reset(token)
+
+
+class SharedPrompts:
+    """Reads sets through a causal `body` (the decoder without its head)."""
+
+    def __init__(self, body: Any, budget: TokenBudget) -> None:
+        self._body = body
+        self._budget = budget
+        self.longest = self._longest_exact()
+        """Tokens up to which a sequence is read exactly; 0 where this way is not the model's."""
+
+    def read(self, sets: Sets, consume: Consume) -> None:
+        """Hidden states of all continuations, handed to `consume` batch by batch."""
+        places = [(i, k) for i, (_, rows) in enumerate(sets) for k in range(len(rows))]
+        memory: _Memory | None = None
+
+        def take(rest: Sequence[Place], tokens: int) -> tuple[int, int]:
+            size, owner = 0, memory.owner if memory else None
+            for count, (i, k) in enumerate(rest):
+                need = len(sets[i][1][k]) + (len(sets[i][0]) if i != owner else 0)
+                if count and size + need > tokens:
+                    return count, size
+                size, owner = size + need, i
+            return len(rest), size
+
+        def work(batch: Sequence[Place]) -> None:
+            nonlocal memory
+            recalled = memory if memory and memory.owner == batch[0][0] else None
+            last, k = batch[-1]
+            known = recalled if recalled and recalled.owner == last else None
+            kept = _Memory(last) if k + 1 < len(sets[last][1]) and not known else None
+            flat = _FlatBatch(sets, batch, recalled=recalled, kept=kept, device=self._body.device)
+            consume(batch, flat.states(self._body), flat.rows())
+            memory = kept or known
+
+        self._budget.run(places, take, work)
+
+    def _longest_exact(self) -> int:
+        """Whether this gives what one whole pass over each sequence gives; if so, up to which size.
+
+        Not so for encoders, whose tokens see what follows, and for layers with a state of another
+        kind: a short probe tells, with no list of names. A sliding window shows only beyond it.
+        """
+        config = self._body.config.get_text_config()
+        rows = [[(7 * i + 3) % config.vocab_size for i in range(n)] for n in (12, 9, 7)]
+        rows[1][:4] = rows[0][:4]
+        sets = [(rows[0][:4], [rows[0][4:], rows[1][4:]]), (rows[2][:5], [rows[2][5:]])]
+        errors: list[float] = []
+
+        def compare(
+            places: Sequence[Place], states: torch.Tensor, positions: list[torch.Tensor]
+        ) -> None:
+            for (i, k), where in zip(places, positions, strict=True):
+                row = sets[i][0] + sets[i][1][k]
+                whole = self._body(input_ids=torch.tensor([row], device=self._body.device))
+                expected = whole.last_hidden_state[0, -len(where) :].float()
+                error = (states[where].float() - expected).abs().max() / expected.abs().max()
+                errors.append(float(error))
+
+        try:
+            self.read(sets, compare)
+        except (TypeError, AttributeError, ValueError, RuntimeError, LookupError):
+            return 0
+        tolerance = 1e-3 if self._body.dtype == torch.float32 else 0.1
+        if not max(errors) <= tolerance:
+            return 0
+        window = getattr(config, "sliding_window", None)
+        if window is None or not getattr(config, "use_sliding_window", True):
+            return _NO_LIMIT
+        return int(window)

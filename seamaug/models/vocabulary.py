@@ -1,0 +1,107 @@
+"""From hidden states to log-probabilities without a tensor of tokens x vocabulary."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+_CPU_SLICE, _GPU_SLICE = 8 << 20, 256 << 20
+"""Bytes of float32 logits alive at once. On a CPU more of them fall out of the cache."""
+_ROWS = 1024
+
+
+class Projection:
+    """The output projection of a causal model, followed by what some models do to their logits."""
+
+    def __init__(self, model: Any) -> None:
+        config = model.config.get_text_config()
+        self._head = model.get_output_embeddings()
+        self._cap = getattr(config, "final_logit_softcapping", None)
+        self._factor = getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
+
+    @classmethod
+    def of(cls, model: Any) -> "Projection | None":
+        """The model's, if body + projection equal the whole model as a short probe finds."""
+        found = cls(model)
+        if not isinstance(found._head, torch.nn.Linear):
+            return None
+        vocabulary = model.config.get_text_config().vocab_size
+        probe = torch.arange(8, device=model.device)[None] % vocabulary
+        whole = model(input_ids=probe, use_cache=False).logits[0].float()
+        body = model.base_model(input_ids=probe, use_cache=False)
+        if not hasattr(body, "last_hidden_state"):
+            return None
+        positions = torch.arange(8, device=model.device)
+        ours = found.logprobs(body.last_hidden_state[0], positions, probe[0])
+        expected = whole.log_softmax(-1)[positions, probe[0]]
+        tolerance = 1e-4 if model.dtype == torch.float32 else 0.05
+        return found if torch.allclose(ours, expected, rtol=tolerance, atol=tolerance) else None
+
+    def logprobs(
+        self, states: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """Log-probability of `targets` (n,) after the states at `positions` (n,), float32.
+
+        states: (tokens, width). States that predict several targets (the end of a prompt, whose
+        responses all begin there) are projected once. The matmuls are in the model's precision, all
+        else in float32.
+        """
+        places, inverse = torch.unique(positions, return_inverse=True)
+        used = states[places]
+        totals = torch.cat([self._log_sum_exp(rows) for rows in torch.split(used, _ROWS)])
+        wanted = [
+            self._shaped(self._dot(used[rows], ids)) for rows, ids in _chunks(inverse, targets)
+        ]
+        return torch.cat(wanted) - totals[inverse]
+
+    def _dot(self, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = (states.float() * self._head.weight[ids].float()).sum(-1)
+        return logits if self._head.bias is None else logits + self._head.bias[ids].float()
+
+    def _log_sum_exp(self, states: torch.Tensor) -> torch.Tensor:
+        size = _GPU_SLICE if states.is_cuda else _CPU_SLICE
+        width = max(64, size // (4 * len(states)))
+        weights = torch.split(self._head.weight, width)
+        biases = (
+            [None] * len(weights)
+            if self._head.bias is None
+            else torch.split(self._head.bias, width)
+        )
+        parts = [
+            _log_sum_exp(self._shaped(torch.nn.functional.linear(states, weight, part)))
+            for weight, part in zip(weights, biases, strict=True)
+        ]
+        return torch.logsumexp(torch.stack(parts), 0)
+
+    def _shaped(self, logits: torch.Tensor) -> torch.Tensor:
+        if self._factor != 1 or self._cap:
+            logits = logits.float()
+        if self._factor != 1:
+            logits = logits * self._factor
+        if self._cap:
+            logits = torch.tanh(logits / self._cap) * self._cap
+        return logits
+
+
+def _log_sum_exp(logits: torch.Tensor) -> torch.Tensor:
+    """Over the last dimension, in float32; twice as fast on a CPU as torch.logsumexp."""
+    top = logits.amax(-1).float()
+    # The fused kernel reads the logits once; its largest value is top - log-sum-exp.
+    lowered = torch.log_softmax(logits, -1, dtype=torch.float32).amax(-1)
+    return torch.where(top == -torch.inf, top, top - lowered)
+
+
+def logprobs_of_logits(
+    logits: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """As `Projection.logprobs`, from whole logits (tokens, vocabulary)."""
+    return torch.cat(
+        [
+            -torch.nn.functional.cross_entropy(logits[rows].float(), ids, reduction="none")
+            for rows, ids in _chunks(positions, targets)
+        ]
+    )
+
+
+def _chunks(rows: torch.Tensor, ids: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    return zip(torch.split(rows, _ROWS), torch.split(ids, _ROWS), strict=True)
