@@ -1,12 +1,15 @@
 """The library: what the command line does, as three functions."""
 
+import math
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
@@ -17,13 +20,15 @@ from seamaug.errors import ConfigError, InputError
 from seamaug.log import logger
 from seamaug.pipeline import run_expand, run_score
 from seamaug.plan import Plan, make_plan
-from seamaug.scoring.seeds import SeedScores, score_table
+from seamaug.scoring.seeds import SeedScores
+from seamaug.scoring.table import read_scores, response_table, score_table
 from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
 from seamaug.seeds.columns import Layouts
-from seamaug.selection import worst_share
+from seamaug.selection import overlap, worst_share
 from seamaug.units import parse_share
 from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import Summary
+from seamaug.write.table import check_target, write_table
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def expand(
     seeds: SeedSource = None,
     *,
     policy: str | None = None,
-    reward: str | None = None,
+    reward: str | Sequence[str] | None = None,
     embedder: str | None = None,
     generator: str | None = None,
     budget: int | str | None = None,
@@ -77,8 +82,9 @@ def expand(
 
     seeds: path(s) or globs, a dataset id, a list of rows or a `datasets.Dataset`; None takes the
         bundled seeds. Rows need a prompt and a golden response; worse responses are used if there.
-    policy, reward, embedder, generator: a folder that `save_pretrained` wrote or a hub id;
-        None takes what the config says, which by default is the bundled stand-in.
+    policy, reward, embedder, generator: a folder that `save_pretrained` wrote or a hub id; several
+        reward models are an ensemble. None takes what the config says, which by default is the
+        bundled stand-in.
     budget: number of examples to keep, such as 500, "10k" or "1.5M".
     out: run folder; the same call resumes there. None makes a temporary folder.
     config: YAML file or the name of a shipped recipe; `settings` overrides its keys by dotted
@@ -106,13 +112,27 @@ class ExpandArguments(TypedDict, total=False):
     """What `expand` takes beside the seeds and the run folder."""
 
     policy: str | None
-    reward: str | None
+    reward: str | Sequence[str] | None
     embedder: str | None
     generator: str | None
     budget: int | str | None
     config: str | Path | None
     seed: int | None
     max_time: float | str | None
+    settings: dict[str, Any] | None
+
+
+class ScoreArguments(TypedDict, total=False):
+    """What `score` takes beside the seeds and where it writes."""
+
+    policy: str | None
+    reward: str | Sequence[str] | None
+    embedder: str | None
+    generator: str | None
+    estimator: str | Sequence[str] | None
+    weighting: str | None
+    samples: int | None
+    config: str | Path | None
     settings: dict[str, Any] | None
 
 
@@ -128,22 +148,49 @@ def score(
     seeds: SeedSource = None,
     *,
     policy: str | None = None,
-    reward: str | None = None,
+    reward: str | Sequence[str] | None = None,
     embedder: str | None = None,
+    generator: str | None = None,
+    estimator: str | Sequence[str] | None = None,
+    weighting: str | None = None,
+    samples: int | None = None,
     config: str | Path | None = None,
     settings: dict[str, Any] | None = None,
     work: str | Path | None = None,
+    responses: str | Path | None = None,
     quiet: bool = True,
 ) -> Dataset:
     """SEAM of every seed and what it is made of, one row per seed in input order.
 
-    Columns: id, where, prompt, golden, seam_prob, seam_paper (higher = worse), hack_rate,
-    plausibility (nats per token), hack_set, golden_reward, golden_logprob, worst_response, error.
-    `work` is a folder to resume from; other arguments are as in `expand`.
+    reward: one reward model, or several: their standardised scores are averaged.
+    estimator: one or several of `contrast`, `llm`, `adversarial`, `on-policy`; the first decides.
+    weighting: `prob` or `paper`; samples: responses per prompt and estimator.
+    work: a folder to resume from; responses: a file for one row per scored response.
+
+    Columns: id, where, prompt, golden, seam, seam_low, seam_high (95 % bootstrap interval; higher
+    = worse), golden_reward (standard deviations from the mean), golden_logprob (nats per token),
+    error; and for each estimator, with its name in front: seam_prob, seam_paper, low, high,
+    hack_rate, plausibility (nats per token), hack_set, worst_response, error.
     """
-    models = _models(policy=policy, reward=reward, embedder=embedder)
-    merged, table = _prepare(seeds, config, {**(settings or {}), **models})
-    return Dataset(score_table(table, _scores(merged, table, work, quiet)))
+    arguments = ExpandArguments(
+        policy=policy, reward=reward, embedder=embedder, generator=generator, settings=settings
+    )
+    merged, table = _prepare(
+        seeds,
+        config,
+        {
+            **_overrides(arguments),
+            "score.estimators": [estimator] if isinstance(estimator, str) else estimator,
+            "score.weighting": weighting,
+            "score.samples": samples,
+        },
+    )
+    if responses is not None:
+        check_target(Path(responses))
+    with _scores(merged, table, work, quiet) as scores:
+        if responses is not None:
+            write_table(Dataset(response_table(table, scores)), Path(responses))
+        return Dataset(score_table(table, scores, merged.score))
 
 
 def select(
@@ -151,38 +198,59 @@ def select(
     *,
     drop_worst: float | str | None = None,
     keep_worst: float | str | None = None,
-    policy: str | None = None,
-    reward: str | None = None,
-    embedder: str | None = None,
-    config: str | Path | None = None,
-    settings: dict[str, Any] | None = None,
+    scores: str | Path | Dataset | None = None,
+    compare: Sequence[str | Path | Dataset] = (),
+    column: str = "seam",
     work: str | Path | None = None,
     quiet: bool = True,
+    **arguments: Unpack[ScoreArguments],
 ) -> Dataset:
     """The paper's data selection: the seeds' own rows less, or only, the worst share by SEAM.
 
     Give one of `drop_worst` and `keep_worst`, such as 0.2 or "20%". Rows that share a prompt stay
     or go together, columns and order are the input's. Prompts that could not be scored are not
     among the worst: `drop_worst` leaves them in, and the log counts them.
+
+    scores: what `score` returned or wrote; None scores the seeds now, with the other arguments,
+        which are those of `score`.
+    compare: more of such scores; the log says how much of the worst share they have in common.
+    column: of the scores, by which the worst are found, such as `on_policy_seam_paper`.
     """
     if (drop_worst is None) == (keep_worst is None):
         raise ConfigError("give one of drop_worst and keep_worst, such as 20%")
     if not _paths(seeds) and isinstance(seeds, Iterator):
         seeds = list(seeds)  # the rows are read twice: to score and to write
     share = parse_share(drop_worst if drop_worst is not None else keep_worst or 0)
-    models = _models(policy=policy, reward=reward, embedder=embedder)
-    merged, table = _prepare(seeds, config, {**(settings or {}), **models})
-    scores = _scores(merged, table, work, quiet)
-    worst = {table.ids[p] for p in worst_share(scores.seam(merged.score.weighting), share)}
-    failed = {table.ids[p] for p in scores.errors}
+    others = [(str(i), read_scores(item, column)) for i, item in enumerate(compare, 1)]
+    merged, table = _prepare(seeds, arguments.get("config"), dict(arguments.get("settings") or {}))
+    if scores is None:
+        scores = score(seeds, work=work, quiet=quiet, **arguments)
+    found = read_scores(scores, column)
+    if missing := [seed_id for seed_id in table.ids if seed_id not in found]:
+        raise InputError(
+            f"{len(missing):,} of {len(table):,} prompts are not in the scores, the first one at "
+            f"{table[table.ids.index(missing[0])].where}; score these seeds first"
+        )
+    worst = _worst(found, table.ids, share)
     chosen = worst if keep_worst is not None else set(table.ids) - worst
     rows = [row for seed_id, row in _rows_by_seed(seeds, merged) if seed_id in chosen]
+    failed = sum(math.isnan(found[seed_id]) for seed_id in table.ids)
     logger.info(
-        f"{len(table):,} prompts: {len(worst):,} worst, "
-        f"{len(table) - len(worst) - len(failed):,} others, {len(failed):,} not scored; "
-        f"{len(rows):,} of {table.rows_read:,} rows selected"
+        f"{len(table):,} prompts: {len(worst):,} worst, {len(table) - len(worst) - failed:,} "
+        f"others, {failed:,} not scored; {len(rows):,} of {table.rows_read:,} rows selected"
     )
+    for name, other in others:
+        common = overlap(worst, _worst(other, list(other), share))
+        logger.info(
+            f"{common:.0%} of the worst {share:.0%} are among the worst {share:.0%} of comparison "
+            f"{name} (by chance {share:.0%})"
+        )
     return _dataset(rows)
+
+
+def _worst(seam: dict[str, float], ids: Sequence[str], share: float) -> set[str]:
+    values = np.array([seam[seed_id] for seed_id in ids], dtype=float)
+    return {ids[position] for position in worst_share(values, share)}
 
 
 def _overrides(arguments: ExpandArguments) -> dict[str, Any]:
@@ -190,12 +258,14 @@ def _overrides(arguments: ExpandArguments) -> dict[str, Any]:
     given = dict(arguments)
     own = given.pop("settings", None) or {}
     given.pop("config", None)
-    roles = {role: given.pop(role, None) for role in ("policy", "reward", "embedder", "generator")}
-    return {**cast(dict[str, Any], own), **_models(**cast(dict[str, str | None], roles)), **given}
-
-
-def _models(**names: str | None) -> dict[str, Any]:
-    return {f"{role}.name": name for role, name in names.items()}
+    names: dict[str, Any] = {
+        f"{role}.name": given.pop(role, None) for role in ("policy", "embedder", "generator")
+    }
+    reward = given.pop("reward", None)
+    several = [reward] if isinstance(reward, str) else list(cast(Sequence[str], reward or ()))
+    if several:
+        names |= {"reward.name": several[0], "reward.others": several[1:]}
+    return {**cast(dict[str, Any], own), **names, **given}
 
 
 def _prepare(
@@ -238,11 +308,16 @@ def _dataset(rows: list[dict[str, Any]]) -> Dataset:
         raise InputError(f"a column holds values of different types: {error}") from None
 
 
-def _scores(config: Config, seeds: Seeds, work: str | Path | None, quiet: bool) -> SeedScores:
+@contextmanager
+def _scores(
+    config: Config, seeds: Seeds, work: str | Path | None, quiet: bool
+) -> Iterator[SeedScores]:
+    """Scores whose texts lie in `work`, or in a folder that goes with the context."""
     if work is not None:
-        return run_score(config, seeds, Path(work), quiet=quiet)
+        yield run_score(config, seeds, Path(work), quiet=quiet)
+        return
     with tempfile.TemporaryDirectory(prefix="seamaug-") as folder:
-        return run_score(config, seeds, Path(folder), quiet=quiet)
+        yield run_score(config, seeds, Path(folder), quiet=quiet)
 
 
 def _rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:

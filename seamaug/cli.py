@@ -99,13 +99,42 @@ _SEED_OPTIONS = [
 ]
 _MODEL_OPTIONS = [
     click.option("--policy", metavar="MODEL", help="Policy model: a folder or hub id."),
-    click.option("--reward", metavar="MODEL", help="Reward model with one label."),
+    click.option(
+        "--reward",
+        multiple=True,
+        metavar="MODEL",
+        help="Reward model with one label; repeat it for an ensemble, whose scores are averaged.",
+    ),
     click.option("--embedder", metavar="MODEL", help="A sentence-transformers model."),
     click.option(
         "--config",
         type=click.Path(),
         metavar="FILE",
         help="YAML settings, or a shipped recipe's name (small, paper). Flags go before it.",
+    ),
+]
+
+
+_GENERATOR = click.option("--generator", metavar="MODEL", help="An LLM that writes as well.")
+_SCORE_OPTIONS = [
+    _GENERATOR,
+    click.option(
+        "--estimator",
+        multiple=True,
+        type=click.Choice(["contrast", "llm", "adversarial", "on-policy"]),
+        help="How worse responses are found; repeat it for several, the first one decides.  "
+        "[default: contrast]",
+    ),
+    click.option(
+        "--weighting",
+        type=click.Choice(["prob", "paper"]),
+        help="What weighs a misjudged response: its probability, or the published form.  "
+        "[default: prob]",
+    ),
+    click.option(
+        "--samples",
+        type=click.IntRange(min=1),
+        help="Worse responses per prompt and estimator.  [default: 30]",
     ),
 ]
 
@@ -139,7 +168,7 @@ def _settings(columns: Any, split: str | None, subset: str | None) -> dict[str, 
     help="Run folder.",
 )
 @_options(*_MODEL_OPTIONS)
-@click.option("--generator", metavar="MODEL", help="An LLM that writes variants as well.")
+@_options(_GENERATOR)
 @click.option("--seed", type=int, help="Seed of all random draws.  [default: 0]")
 @click.option(
     "--max-time",
@@ -175,7 +204,7 @@ def expand(
     """
     from seamaug import api
 
-    arguments = {**options, "settings": _settings(columns, split, subset)}
+    arguments = {**_given(options), "settings": _settings(columns, split, subset)}
     if dry_run:
         from seamaug.report.terminal import print_plan
 
@@ -197,7 +226,12 @@ def expand(
     required=True,
     help="Result file: .parquet, .jsonl or .csv.",
 )
-@_options(*_MODEL_OPTIONS, *_SEED_OPTIONS)
+@click.option(
+    "--responses",
+    type=click.Path(path_type=Path),
+    help="A second file with one row per scored response.",
+)
+@_options(*_MODEL_OPTIONS, *_SCORE_OPTIONS, *_SEED_OPTIONS)
 def score(
     seeds: tuple[str, ...],
     out: Path,
@@ -206,18 +240,35 @@ def score(
     subset: str | None,
     **options: Any,
 ) -> None:
-    """Write SEAM of each seed, and what it is made of, to one file.
+    """Write SEAM of each seed, and what it is made of, to one file: one row per prompt.
 
     \b
-    seam_prob      the discrepancy: likelihood-weighted misjudgement (default weighting)
-    seam_paper     the published length-penalised form, sign turned so that higher = worse
-    hack_rate      share of the hack set that the RM puts above the golden response
-    plausibility   mean log-probability per token of the hack set under the PM, in nats
-    golden_reward  the RM's raw score of the golden response
+    Estimators of the worse responses:
+    contrast     golden responses of the nearest different prompts
+    llm          written by --generator: a factual error, a misread question, ...
+    adversarial  the golden response, damaged so that the RM's score rises
+    on-policy    the policy's own samples, where a verifier finds them worse
+
+    \b
+    seam           the discrepancy (first estimator, chosen weighting); higher = worse
+    seam_low/high  its 95 % bootstrap interval over the worse responses
+    golden_reward  in standard deviations from the mean of the RM's scores
     golden_logprob the PM's mean log-probability per token of the golden response
+
+    \b
+    and for each estimator, such as contrast_seam_prob:
+    seam_prob      likelihood-weighted misjudgement
+    seam_paper     the published length-penalised form, sign turned so that higher = worse
+    hack_rate      share of the worse responses that the RM puts above the golden one
+    plausibility   their mean log-probability per token under the PM, in nats
     worst_response the response that weighs most
 
     Rewards are standardised over all scored responses, so SEAM is in standard deviations.
+
+    \b
+    seamaug score prefs.jsonl --policy my-sft --reward my-rm --out scores.parquet
+    seamaug score prefs.jsonl --estimator on-policy --estimator contrast --samples 16 \
+        --policy my-sft --reward my-rm --out both.parquet --responses responses.parquet
     """
     from seamaug import api
     from seamaug.report.terminal import print_scores
@@ -230,10 +281,15 @@ def score(
             work=work,
             quiet=_quiet(),
             settings=_settings(columns, split, subset),
-            **options,
+            **_given(options),
         )
         write_table(table, out)
     print_scores(table, out)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Options that can be repeated: none given is None, so that the config decides."""
+    return {name: None if value == () else value for name, value in options.items()}
 
 
 @main.command()
@@ -256,11 +312,32 @@ def score(
     required=True,
     help="Result file with the seeds' own columns: .parquet, .jsonl or .csv.",
 )
-@_options(*_MODEL_OPTIONS, *_SEED_OPTIONS)
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    help="What `seamaug score` wrote for these seeds; without it they are scored now.",
+)
+@click.option(
+    "--compare",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Scores of the same seeds by other models or estimators: says how far the worst agree.",
+)
+@click.option(
+    "--column",
+    "score_column",
+    default="seam",
+    show_default=True,
+    help="Column of the scores that says what is worst, such as on_policy_seam_paper.",
+)
+@_options(*_MODEL_OPTIONS, *_SCORE_OPTIONS, *_SEED_OPTIONS)
 def select(
     seeds: tuple[str, ...],
     drop_worst: float | None,
     keep_worst: float | None,
+    scores: Path | None,
+    compare: tuple[Path, ...],
+    score_column: str,
     out: Path,
     columns: Any,
     split: str | None,
@@ -269,7 +346,13 @@ def select(
 ) -> None:
     """Select seeds by SEAM: the paper's data selection.
 
-    Rows keep their columns and order; rows that share a prompt stay or go together.
+    Rows keep their columns and order; rows that share a prompt stay or go together. SEAM belongs
+    to one pair of models: the paper finds 64-72 % of the worst 20 % in common between models.
+
+    \b
+    seamaug select prefs.jsonl --policy my-sft --reward my-rm --drop-worst 20% --out rest.jsonl
+    seamaug select prefs.jsonl --scores scores.parquet --compare older.parquet \
+        --drop-worst 20% --out rest.jsonl
     """
     from seamaug import api
     from seamaug.write.table import check_target, write_table
@@ -279,16 +362,18 @@ def select(
             "give one of --drop-worst and --keep-worst, such as --drop-worst 20%"
         )
     check_target(out)
+    arguments: dict[str, Any] = {
+        **_given(options),
+        "drop_worst": drop_worst,
+        "keep_worst": keep_worst,
+        "scores": scores,
+        "compare": compare,
+        "column": score_column,
+        "quiet": _quiet(),
+        "settings": _settings(columns, split, subset),
+    }
     with _work_folder(out) as work:
-        rows = api.select(
-            list(seeds) or None,
-            drop_worst=drop_worst,
-            keep_worst=keep_worst,
-            work=work,
-            quiet=_quiet(),
-            settings=_settings(columns, split, subset),
-            **options,
-        )
+        rows = api.select(list(seeds) or None, work=work, **arguments)
         write_table(rows, out)
     click.echo(f"{len(rows):,} rows in {out}")
 
@@ -315,7 +400,7 @@ def _work_folder(out: Path) -> Any:
     def folder() -> Any:
         work = out.with_name(f"{out.name}.work")
         yield work
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)  # scores that were given need no folder
 
     return folder()
 

@@ -10,7 +10,15 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from seamaug.errors import ConfigError
 from seamaug.resources import EMBEDDED, resource
@@ -96,6 +104,17 @@ class PolicyConfig(LanguageModelConfig):
 class RewardConfig(LanguageModelConfig):
     """The reward model (RM): a sequence classifier with one label."""
 
+    others: tuple[str, ...] = ()
+    """Further reward models with the same settings: an ensemble, whose standardised scores are
+    averaged."""
+
+    def members(self) -> "tuple[RewardConfig, ...]":
+        """One config per reward model of the ensemble."""
+        return tuple(
+            self.model_copy(update={"name": name, "others": ()})
+            for name in (self.name, *self.others)
+        )
+
 
 class EmbedderConfig(ModelConfig):
     """The sentence-transformers model that places prompts near each other."""
@@ -113,11 +132,9 @@ class GeneratorConfig(LanguageModelConfig):
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
-class HackSetConfig(Section):
+class ContrastConfig(Section):
     """The contrast estimator: golden responses of the nearest different prompts."""
 
-    k: Positive = 30
-    """Responses per prompt (N in the paper)."""
     low: Annotated[float, Field(ge=-1, le=1)] = 0.8
     high: Annotated[float, Field(ge=-1, le=1)] = 0.9
     """Cosine band [low, high): nearer prompts may share the answer, farther ones say nothing."""
@@ -128,20 +145,86 @@ class HackSetConfig(Section):
     prompt: it enters a hack set only where there are too few others."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> "HackSetConfig":
+    def _ordered(self) -> "ContrastConfig":
         if self.low >= self.high:
             raise ValueError(f"`low` must be below `high`, not {self.low:g} and {self.high:g}")
         return self
 
 
+class LLMHackConfig(Section):
+    """The llm estimator: worse answers written by the generator."""
+
+    aspects: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "a factual error",
+        "a misread question",
+        "irrelevance",
+        "bad grammar",
+        "over-confidence",
+    )
+    """What is to be wrong with an answer; gone through in turn."""
+    per_call: Positive = 5
+    """Worse answers asked for in one reply."""
+
+
+class AdversarialConfig(Section):
+    """The adversarial estimator: a beam search for damage that the reward model rewards."""
+
+    calls: Positive = 240
+    """Texts that each reward model scores per prompt."""
+    proposals: Positive = 24
+    """New texts per prompt and round."""
+    beam: Positive = 4
+    """Texts that each round goes on from; 1 is a greedy search."""
+
+
+class OnPolicyConfig(Section):
+    """The on-policy estimator: samples of the policy that a verifier finds worse."""
+
+    verifier: Literal["reference", "vote", "judge"] = "reference"
+    """`reference`: another final number, or little overlap with the golden response; `vote`: most
+    of `judges` score it below the golden response; `judge`: the generator, asked in both orders."""
+    judges: tuple[str, ...] = ()
+    """Reward models other than the one under test."""
+    max_new_tokens: Positive = 128
+
+    @model_validator(mode="after")
+    def _has_judges(self) -> "OnPolicyConfig":
+        if (self.verifier == "vote") != bool(self.judges):
+            raise ValueError(
+                "`verifier: vote` needs `judges`, a list of reward models, and the other verifiers "
+                "none"
+            )
+        return self
+
+
+EstimatorName = Literal["contrast", "llm", "adversarial", "on-policy"]
+Weighting = Literal["prob", "paper"]
+
+
 class ScoreConfig(Section):
     """How SEAM is computed."""
 
-    weighting: Literal["prob", "paper"] = "prob"
+    estimators: Annotated[
+        tuple[EstimatorName, ...], BeforeValidator(_listed), Field(min_length=1)
+    ] = ("contrast",)
+    """How hack sets are built. The first one decides what is selected; all are reported."""
+    weighting: Weighting = "prob"
     """The weighting that selection and the keep rule use; both are always reported."""
-    hack_set: HackSetConfig = HackSetConfig()
+    samples: Positive = 30
+    """Responses per prompt and estimator (N in the paper)."""
+    contrast: ContrastConfig = ContrastConfig()
+    llm: LLMHackConfig = LLMHackConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
+    on_policy: OnPolicyConfig = OnPolicyConfig()
     batch_seeds: Positive = 64
     """Seeds per part: what a killed run can lose."""
+
+    @field_validator("estimators")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("an estimator is named twice")
+        return names
 
 
 class SelectConfig(Section):
@@ -168,9 +251,10 @@ class GenerateConfig(Section):
     batch_parents: Positive = 32
     """Parents per part: what a killed run can lose."""
     worse: Annotated[
-        tuple[Literal["given", "policy", "llm", "contrast"], ...], Field(min_length=1)
-    ] = ("given", "policy", "llm", "contrast")
-    """Sources of worse responses, in the order in which they fill the hack set."""
+        tuple[Literal["given", "policy", "llm", "scored"], ...], Field(min_length=1)
+    ] = ("given", "policy", "llm", "scored")
+    """Sources of worse responses, in the order in which they fill the hack set; `scored` are those
+    that weigh most in the seed's SEAM."""
     policy_samples: Annotated[int, Field(ge=0)] = 2
     """Responses sampled from the policy per parent."""
     policy_max_new_tokens: Positive = 64
@@ -229,6 +313,21 @@ class Config(Section):
     """Seed of everything that is drawn at random."""
     max_time: Duration | None = None
     """Seconds after which the run stops generating and writes what it has."""
+
+    @model_validator(mode="after")
+    def _llm_estimators(self) -> "Config":
+        if self.uses_writer_to_score and self.generator.name == EMBEDDED:
+            raise ValueError(
+                "the llm estimator and the on-policy estimator's `judge` need an LLM: give "
+                "`generator.name` (--generator MODEL)"
+            )
+        return self
+
+    @property
+    def uses_writer_to_score(self) -> bool:
+        """Whether scoring asks the generator."""
+        names, judge = self.score.estimators, self.score.on_policy.verifier == "judge"
+        return "llm" in names or ("on-policy" in names and judge)
 
 
 def load_config(path: str | Path | None = None, overrides: dict[str, Any] | None = None) -> Config:

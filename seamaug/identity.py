@@ -16,7 +16,7 @@ _NOT_IN_THE_OUTPUT: Any = {
     # Changes rounding alone, and is what a run that is out of memory has to lower to go on.
     **{role: {"batch_tokens"} for role in ("policy", "reward", "generator")},
 }
-SCORING = ("policy", "reward", "embedder", "score")
+SCORING = ("policy", "reward", "embedder", "score", "verify", "seed")
 """The sections that `score` and `select` depend on."""
 
 
@@ -32,6 +32,9 @@ def models_of(config: Config) -> dict[str, dict[str, str]]:
     }
     for role in ("policy", "reward"):
         models[role]["dtype"] = str(dtype_of(getattr(config, role))).removeprefix("torch.")
+    for name in (*config.reward.others, *config.score.on_policy.judges):
+        other = config.reward.model_copy(update={"name": name})
+        models[f"reward {name}"] = {"name": name, "fingerprint": fingerprint(other, "reward")}
     name = config.generator.name
     mark = "" if name == EMBEDDED else fingerprint(config.generator, "generator")
     models["generator"] = {"name": name, "fingerprint": mark}
@@ -50,26 +53,33 @@ def expand_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dic
         "models": models,
         "versions": versions(),
         "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
-        "templates": {
-            path.stem: Template.load(path.stem).hash
-            for path in sorted(resource("prompts").glob("*.jinja"))
-        },
+        "templates": _templates(),
     }
 
 
 def score_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict[str, Any]:
     """Identity of scores: what does not change them may change freely."""
+    writes = config.uses_writer_to_score
+    sections = (*SCORING, *(("generator",) if writes else ()))
     return {
         "command": "score",
         "schema": SCHEMA_VERSION,
         "config": {
             name: section
             for name, section in config.model_dump(mode="json", exclude=_NOT_IN_THE_OUTPUT).items()
-            if name in SCORING
+            if name in sections
         },
         "versions": versions(),
-        "models": {role: mark for role, mark in models.items() if role != "generator"},
+        "models": {role: mark for role, mark in models.items() if role != "generator" or writes},
+        **({"templates": _templates()} if writes else {}),
         "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
+    }
+
+
+def _templates() -> dict[str, str]:
+    return {
+        path.stem: Template.load(path.stem).hash
+        for path in sorted(resource("prompts").glob("*.jinja"))
     }
 
 

@@ -6,15 +6,14 @@ This is where verbs meet (retrieve, generate, verify, score), so it stands besid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 
 from seamaug.config import Config
 from seamaug.generate.llm import LLMWriter
-from seamaug.models.policy import Policy
-from seamaug.records import Parent, Seed, SetScores, text_key, to_table
+from seamaug.models.engines import PolicyEngine
+from seamaug.records import Parent, SetScores, text_key, to_table
 from seamaug.retrieve.index import VectorIndex
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
@@ -36,7 +35,7 @@ class ParentMaker:
     seeds: Seeds
     scores: SeedScores
     index: VectorIndex
-    policy: Policy
+    policy: PolicyEngine
     scorer: Scorer
     writer: LLMWriter | None
 
@@ -78,7 +77,7 @@ class ParentMaker:
                     goldens=[seed.golden],
                     neighbours=[other.id for other in neighbours],
                     neighbour_texts=[other.text for other in neighbours],
-                    misjudged=self.seeds[self.scores.hack_set(position)[0]].golden,
+                    misjudged=next((text for text, _ in self.scores.worse(position)), ""),
                     worse=[],
                     worse_sources=[],
                     verifiers=[],
@@ -117,12 +116,13 @@ class ParentMaker:
             "given": self._given,
             "policy": self._sampled,
             "llm": self._written,
-            "contrast": self._contrast,
+            "scored": self._scored,
         }
         sets = [_WorseSet(parent, self.config.keep.hack_set_size) for parent in parents]
         for name in self.config.generate.worse:
+            source = self.scores.main.name if name == "scored" else name
             for worse, found in zip(sets, sources[name](parents), strict=True):
-                worse.add(name, found)
+                worse.add(source, found)
         return [worse.parent_with_it() for worse in sets]
 
     def _given(self, parents: list[Parent]) -> list[list[tuple[str, str]]]:
@@ -160,15 +160,11 @@ class ParentMaker:
         named = [(text, worse_than_golden(text, parent.golden, limit)) for text in texts]
         return [(text, verifier) for text, verifier in named if verifier]
 
-    def _contrast(self, parents: list[Parent]) -> list[list[tuple[str, str]]]:
-        found = []
-        for parent in parents:
-            positions = islice(
-                self.scores.hack_set(parent.position), self.config.keep.hack_set_size
-            )
-            others: list[Seed] = list(self.seeds.at(list(positions)))
-            found.append([(other.golden, "other prompt") for other in others])
-        return found
+    def _scored(self, parents: list[Parent]) -> list[list[tuple[str, str]]]:
+        return [
+            self.scores.worse(parent.position)[: self.config.keep.hack_set_size]
+            for parent in parents
+        ]
 
     def _with_baseline(self, parents: list[Parent]) -> list[Parent]:
         """SEAM of each parent on its hack set, less what is too long for a model."""
@@ -191,7 +187,7 @@ class ParentMaker:
             worse=[parent.worse[i] for i in own.kept],
             worse_sources=[parent.worse_sources[i] for i in own.kept],
             verifiers=[parent.verifiers[i] for i in own.kept],
-            seams=[discrepancy(results[i], self.scores.std).under(weighting) for i in fits],
+            seams=[discrepancy(results[i], self.scores.scale).under(weighting) for i in fits],
         )
 
     def _seed(self, purpose: str, order: int, parents: list[Parent]) -> int:

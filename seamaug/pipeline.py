@@ -25,32 +25,37 @@ from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.index import VectorIndex, require_faiss
 from seamaug.rounds import STAGE, TIME_UP, Rounds, funnel, prompt_key
 from seamaug.run.folder import RunFolder
+from seamaug.scoring.estimators import Parts, make_estimators
+from seamaug.scoring.hack_set import Verifier
 from seamaug.scoring.scorer import Scorer
 from seamaug.scoring.seeds import SeedScores, score_seeds
 from seamaug.seeds import Seeds
 from seamaug.selection import select_parents
+from seamaug.verify.worse import Judge, Reference, Vote
 from seamaug.write.card import kept_statistics, write_card
 from seamaug.write.datasets import is_written, write_datasets
 from seamaug.write.summary import Summary, read_summary, write_summary
 
 
 class Models:
-    """The models that score, loaded once."""
+    """The models of a run, loaded once; the LLM that writes only where it is asked for."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, with_writer: bool) -> None:
         require_faiss()  # its absence must not show after the models are loaded
         with clock.stage("load models"), clock.kind("models"):
             self.embedder = Embedder(config.embedder)
             self.policy = Policy(config.policy)
-            self.scorer = Scorer(self.policy, RewardModel(config.reward))
+            self.scorer = Scorer(
+                self.policy, [RewardModel(member) for member in config.reward.members()]
+            )
+            self.writer = load_writer(config) if with_writer else None
 
 
 def load_writer(config: Config) -> LLMWriter | None:
     """The LLM that writes variants; None for the embedded operators alone."""
     if config.generator.name == EMBEDDED:
         return None
-    with clock.stage("load models"), clock.kind("models"):
-        return LLMWriter(Generator(config.generator))
+    return LLMWriter(Generator(config.generator))
 
 
 def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) -> Summary:
@@ -72,22 +77,22 @@ def _flow(
     run: RunFolder, config: Config, seeds: Seeds, marks: dict[str, Any], *, quiet: bool
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
-    models, writer = Models(config), load_writer(config)
+    models = Models(config, with_writer=True)
     index, scores = _score(run, seeds, models, config, quiet=quiet)
     with clock.stage("select"):
         selected = select_parents(scores.seam(config.score.weighting), config.select)
     with clock.stage("parents"):
         parents = ParentMaker(
-            config, seeds, scores, index, models.policy, models.scorer, writer
+            config, seeds, scores, index, models.policy, models.scorer, models.writer
         ).make_all(run, [int(position) for position in selected], quiet=quiet)
     with clock.stage("candidates"):
         outcome = Rounds(
             config=config,
-            maker=VariantMaker(config.generate, writer, config.seed),
+            maker=VariantMaker(config.generate, models.writer, config.seed),
             embedder=models.embedder,
             scorer=models.scorer,
             rule=keep_rule(config.keep),
-            std=scores.std,
+            scale=scores.scale,
             seed_prompts=frozenset(prompt_key(prompt) for prompt in seeds.prompts()),
         ).run(run, parents, deadline=deadline, quiet=quiet)
     with clock.stage("write"):
@@ -109,7 +114,8 @@ def run_score(config: Config, seeds: Seeds, work: Path, *, quiet: bool = False) 
     """SEAM of every seed, resumable in the folder `work`."""
     _warn_of_stand_ins(config)
     with RunFolder(work, score_identity(config, seeds, models_of(config))) as run:
-        return _score(run, seeds, Models(config), config, quiet=quiet)[1]
+        models = Models(config, with_writer=config.uses_writer_to_score)
+        return _score(run, seeds, models, config, quiet=quiet)[1]
 
 
 def _score(
@@ -118,7 +124,33 @@ def _score(
     with clock.stage("embed"):
         index = VectorIndex(embed_seeds(run, seeds, models.embedder, quiet=quiet))
     with clock.stage("score"):
-        return index, score_seeds(run, seeds, index, models.scorer, config.score, quiet=quiet)
+        estimators = make_estimators(config, _estimator_parts(seeds, index, models, config))
+        return index, score_seeds(run, seeds, estimators, models.scorer, config.score, quiet=quiet)
+
+
+def _estimator_parts(seeds: Seeds, index: VectorIndex, models: Models, config: Config) -> Parts:
+    reference = Reference(config.verify.reference_overlap)
+    return Parts(
+        goldens=seeds.table["golden"],
+        index=index,
+        policy=models.policy,
+        rewards=models.scorer.rewards,
+        reference=reference,
+        is_worse=reference.check,
+        samples_verifier=_samples_verifier(config, reference, models.writer),
+        writer=models.writer,
+    )
+
+
+def _samples_verifier(config: Config, reference: Verifier, writer: LLMWriter | None) -> Verifier:
+    own = config.score.on_policy
+    if "on-policy" not in config.score.estimators or own.verifier == "reference":
+        return reference
+    if own.verifier == "vote":
+        judges = [config.reward.model_copy(update={"name": name}) for name in own.judges]
+        return Vote([RewardModel(judge) for judge in judges])
+    assert writer is not None, "the config sees to it that there is a generator"
+    return Judge(writer.prefers)
 
 
 def _write(
@@ -138,7 +170,7 @@ def _write(
         "weighting": config.score.weighting,
         "counts": _counts(run, seeds, scores, parents),
         "kept": kept_statistics(run.parts(STAGE)),
-        "reward_scores": {"mean": scores.mean, "std": scores.std},
+        "reward_scores": {"means": scores.scale.means, "stds": scores.scale.stds},
         "models": marks,
         "versions": versions(),
         "config": config.model_dump(mode="json"),

@@ -11,6 +11,7 @@ from seamaug.generate.variants import operator_names
 from seamaug.pipeline import Models
 from seamaug.resources import EMBEDDED
 from seamaug.scoring.scorer import ResponseSet
+from seamaug.scoring.seeds import stage_of
 from seamaug.seeds import Seeds
 
 _SAMPLE_SEEDS = 24
@@ -51,14 +52,14 @@ class Plan:
 def make_plan(config: Config, seeds: Seeds) -> Plan:
     """Plan a run from the seeds and a timed sample of the two models' work."""
     operator_names(config.generate.operators, with_llm=config.generator.name != EMBEDDED)
-    models = Models(config)
+    models = Models(config, with_writer=False)
     tokens, seconds = _measure(models, seeds)  # per sequence
     select, keep = config.select, config.keep
     selected = min(select.top or math.ceil(select.share * len(seeds)), len(seeds))
-    responses = min(config.score.hack_set.k, len(seeds) - 1)
+    responses = min(config.score.samples, len(seeds) - 1)
     candidates = math.ceil(config.budget / KEEP_SHARE)
     work = [
-        ("score", len(seeds), 1 + responses),
+        *((stage_of(name), len(seeds), 1 + responses) for name in config.score.estimators),
         ("parents", selected, 1 + keep.hack_set_size),
         ("candidates", candidates, 1 + keep.hack_set_size),
     ]
@@ -85,10 +86,14 @@ def _measure(models: Models, seeds: Seeds) -> tuple[float, float]:
     start = time.perf_counter()
     results = scorer.score(sets)
     seconds = time.perf_counter() - start
-    calls = sum(len(result.rewards) for result in results) or 1
+    calls = sum(len(result.logprobs) for result in results) or 1
     tokens = 0
     for item in sets:
-        rows = scorer.reward.conversation_ids(item.prompt, [item.golden, *item.worse])
+        rows = [
+            row
+            for model in scorer.rewards
+            for row in model.conversation_ids(item.prompt, [item.golden, *item.worse])
+        ]
         prompt = len(scorer.policy.prompt_ids(item.prompt))
         answers = scorer.policy.response_ids([item.golden, *item.worse])
         tokens += sum(len(row) for row in rows) + sum(prompt + len(row) for row in answers)

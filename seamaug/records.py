@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypedDict
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when stored columns or their meaning change: older run folders are then refused."""
 
 
@@ -75,13 +75,14 @@ class Seed:
 class SetScores:
     """Scores of a prompt's golden response (index 0) and hack set (1..N) under both models.
 
-    `logprobs` are sums in nats over `tokens` tokens; `rewards` are in the reward model's units.
+    `logprobs` are sums in nats over `tokens` tokens; `rewards` are one list per reward model, each
+    in its model's units.
     `error` is set where the prompt could not be scored, and the lists are then empty.
     """
 
     logprobs: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
-    rewards: list[float] = field(default_factory=list)
+    rewards: list[list[float]] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
     """Positions, in the worse responses that were asked for, of those scored."""
     error: str = ""
@@ -90,7 +91,7 @@ class SetScores:
         [
             ("logprobs", pa.list_(pa.float64())),
             ("tokens", pa.list_(pa.int32())),
-            ("rewards", pa.list_(pa.float64())),
+            ("rewards", pa.list_(pa.list_(pa.float64()))),
             ("kept", pa.list_(pa.int32())),
             ("error", pa.string()),
         ]
@@ -116,7 +117,7 @@ class Parent:
     worse: list[str]
     """The hack set that the parent and its candidates are scored against."""
     worse_sources: list[str]
-    """`given`, `policy`, `llm` or `contrast`, for each worse response."""
+    """`given`, `policy`, `llm` or the estimator that found it, for each worse response."""
     verifiers: list[str]
     """What vouches for each label, such as `given`, `other prompt`, `final number`."""
     seams: list[float]
@@ -183,7 +184,7 @@ class Candidate:
     """SEAM of the parent on the candidate's hack set, under the run's weighting."""
     seam_after: float | None = None
     margin_after: float | None = None
-    """Reward of chosen minus reward of rejected, in the reward model's units."""
+    """Reward of chosen minus reward of rejected, in standard deviations of the scores."""
     logprob_chosen: float | None = None
     """Mean log-probability per token, nats."""
     logprob_rejected: float | None = None

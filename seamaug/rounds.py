@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from seamaug.config import Config
@@ -22,7 +21,7 @@ from seamaug.records import FAILED, KEPT, Candidate, Message, Parent, SetScores,
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import Progress, progress
 from seamaug.scoring.scorer import ResponseSet, Scorer
-from seamaug.scoring.seam import discrepancy, worst_responses
+from seamaug.scoring.seam import RewardScale, discrepancy, mean_logprobs, worst_responses
 from seamaug.verify.text import loses_numbers, normalised, text_problem
 
 STAGE = "candidates"
@@ -83,8 +82,8 @@ class Rounds:
     embedder: Embedder
     scorer: Scorer
     rule: KeepRule
-    std: float
-    """Of the reward model's scores over all seeds: the unit of SEAM."""
+    scale: RewardScale
+    """Of the reward models' scores over all seeds: the unit of SEAM."""
     seed_prompts: frozenset[str]
 
     def run(
@@ -199,15 +198,16 @@ class Rounds:
 
         The worst by likelihood-weighted misjudgement. Returns whether there was one left.
         """
-        ranked = [int(i) for i in worst_responses(scores)]
+        ranked = [int(i) for i in worst_responses(scores, self.scale)]
         most = max(_FEW, math.ceil(self.config.keep.same_rejected * self.config.budget))
         free = [i for i in ranked if uses[text_key(normalised(parent.worse[i]))] < most]
         i = (free or ranked)[0]
         candidate.rejected = parent.worse[i]
         candidate.rejected_source = parent.worse_sources[i]
         candidate.verifier = parent.verifiers[i]
-        candidate.margin_after = scores.rewards[0] - scores.rewards[i + 1]
-        mean = np.asarray(scores.logprobs) / np.maximum(scores.tokens, 1)
+        rewards = self.scale.standardised(scores.rewards)
+        candidate.margin_after = float(rewards[0] - rewards[i + 1])
+        mean = mean_logprobs(scores)
         candidate.logprob_chosen, candidate.logprob_rejected = float(mean[0]), float(mean[i + 1])
         return bool(free)
 
@@ -221,7 +221,9 @@ class Rounds:
         uses = state.rejected_uses.copy()
         for candidate, parent, scores in scored:
             candidate.seam_before = parent.seams[parent.goldens.index(candidate.chosen)]
-            candidate.seam_after = discrepancy(scores, self.std).under(self.config.score.weighting)
+            candidate.seam_after = discrepancy(scores, self.scale).under(
+                self.config.score.weighting
+            )
             left = self._pick_rejected(candidate, parent, scores, uses)
             reason = self.rule(candidate.seam_before, candidate.seam_after)
             if not reason and not left:

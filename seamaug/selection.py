@@ -28,3 +28,8 @@ def select_parents(seam: np.ndarray, config: SelectConfig) -> np.ndarray:
     order = worst_first(seam)[: config.top] if config.top else worst_share(seam, config.share)
     discrepant: np.ndarray = order[seam[order] > 0]
     return discrepant
+
+
+def overlap(first: set[str], second: set[str]) -> float:
+    """Share of the first selection that is in the second as well; NaN for an empty one."""
+    return len(first & second) / len(first) if first else math.nan

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
-from seamaug.generate.templates import Template, answer_of
+from seamaug.generate.templates import Template, answer_of, answers_of
 from seamaug.models.generator import Generator
-from seamaug.records import Parent
+from seamaug.records import Parent, Seed
 
 PROMPT_OPERATORS = ("paraphrase", "perturb")
 """Rewrites of the prompt, drawn by name like the embedded operators."""
 RESPONSE_TEMPLATES = ("golden_rewrite", "worse_answer")
 """Rewrites of responses, made once per parent."""
+SCORING_TEMPLATES = ("worse_by_aspect", "judge")
+"""What scoring asks: hack sets, and which of two responses is better."""
 
 _SHOWN_NEIGHBOURS = 3
 
@@ -20,7 +22,8 @@ class LLMWriter:
     def __init__(self, generator: Generator) -> None:
         self._generator = generator
         self.templates = {
-            name: Template.load(name) for name in (*PROMPT_OPERATORS, *RESPONSE_TEMPLATES)
+            name: Template.load(name)
+            for name in (*PROMPT_OPERATORS, *RESPONSE_TEMPLATES, *SCORING_TEMPLATES)
         }
 
     def write(self, name: str, parents: Sequence[Parent], *, seed: int) -> list[str]:
@@ -36,3 +39,24 @@ class LLMWriter:
             for parent in parents
         ]
         return [answer_of(reply) for reply in self._generator.write(requests, seed=seed)]
+
+    def worse_by_aspect(
+        self, seeds: Sequence[Seed], aspects: Sequence[Sequence[str]], *, seed: int
+    ) -> list[list[str]]:
+        """For each seed, one worse answer for each of its aspects; fewer where some are missing."""
+        template = self.templates["worse_by_aspect"]
+        requests = [
+            template.messages(prompt=item.text, golden=item.golden, aspects=list(wanted))
+            for item, wanted in zip(seeds, aspects, strict=True)
+        ]
+        return [answers_of(reply) for reply in self._generator.write(requests, seed=seed)]
+
+    def prefers(self, cases: Sequence[tuple[Seed, str, str]]) -> list[str]:
+        """`first` or `second`, whichever response the LLM finds better; empty if neither."""
+        template = self.templates["judge"]
+        requests = [
+            template.messages(prompt=item.text, first=first, second=second)
+            for item, first, second in cases
+        ]
+        replies = self._generator.write(requests, seed=0)
+        return [{"A": "first", "B": "second"}.get(answer_of(reply), "") for reply in replies]

@@ -38,6 +38,12 @@ class Template:
         return user_message(_ENVIRONMENT.from_string(self.text).render(**values).strip())
 
 
+def answers_of(reply: str) -> list[str]:
+    """All texts between markers, in order; empty ones and an unclosed last one are left out."""
+    parts = [part.rpartition(_OPEN) for part in reply.split(_CLOSE)[:-1]]
+    return [text.strip() for _, opened, text in parts if opened and text.strip()]
+
+
 def answer_of(reply: str) -> str:
     """What stands between the markers, or the whole reply where the LLM left them out.
 

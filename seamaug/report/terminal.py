@@ -1,5 +1,6 @@
 """Tables for the terminal. Texts of seeds and models are shown as text, never as markup."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.text import Text
 from seamaug.plan import KEEP_SHARE, Plan
 from seamaug.records import KEPT
 from seamaug.run.folder import read_part
+from seamaug.selection import overlap, worst_share
 from seamaug.units import human_count, human_seconds
 from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import Summary
@@ -137,18 +139,31 @@ def _labelled(label: str, text: str, style: str) -> Text:
 
 
 def print_scores(table: Dataset, out: Path) -> None:
-    """Quartiles of SEAM and of what it is made of."""
+    """Quartiles of SEAM and of what it is made of; how far the estimators agree."""
     console = Console()
     view = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", "min", "25 %", "median", "75 %", "max"):
         view.add_column(name, justify="right" if name else "left")
-    for name in ("seam_prob", "seam_paper", "hack_rate", "plausibility", "hack_set"):
+    parts = ("seam_prob", "seam_paper", "hack_rate", "plausibility", "hack_set")
+    estimators = [n.removesuffix("_seam_prob") for n in table.column_names if n.endswith("_prob")]
+    for name in (f"{estimator}_{part}" for estimator in estimators for part in parts):
         values = np.array([v for v in table[name] if v is not None], dtype=float)
         cells = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
-        view.add_row(name, *(f"{cell:.3f}" for cell in cells))
+        view.add_row(name.replace("_", " "), *(f"{cell:.3f}" for cell in cells))
     console.print(view)
+    for estimator in estimators[1:]:
+        shared = overlap(*(_worst_fifth(table, name) for name in (estimators[0], estimator)))
+        console.print(
+            f"{shared:.0%} of the worst 20% by {estimators[0]} are among the worst 20% by "
+            f"{estimator} (by chance 20%)"
+        )
     failed = sum(error is not None for error in table["error"])
     console.print(Text(f"{len(table) - failed:,} seeds scored, {failed:,} failed: {out}"))
+
+
+def _worst_fifth(table: Dataset, estimator: str) -> set[int]:
+    values = [math.nan if v is None else v for v in table[f"{estimator}_seam_prob"]]
+    return set(worst_share(np.array(values, dtype=float), 0.2).tolist())
 
 
 def print_plan(plan: Plan) -> None:

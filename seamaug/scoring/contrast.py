@@ -1,21 +1,21 @@
 """The contrast estimator: golden responses of the nearest different prompts as the hack set."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+import pyarrow as pa
 
-from seamaug.config import HackSetConfig
+from seamaug.config import ContrastConfig
+from seamaug.records import Seed
+from seamaug.retrieve.index import VectorIndex
+from seamaug.scoring.hack_set import HackSet
+
+WIDENED = "cosine band widened"
 
 
-@dataclass(frozen=True, slots=True)
-class HackSet:
-    """Positions of the seeds whose golden responses form a prompt's hack set."""
-
-    positions: list[int]
-    widened: bool
-    """The cosine band held too few prompts, so nearer-to-far ones below it were taken."""
+IsWorse = Callable[[str, str], str]
+"""(response, golden) to the name of the check that shows it to be worse; empty if none does."""
 
 
 class Goldens:
@@ -28,45 +28,109 @@ class Goldens:
         """Responses that many prompts share: they may be right for this one too."""
 
 
-def contrast_set(
-    own: int,
-    neighbours: Sequence[int],
-    cosines: np.ndarray,
-    goldens: Goldens,
-    config: HackSetConfig,
-) -> HackSet:
-    """Hack set of the prompt at position `own` from its neighbours, nearest first.
+class Contrast:
+    """Hack sets from the index of prompts.
 
-    Prompts at or above `config.high` may share the answer and are left out, as are those whose
-    golden response is the prompt's own or was already taken. Generic responses are taken only
-    where without them there are fewer than `config.at_least`. The paper's band is [0.8, 0.9) with
-    k = 30.
+    Prompts at or above `high` may share the answer and are left out, as are those whose golden
+    response is the prompt's own, was already taken, or passes for right (`is_worse` finds nothing
+    against it). Generic responses are taken only where without them there are fewer than
+    `at_least`. The paper's band is [0.8, 0.9) with 30 responses; where it holds too few, the set is
+    filled from the nearest prompts below it.
     """
-    specific = _nearest(own, neighbours, cosines, goldens.texts, goldens.generic, config)
-    if len(specific.positions) >= min(config.at_least, config.k) or not goldens.generic:
-        return specific
-    return _nearest(own, neighbours, cosines, goldens.texts, frozenset(), config)
 
+    name = "contrast"
 
-def _nearest(
-    own: int,
-    neighbours: Sequence[int],
-    cosines: np.ndarray,
-    goldens: Sequence[str],
-    excluded: frozenset[str],
-    config: HackSetConfig,
-) -> HackSet:
-    seen = {goldens[own], *excluded}
-    below: list[int] = []
-    in_band = 0
-    for position, cosine in zip(neighbours, cosines, strict=True):
-        if position == own or cosine >= config.high or goldens[position] in seen:
-            continue
-        if len(below) == config.k:
-            break
-        seen.add(goldens[position])
-        below.append(position)
-        in_band += cosine >= config.low
-    if in_band >= min(config.at_least, config.k):
-        return HackSet(below[:in_band], widened=False)
-    return HackSet(below, widened=True)
+    def __init__(
+        self,
+        goldens: pa.ChunkedArray,
+        index: VectorIndex,
+        config: ContrastConfig,
+        samples: int,
+        is_worse: IsWorse,
+    ) -> None:
+        self._column = goldens
+        self._goldens = Goldens(goldens.to_pylist(), config.generic_from)
+        self._index = index
+        self._config = config
+        self._samples = samples
+        self._enough = min(config.at_least, samples)
+        self._is_worse = is_worse
+
+    def hack_sets(self, positions: range, seeds: Sequence[Seed]) -> list[HackSet]:
+        """One set per seed, nearest prompt first."""
+        wanted = 2 * self._samples + 64  # room for prompts that are too near or share an answer
+        vectors = self._index.vectors[positions.start : positions.stop]
+        cosines, neighbours = self._index.search(vectors, wanted)
+        chosen = [
+            self._choose(*found) for found in zip(positions, neighbours, cosines, strict=True)
+        ]
+        # Seeds share most of their hack sets: fetch each text once.
+        places = sorted({place for places, _ in chosen for place in places})
+        texts = self._column.take(pa.array(places, pa.int64())).to_pylist()
+        text_of = dict(zip(places, texts, strict=True))
+        return [self._set([text_of[p] for p in places], widened) for places, widened in chosen]
+
+    @staticmethod
+    def _set(texts: list[str], widened: bool) -> HackSet:
+        found = HackSet(note=WIDENED if widened else "")
+        for text in texts:
+            found.add(text, "other prompt's golden response", "other prompt")
+        if not texts:
+            found.note = "no other prompt's response can serve as its hack set"
+        return found
+
+    def _choose(
+        self, own: int, neighbours: np.ndarray, cosines: np.ndarray
+    ) -> tuple[list[int], bool]:
+        places, widened = self._among(own, neighbours, cosines)
+        # Many prompts too near, or one answer for most: look farther, a few times as far each.
+        reach = len(neighbours)
+        while widened and len(places) < self._samples < reach < len(self._index):
+            reach = min(8 * reach, len(self._index))
+            far_cosines, far = self._index.search(self._index.vectors[own : own + 1], reach)
+            places, widened = self._among(own, far[0], far_cosines[0])
+        return places, widened
+
+    def _among(
+        self, own: int, neighbours: Sequence[int] | np.ndarray, cosines: np.ndarray
+    ) -> tuple[list[int], bool]:
+        """Positions from these neighbours, nearest first, and whether the band was widened."""
+        found = self._nearest(own, neighbours, cosines, self._goldens.generic)
+        if len(found[0]) >= self._enough or not self._goldens.generic:
+            return found
+        return self._nearest(own, neighbours, cosines, frozenset())
+
+    def _nearest(
+        self,
+        own: int,
+        neighbours: Sequence[int] | np.ndarray,
+        cosines: np.ndarray,
+        excluded: frozenset[str],
+    ) -> tuple[list[int], bool]:
+        below: list[int] = []
+        in_band = 0
+        for position, cosine in self._different(own, neighbours, cosines, excluded):
+            if len(below) == self._samples:
+                break
+            below.append(position)
+            in_band += cosine >= self._config.low
+        if in_band >= self._enough:
+            return below[:in_band], False
+        return below, True
+
+    def _different(
+        self,
+        own: int,
+        neighbours: Sequence[int] | np.ndarray,
+        cosines: np.ndarray,
+        excluded: frozenset[str],
+    ) -> Iterator[tuple[int, float]]:
+        goldens = self._goldens.texts
+        seen = {goldens[own], *excluded}
+        for position, cosine in zip(neighbours, cosines, strict=True):
+            text = goldens[position]
+            if position == own or cosine >= self._config.high or text in seen:
+                continue
+            seen.add(text)
+            if self._is_worse(text, goldens[own]):
+                yield int(position), float(cosine)

@@ -1,11 +1,8 @@
 """Both models over sets of responses to a prompt."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
 
 from seamaug.clock import clock
 from seamaug.errors import ModelError
@@ -23,11 +20,11 @@ class ResponseSet:
 
 
 class Scorer:
-    """Policy log-probabilities and rewards of response sets."""
+    """Policy log-probabilities and rewards of response sets; several reward models side by side."""
 
-    def __init__(self, policy: PolicyEngine, reward: RewardEngine) -> None:
+    def __init__(self, policy: PolicyEngine, rewards: Sequence[RewardEngine]) -> None:
         self.policy = policy
-        self.reward = reward
+        self.rewards = rewards
         self._ids: dict[str, list[int]] = {}
 
     def score(self, sets: Sequence[ResponseSet]) -> list[SetScores]:
@@ -41,14 +38,17 @@ class Scorer:
         collected = [
             self._collect(item, result) for item, result in zip(sets, results, strict=True)
         ]
-        with clock.kind("policy"), _fitting("policy"):
+        with clock.kind("policy"):
             logprobs = self.policy.logprobs([(prompt, ids) for prompt, ids, _ in collected])
-        with clock.kind("reward"), _fitting("reward"):
-            rewards = self.reward.rewards([rows for _, _, rows in collected])
-        for result, found, values in zip(results, logprobs, rewards, strict=True):
+        with clock.kind("reward"):
+            rewards = [
+                model.rewards([rows[number] for _, _, rows in collected])
+                for number, model in enumerate(self.rewards)
+            ]
+        for number, (result, found) in enumerate(zip(results, logprobs, strict=True)):
             result.logprobs = [item.total for item in found]
             result.tokens = [item.tokens for item in found]
-            result.rewards = values
+            result.rewards = [values[number] for values in rewards]
             _check_finite(result)
         return results
 
@@ -61,46 +61,39 @@ class Scorer:
 
     def _collect(
         self, item: ResponseSet, result: SetScores
-    ) -> tuple[list[int], list[list[int]], list[list[int]]]:
-        """Prompt ids, response ids and conversation ids of what fits the models."""
+    ) -> tuple[list[int], list[list[int]], list[list[list[int]]]]:
+        """Prompt ids, response ids and, by reward model, conversation ids of what fits them all."""
         responses = [self._ids[text] for text in (item.golden, *item.worse)]
+        none: list[list[list[int]]] = [[] for _ in self.rewards]
         try:
             prompt = self.policy.prompt_ids(item.prompt)
-            rows = self.reward.conversation_ids(item.prompt, [item.golden])
+            golden = [model.conversation_ids(item.prompt, [item.golden]) for model in self.rewards]
         except ModelError as error:  # one conversation that a template refuses is no one else's
             result.error = str(error)
-            return [], [], []
-        result.error = self._too_long(len(prompt) + len(responses[0]), len(rows[0]))
+            return [], [], none
+        result.error = self._too_long(len(prompt) + len(responses[0]), [g[0] for g in golden])
         if result.error:
-            return prompt, [], []
-        rows += self.reward.conversation_ids(item.prompt, item.worse)
+            return prompt, [], none
+        rows = [
+            own + model.conversation_ids(item.prompt, item.worse)
+            for own, model in zip(golden, self.rewards, strict=True)
+        ]
         fits = [
             position
-            for position, (ids, row) in enumerate(zip(responses, rows, strict=True))
-            if not self._too_long(len(prompt) + len(ids), len(row))
+            for position, ids in enumerate(responses)
+            if not self._too_long(len(prompt) + len(ids), [own[position] for own in rows])
         ]
         result.kept = [position - 1 for position in fits[1:]]
-        return prompt, [responses[p] for p in fits], [rows[p] for p in fits]
+        return prompt, [responses[p] for p in fits], [[own[p] for p in fits] for own in rows]
 
-    def _too_long(self, policy_tokens: int, reward_tokens: int) -> str:
-        for role, tokens, limit in (
-            ("policy", policy_tokens, self.policy.max_length),
-            ("reward model", reward_tokens, self.reward.max_length),
-        ):
+    def _too_long(self, policy_tokens: int, conversations: list[list[int]]) -> str:
+        found = [("policy", policy_tokens, self.policy.max_length)]
+        for row, model in zip(conversations, self.rewards, strict=True):
+            found.append(("reward model", len(row), model.max_length))
+        for role, tokens, limit in found:
             if tokens > limit:
                 return f"too long for the {role}: {tokens:,} tokens, limit {limit:,}"
         return ""
-
-
-@contextmanager
-def _fitting(role: str) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise ModelError(
-            f"the {role} model ran out of memory ({str(error).splitlines()[0]}); set "
-            f"`{role}.batch_tokens` lower and run the same command again: it resumes"
-        ) from None
 
 
 def _check_finite(result: SetScores) -> None:
@@ -108,7 +101,8 @@ def _check_finite(result: SetScores) -> None:
 
     A log-probability of -inf is a finding, not a fault: the policy rules that response out.
     """
-    for role, values in (("policy", result.logprobs), ("reward model", result.rewards)):
+    rewards = [value for values in result.rewards for value in values]
+    for role, values in (("policy", result.logprobs), ("reward model", rewards)):
         if any(math.isnan(value) for value in values) or (
             role == "reward model" and any(math.isinf(value) for value in values)
         ):

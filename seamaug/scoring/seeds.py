@@ -1,7 +1,6 @@
-"""SEAM of every seed: hack sets from the index, scores from both models, in resumable parts."""
+"""SEAM of every seed: hack sets from the estimators, scores from both models, in parts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import Any
 
@@ -12,191 +11,201 @@ from seamaug.config import ScoreConfig
 from seamaug.errors import InputError
 from seamaug.log import logger
 from seamaug.records import SetScores, to_table
-from seamaug.retrieve.index import VectorIndex
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
-from seamaug.scoring.contrast import Goldens, HackSet, contrast_set
+from seamaug.scoring.contrast import WIDENED
+from seamaug.scoring.hack_set import Estimator, HackSet
 from seamaug.scoring.scorer import ResponseSet, Scorer
-from seamaug.scoring.seam import Discrepancy, Spread, discrepancy, worst_responses
+from seamaug.scoring.seam import (
+    Discrepancy,
+    RewardScale,
+    Spread,
+    discrepancy,
+    mean_logprobs,
+    misjudgements,
+    seam_interval,
+    worst_responses,
+)
 from seamaug.seeds import Seeds
 
-STAGE = "score"
+
+def stage_of(estimator: str) -> str:
+    """Name of the stage that holds an estimator's scores."""
+    return f"score-{estimator}"
 
 
-class SeedScores:
-    """Discrepancies by seed position, read from the finished parts; texts stay on disk."""
+class ScoredSet:
+    """A stored row: a hack set with its scores."""
 
-    def __init__(self, run: RunFolder, size: int, batch: int) -> None:
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.scores = SetScores(**{name: row[name] for name in SetScores.SCHEMA.names})
+        made = HackSet(**{name: row[name] for name in HackSet.SCHEMA.names})
+        self.draws, self.note = made.draws, made.note
+        kept = self.scores.kept
+        self.worse = [made.worse[i] for i in kept]
+        self.kinds = [made.kinds[i] for i in kept]
+        self.verifiers = [made.verifiers[i] for i in kept]
+        self.counts = np.array([made.counts[i] for i in kept], np.float64)
+
+    def discrepancy(self, scale: RewardScale) -> Discrepancy:
+        """SEAM and its parts."""
+        return discrepancy(self.scores, scale, self.counts, self.draws)
+
+    def interval(self, scale: RewardScale, weighting: str, seed: int) -> tuple[float, float]:
+        """95 % bootstrap interval of SEAM over the hack set."""
+        return seam_interval(
+            mean_logprobs(self.scores)[1:],
+            misjudgements(self.scores, scale),
+            weighting,
+            self.counts,
+            self.draws,
+            seed,
+        )
+
+
+class EstimatorScores:
+    """Discrepancies by seed position under one estimator; texts stay on disk."""
+
+    def __init__(self, run: RunFolder, name: str, batch: int, scale: RewardScale) -> None:
+        self.name = name
         self._batch = batch
         self._part = lru_cache(maxsize=64)(
-            lambda number: run.part(STAGE, number, _must_exist).to_pylist()
+            lambda number: run.part(stage_of(name), number, _must_exist).to_pylist()
         )
-        spread = Spread()
-        for table in run.parts(STAGE):
-            spread.add(table["rewards"].combine_chunks().flatten().to_numpy(zero_copy_only=False))
-        self.mean, self.std = spread.mean, spread.std
         self.errors: dict[int, str] = {}
         self.widened = 0
         self.items: list[Discrepancy | None] = []
-        for table in run.parts(STAGE):
+        for table in run.parts(stage_of(name)):
             for row in table.to_pylist():
-                self._take(row)
-        assert len(self.items) == size, "a score part is missing rows"
+                self._take(ScoredSet(row), scale)
 
-    def _take(self, row: dict[str, Any]) -> None:
-        scores = _scores_of(row)
-        if scores.error:
-            self.errors[len(self.items)] = scores.error
+    def _take(self, row: ScoredSet, scale: RewardScale) -> None:
+        if row.scores.error:
+            self.errors[len(self.items)] = row.scores.error
             self.items.append(None)
         else:
-            self.items.append(discrepancy(scores, self.std))
-            self.widened += row["widened"]
-
-    def __len__(self) -> int:
-        return len(self.items)
+            self.items.append(row.discrepancy(scale))
+            self.widened += row.note == WIDENED
 
     def seam(self, weighting: str) -> np.ndarray:
         """SEAM by position; NaN where the seed could not be scored. Shape (seeds,)."""
         return np.array([np.nan if item is None else item.under(weighting) for item in self.items])
 
-    def hack_set(self, position: int) -> list[int]:
-        """Seed positions of the hack set, the largest contribution to SEAM (`prob`) first."""
-        row = self._row(position)
-        scores = _scores_of(row)
-        kept = np.asarray(row["hack_set"], dtype=np.int64)[scores.kept]
-        return [int(i) for i in kept[worst_responses(scores)]]
+    def row(self, position: int) -> ScoredSet:
+        """The hack set of a seed with its scores."""
+        return ScoredSet(self._part(position // self._batch)[position % self._batch])
 
-    def _row(self, position: int) -> dict[str, Any]:
-        row: dict[str, Any] = self._part(position // self._batch)[position % self._batch]
-        return row
+
+class SeedScores:
+    """Scores of all seeds under each estimator; the first one decides."""
+
+    def __init__(self, run: RunFolder, size: int, config: ScoreConfig) -> None:
+        self.scale = _scale(run, config.estimators[0])
+        self.by_estimator = {
+            name: EstimatorScores(run, name, config.batch_seeds, self.scale)
+            for name in config.estimators
+        }
+        self.main = self.by_estimator[config.estimators[0]]
+        assert all(len(s.items) == size for s in self.by_estimator.values()), "rows are missing"
+
+    def __len__(self) -> int:
+        return len(self.main.items)
+
+    @property
+    def errors(self) -> dict[int, str]:
+        """Why seeds could not be scored, by position."""
+        return self.main.errors
+
+    def seam(self, weighting: str) -> np.ndarray:
+        """SEAM by position; NaN where the seed could not be scored. Shape (seeds,)."""
+        return self.main.seam(weighting)
+
+    def worse(self, position: int) -> list[tuple[str, str]]:
+        """Worse responses and their verifiers, the largest contribution to SEAM (`prob`) first."""
+        row = self.main.row(position)
+        order = worst_responses(row.scores, self.scale)
+        return [(row.worse[i], row.verifiers[i]) for i in order]
+
+
+def _scale(run: RunFolder, estimator: str) -> RewardScale:
+    """Over the responses of the first estimator: others do not change its results."""
+    spreads: list[Spread] = []
+    for table in run.parts(stage_of(estimator)):
+        for rewards in table["rewards"].to_pylist():
+            spreads += [Spread() for _ in range(len(rewards) - len(spreads))]
+            for spread, values in zip(spreads, rewards, strict=False):
+                spread.add(values)
+    return RewardScale(tuple(s.mean for s in spreads), tuple(s.std for s in spreads))
 
 
 def _must_exist() -> pa.Table:
     raise AssertionError("the score stage is not finished")
 
 
-def _scores_of(row: dict[str, Any]) -> SetScores:
-    return SetScores(**{name: row[name] for name in SetScores.SCHEMA.names})
-
-
 def score_seeds(
     run: RunFolder,
     seeds: Seeds,
-    index: VectorIndex,
+    estimators: Sequence[Estimator],
     scorer: Scorer,
     config: ScoreConfig,
     *,
     quiet: bool = False,
 ) -> SeedScores:
-    """Score every seed against its contrast hack set; finished parts are read, not recomputed.
+    """Score every seed under each estimator; finished parts are read, not recomputed.
 
     Raises InputError if no seed could be scored.
     """
-    goldens = Goldens(seeds.table["golden"].to_pylist(), config.hack_set.generic_from)
-    with progress(STAGE, len(seeds), "seeds", quiet=quiet) as bar:
-        for number, start in enumerate(range(0, len(seeds), config.batch_seeds)):
-            positions = range(start, min(start + config.batch_seeds, len(seeds)))
-            resumed = run.has_part(STAGE, number)
-            make = partial(_score_batch, positions, seeds, goldens, index, scorer, config)
-            run.part(STAGE, number, make)
-            bar.advance(len(positions), resumed=resumed)
-    scores = SeedScores(run, len(seeds), config.batch_seeds)
-    _report(scores, seeds, config)
+    batch = config.batch_seeds
+    for estimator in estimators:
+        stage = stage_of(estimator.name)
+        with progress(stage, len(seeds), "seeds", quiet=quiet) as bar:
+            for number, start in enumerate(range(0, len(seeds), batch)):
+                positions = range(start, min(start + batch, len(seeds)))
+                resumed = run.has_part(stage, number)
+                run.part(stage, number, partial(_score_batch, positions, seeds, estimator, scorer))
+                bar.advance(len(positions), resumed=resumed)
+    scores = SeedScores(run, len(seeds), config)
+    for found in scores.by_estimator.values():
+        _report(found, seeds, config)
     return scores
 
 
-def _score_batch(
-    positions: Sequence[int],
-    seeds: Seeds,
-    goldens: Goldens,
-    index: VectorIndex,
-    scorer: Scorer,
-    config: ScoreConfig,
-) -> pa.Table:
-    hack_sets = _hack_sets(positions, goldens, index, config)
-    # Seeds share most of their hack sets: fetch each text once.
-    wanted = sorted({p for hack_set in hack_sets for p in hack_set.positions})
-    taken = seeds.table["golden"].take(pa.array(wanted, pa.int64())).to_pylist()
-    golden_of = dict(zip(wanted, taken, strict=True))
-    sets = [
-        ResponseSet(seed.prompt, seed.golden, [golden_of[p] for p in hack_set.positions])
-        for seed, hack_set in zip(seeds.at(positions), hack_sets, strict=True)
-    ]
-    scores = scorer.score(sets)
-    for result in scores:
-        if not result.error and not result.kept:
-            result.error = "no other prompt's response can serve as its hack set"
+def _score_batch(positions: range, seeds: Seeds, estimator: Estimator, scorer: Scorer) -> pa.Table:
+    batch = list(seeds.at(positions))
+    hack_sets = estimator.hack_sets(positions, batch)
+    scores = scorer.score(
+        [
+            ResponseSet(seed.prompt, seed.golden, hack_set.worse)
+            for seed, hack_set in zip(batch, hack_sets, strict=True)
+        ]
+    )
+    for result, hack_set in zip(scores, hack_sets, strict=True):
+        # That a sample of the policy holds nothing worse is a finding: its SEAM is 0.
+        if not result.error and not result.kept and not hack_set.draws:
+            result.error = hack_set.note or "no worse response fits the models"
             result.logprobs, result.tokens, result.rewards = [], [], []
     table = to_table(scores, SetScores.SCHEMA)
-    hack_column = pa.array([h.positions for h in hack_sets], pa.list_(pa.int64()))
-    return table.append_column("hack_set", hack_column).append_column(
-        "widened", pa.array([h.widened for h in hack_sets])
-    )
+    made = to_table(hack_sets, HackSet.SCHEMA)
+    for name in made.column_names:
+        table = table.append_column(name, made[name])
+    return table
 
 
-def _hack_sets(
-    positions: Sequence[int], goldens: Goldens, index: VectorIndex, config: ScoreConfig
-) -> list[HackSet]:
-    wanted = 2 * config.hack_set.k + 64  # room for prompts that are too near or share an answer
-    cosines, neighbours = index.search(index.vectors[positions[0] : positions[-1] + 1], wanted)
-    found = []
-    for own, near, cosine in zip(positions, neighbours, cosines, strict=True):
-        hack_set = contrast_set(own, near, cosine, goldens, config.hack_set)
-        # Many prompts too near, or one answer for most: look farther, a few times as far each.
-        reach = len(near)
-        while hack_set.widened and len(hack_set.positions) < config.hack_set.k < reach < len(index):
-            reach = min(8 * reach, len(index))
-            far_cosines, far = index.search(index.vectors[own : own + 1], reach)
-            hack_set = contrast_set(own, far[0], far_cosines[0], goldens, config.hack_set)
-        found.append(hack_set)
-    return found
-
-
-def _report(scores: SeedScores, seeds: Seeds, config: ScoreConfig) -> None:
-    scored = len(scores) - len(scores.errors)
+def _report(scores: EstimatorScores, seeds: Seeds, config: ScoreConfig) -> None:
+    total, scored = len(scores.items), len(scores.items) - len(scores.errors)
     for position, error in list(scores.errors.items())[:5]:
-        logger.warning(f"{seeds[position].where}: not scored: {error}")
+        logger.warning(f"{seeds[position].where}: not scored ({scores.name}): {error}")
     if scores.errors:
-        logger.warning(f"{len(scores.errors):,} of {len(scores):,} seeds were not scored")
+        logger.warning(f"{len(scores.errors):,} of {total:,} seeds were not scored ({scores.name})")
     if not scored:
         raise InputError(
-            f"none of the {len(scores):,} seeds could be scored, the first one because: "
+            f"none of the {total:,} seeds could be scored ({scores.name}), the first one because: "
             f"{scores.errors[0]}"
         )
     if scores.widened:
-        band = config.hack_set
+        band = config.contrast
         logger.info(
             f"the cosine band [{band.low:g}, {band.high:g}) holds fewer than {band.at_least} "
             f"other prompts for {scores.widened:,} of {scored:,} seeds: for these it was widened "
             f"to the nearest prompts below {band.high:g}"
         )
-
-
-def score_table(seeds: Seeds, scores: SeedScores) -> pa.Table:
-    """One row per seed: SEAM under both weightings and what it is made of.
-
-    `error` says why where a seed has no scores.
-    """
-    columns: dict[str, list[Any]] = {name: [] for name in ("id", "where", "prompt", "golden")}
-    parts: list[dict[str, Any]] = []
-    for start in range(0, len(seeds), 1000):
-        positions = range(start, min(start + 1000, len(seeds)))
-        for position, seed in zip(positions, seeds.at(positions), strict=True):
-            columns["id"].append(seed.id)
-            columns["where"].append(seed.where)
-            columns["prompt"].append(seed.prompt)
-            columns["golden"].append(seed.golden)
-            parts.append(_described(position, seeds, scores))
-    described = {name: [part[name] for part in parts] for name in parts[0]}
-    return pa.table({**columns, **described})
-
-
-_NO_SCORES: dict[str, Any] = dict.fromkeys(Discrepancy.__dataclass_fields__)
-
-
-def _described(position: int, seeds: Seeds, scores: SeedScores) -> dict[str, Any]:
-    item = scores.items[position]
-    if item is None:
-        return {**_NO_SCORES, "worst_response": None, "error": scores.errors[position]}
-    worst = seeds[scores.hack_set(position)[0]].golden
-    return {**asdict(item), "worst_response": worst, "error": None}

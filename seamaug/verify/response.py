@@ -1,6 +1,7 @@
 """Whether a response is worse than the golden one."""
 
 import re
+from collections import Counter
 
 # Scripts written without spaces count by the character: else a sentence is one word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
@@ -31,7 +32,19 @@ def worse_than_golden(response: str, golden: str, max_overlap: float) -> str:
         # No final number in a known form: prose may still state the right one.
         stated = {_value(number) for number in _NUMBER.findall(response)}
         return "" if _value(expected[1]) in stated else "final number"
-    return "reference overlap" if rouge_l(response, golden) < max_overlap else ""
+    return "" if _overlaps(response, golden, max_overlap) else "reference overlap"
+
+
+def _overlaps(text: str, reference: str, limit: float) -> bool:
+    """Whether ROUGE-L F1 is `limit` or more; the words in common bound it, and are soon counted."""
+    a, b = _words(text), _words(reference)
+    if not a or not b or 2 * (Counter(a) & Counter(b)).total() / (len(a) + len(b)) < limit:
+        return False
+    return rouge_l(text, reference) >= limit
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())[:_LONGEST]
 
 
 def _value(number: str) -> float:
@@ -40,8 +53,7 @@ def _value(number: str) -> float:
 
 def rouge_l(text: str, reference: str) -> float:
     """ROUGE-L F1 over lower-case words, in [0, 1]."""
-    a = _WORD.findall(text.lower())[:_LONGEST]
-    b = _WORD.findall(reference.lower())[:_LONGEST]
+    a, b = _words(text), _words(reference)
     if not a or not b:
         return 0.0
     row = [0] * (len(b) + 1)

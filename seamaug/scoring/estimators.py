@@ -1,0 +1,47 @@
+"""The configured estimators, with what each needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from seamaug.config import Config
+from seamaug.models.engines import PolicyEngine, RewardEngine
+from seamaug.retrieve.index import VectorIndex
+from seamaug.scoring.adversarial import Adversarial
+from seamaug.scoring.contrast import Contrast, IsWorse
+from seamaug.scoring.hack_set import Estimator, Verifier
+from seamaug.scoring.llm import LLMEstimator, Writer
+from seamaug.scoring.on_policy import OnPolicy
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What estimators are made from; the writer is there where the config needs one."""
+
+    goldens: pa.ChunkedArray
+    index: VectorIndex
+    policy: PolicyEngine
+    rewards: Sequence[RewardEngine]
+    reference: Verifier
+    is_worse: IsWorse
+    samples_verifier: Verifier
+    """For samples of the policy: the reference, a vote or a judge."""
+    writer: Writer | None
+
+
+def make_estimators(config: Config, parts: Parts) -> list[Estimator]:
+    """The estimators that `score.estimators` names, in order."""
+    return [_make(name, config, parts) for name in config.score.estimators]
+
+
+def _make(name: str, config: Config, parts: Parts) -> Estimator:
+    own, samples, seed = config.score, config.score.samples, config.seed
+    if name == "contrast":
+        return Contrast(parts.goldens, parts.index, own.contrast, samples, parts.is_worse)
+    if name == "adversarial":
+        return Adversarial(parts.rewards, own.adversarial, samples, seed)
+    if name == "on-policy":
+        return OnPolicy(parts.policy, parts.samples_verifier, own.on_policy, samples, seed)
+    assert parts.writer is not None, "the config sees to it that there is a generator"
+    return LLMEstimator(parts.writer, parts.reference, own.llm, samples, seed)

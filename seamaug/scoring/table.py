@@ -1,0 +1,167 @@
+"""Scores as tables: one row per prompt, or one per response."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
+import pyarrow.parquet as pq
+from datasets import Dataset
+
+from seamaug.config import ScoreConfig
+from seamaug.errors import InputError
+from seamaug.records import Seed
+from seamaug.scoring.seam import Discrepancy, mean_logprobs, misjudgements, worst_responses
+from seamaug.scoring.seeds import EstimatorScores, ScoredSet, SeedScores
+from seamaug.seeds import Seeds
+
+_SHARED = ("golden_reward", "golden_logprob")
+"""Parts of a discrepancy that do not depend on the estimator."""
+
+
+def prefix_of(estimator: str) -> str:
+    """What an estimator's columns begin with."""
+    return estimator.replace("-", "_") + "_"
+
+
+def score_table(seeds: Seeds, scores: SeedScores, config: ScoreConfig) -> pa.Table:
+    """One row per seed: SEAM under the first estimator and the weighting, then all that it is of.
+
+    Columns that begin with an estimator's name are its own. `error` says why where a seed has no
+    scores.
+    """
+    rows = []
+    for start in range(0, len(seeds), 1000):
+        positions = range(start, min(start + 1000, len(seeds)))
+        for position, seed in zip(positions, seeds.at(positions), strict=True):
+            rows.append(_row(position, seed, scores, config))
+    return pa.table({name: [row[name] for row in rows] for name in rows[0]})
+
+
+def _row(position: int, seed: Seed, scores: SeedScores, config: ScoreConfig) -> dict[str, Any]:
+    main = scores.main.items[position]
+    own = [_described(position, found, scores, config) for found in scores.by_estimator.values()]
+    first = own[0]
+    prefix = prefix_of(scores.main.name)
+    row: dict[str, Any] = {
+        "id": seed.id,
+        "where": seed.where,
+        "prompt": seed.prompt,
+        "golden": seed.golden,
+        "seam": main.under(config.weighting) if main else None,
+        "seam_low": first[f"{prefix}low"],
+        "seam_high": first[f"{prefix}high"],
+        **{name: getattr(main, name) if main else None for name in _SHARED},
+        "error": scores.errors.get(position),
+    }
+    for described in own:
+        row |= described
+    return row
+
+
+_PARTS = [name for name in Discrepancy.__dataclass_fields__ if name not in _SHARED]
+
+
+def _described(
+    position: int, found: EstimatorScores, scores: SeedScores, config: ScoreConfig
+) -> dict[str, Any]:
+    item = found.items[position]
+    parts: dict[str, Any]
+    if item is None:
+        parts = dict.fromkeys((*_PARTS, "low", "high", "worst_response"))
+    else:
+        row = found.row(position)
+        low, high = row.interval(scores.scale, config.weighting, seed=position)
+        parts = {name: value for name, value in asdict(item).items() if name not in _SHARED}
+        parts |= {"low": low, "high": high, "worst_response": _worst(row, scores)}
+    prefix = prefix_of(found.name)
+    return {f"{prefix}{name}": value for name, value in parts.items()} | {
+        f"{prefix}error": found.errors.get(position)
+    }
+
+
+def _worst(row: ScoredSet, scores: SeedScores) -> str | None:
+    order = worst_responses(row.scores, scores.scale)
+    return str(row.worse[order[0]]) if len(order) else None
+
+
+def response_table(seeds: Seeds, scores: SeedScores) -> pa.Table:
+    """One row per scored response of each prompt and estimator; the golden one comes first.
+
+    `logprob` is a sum in nats over `tokens`; `rewards` are one raw score per reward model;
+    `misjudgement` is in standard deviations and 0 for the golden response.
+    """
+    rows = [
+        row for found in scores.by_estimator.values() for row in _responses(seeds, found, scores)
+    ]
+    return pa.table({name: [row[name] for row in rows] for name in rows[0]})
+
+
+def _responses(
+    seeds: Seeds, found: EstimatorScores, scores: SeedScores
+) -> Iterator[dict[str, Any]]:
+    for position, item in enumerate(found.items):
+        if item is None:
+            continue
+        row, seed = found.row(position), seeds[position]
+        eps = np.append(0.0, misjudgements(row.scores, scores.scale))
+        per_token = mean_logprobs(row.scores)
+        worse = zip(row.worse, row.kinds, row.verifiers, row.counts, strict=True)
+        for i, made in enumerate([(seed.golden, "golden", "", 1), *worse]):
+            text, kind, verifier, count = made
+            yield {
+                "id": seed.id,
+                "estimator": found.name,
+                "role": "worse" if i else "golden",
+                "response": text,
+                "kind": kind,
+                "verifier": verifier,
+                "count": int(count),
+                "logprob": row.scores.logprobs[i],
+                "tokens": row.scores.tokens[i],
+                "logprob_per_token": float(per_token[i]),
+                "rewards": [values[i] for values in row.scores.rewards],
+                "misjudgement": float(eps[i]),
+            }
+
+
+def read_scores(source: str | Path | Dataset, column: str) -> dict[str, float]:
+    """A column of a score table by seed id, from the table or its file; NaN where it has none.
+
+    Raises InputError if the file or the column is not there.
+    """
+    name = "the scores" if isinstance(source, Dataset) else str(source)
+    table = source.data if isinstance(source, Dataset) else _table_of(Path(source))
+    if missing := {"id", column} - set(table.column_names):
+        numbers = [c for c in table.column_names if "seam" in c]
+        raise InputError(
+            f"{name} has no column {' or '.join(sorted(missing))}; columns with SEAM: "
+            f"{', '.join(numbers) or 'none: is it what `seamaug score` wrote?'}"
+        )
+    values = (math.nan if value is None else float(value) for value in table[column].to_pylist())
+    return dict(zip(table["id"].to_pylist(), values, strict=True))
+
+
+def _table_of(path: Path) -> pa.Table:
+    read = _READERS.get(path.suffix)
+    if read is None or not path.is_file():
+        raise InputError(
+            f"{path}: no such file of scores; `seamaug score SEEDS --out scores.parquet` writes one"
+        )
+    try:
+        return read(path)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+
+
+_BLOCK = 1 << 26  # bytes: a row has to fit into one
+_READERS: dict[str, Callable[[Path], pa.Table]] = {
+    ".parquet": pq.read_table,
+    ".jsonl": lambda path: pa_json.read_json(path, pa_json.ReadOptions(block_size=_BLOCK)),
+    ".csv": lambda path: pa_csv.read_csv(path, pa_csv.ReadOptions(block_size=_BLOCK)),
+}
