@@ -69,7 +69,7 @@ class RewardModel(RewardTokens):
                 positions[order][_scored(sets[i][k], self._pad) - len(prefixes[i]) + 1]
                 for order, (i, k) in enumerate(places)
             ]
-            keep(places, self._head(states[torch.stack(ends).to(self.device)]))
+            keep(places, self._score(states[torch.stack(ends).to(self.device)]))
 
         self._shared.read(inputs, take)
 
@@ -89,10 +89,16 @@ class RewardModel(RewardTokens):
 
         self._budget.run(places, take, work)
 
+    def _score(self, states: torch.Tensor) -> torch.Tensor:
+        """In float32: in bfloat16 many scores would tie."""
+        head = self._head
+        bias = None if head.bias is None else head.bias.float()
+        return torch.nn.functional.linear(states.float(), head.weight.float(), bias)
+
     def _split_head(self) -> Any:
         """The layer from the last token's state to the score, where a short probe confirms it."""
         head = getattr(self.model, "score", None)
-        if head is None:
+        if not isinstance(head, torch.nn.Linear):
             return None
         vocabulary = self.model.config.get_text_config().vocab_size
         row = [i % vocabulary for i in range(4, 12) if i % vocabulary != self._pad]
@@ -101,8 +107,9 @@ class RewardModel(RewardTokens):
         body = self.model.base_model(**inputs)
         if not hasattr(body, "last_hidden_state"):
             return None
+        tolerance = 1e-4 if self.model.dtype == torch.float32 else 0.05
         ours, whole = head(body.last_hidden_state[:, -1]).float(), self.model(**inputs).logits
-        return head if torch.allclose(ours, whole.float(), rtol=1e-3, atol=1e-4) else None
+        return head if torch.allclose(ours, whole.float(), rtol=tolerance, atol=tolerance) else None
 
     def _pad_id(self, rows: list[list[int]]) -> int:
         """The model's padding id, or for a model without one an id that no row uses.

@@ -152,18 +152,18 @@ def print_scores(table: Dataset, out: Path) -> None:
         view.add_row(name.replace("_", " "), *(f"{cell:.3f}" for cell in cells))
     console.print(view)
     for estimator in estimators[1:]:
-        shared = overlap(*(_worst_fifth(table, name) for name in (estimators[0], estimator)))
+        shared = overlap(_worst_fifth(table, estimators[0]), _worst_fifth(table, estimator))
         console.print(
-            f"{shared:.0%} of the worst 20% by {estimators[0]} are among the worst 20% by "
+            f"of the worst 20% by {estimators[0]}, {shared:.0%} are among the worst 20% by "
             f"{estimator} (by chance 20%)"
         )
     failed = sum(error is not None for error in table["error"])
     console.print(Text(f"{len(table) - failed:,} seeds scored, {failed:,} failed: {out}"))
 
 
-def _worst_fifth(table: Dataset, estimator: str) -> set[int]:
+def _worst_fifth(table: Dataset, estimator: str) -> set[str]:
     values = [math.nan if v is None else v for v in table[f"{estimator}_seam_prob"]]
-    return set(worst_share(np.array(values, dtype=float), 0.2).tolist())
+    return {table["id"][int(i)] for i in worst_share(np.array(values, dtype=float), 0.2)}
 
 
 def print_plan(plan: Plan) -> None:

@@ -80,6 +80,9 @@ PERTURBATIONS: dict[str, Callable[[list[str], random.Random], list[str]]] = {
 }
 
 
+_GROWTH, _SLACK = 1.5, 80  # characters: many reward models would take any repetition for better
+
+
 @dataclass
 class _Search:
     """All that was tried on one golden response: text -> (reward, what was done to it)."""
@@ -103,6 +106,8 @@ class _Search:
             parent = parents[attempt % len(parents)]
             name = self.rng.choice(list(PERTURBATIONS))
             text = " ".join(PERTURBATIONS[name](parent.split(), self.rng))
+            if len(text) > _GROWTH * len(self.seed.golden) + _SLACK:
+                continue
             if text not in self.tried and text != " ".join(self.seed.golden.split()):
                 done = self.tried[parent][1]
                 found.setdefault(text, f"{done} + {name}" if done else name)
