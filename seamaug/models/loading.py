@@ -13,6 +13,7 @@ from transformers.utils import logging as hf_logging
 
 from seamaug.config import LanguageModelConfig, ModelConfig
 from seamaug.errors import ModelError
+from seamaug.models.adapter import base_of, labels_of, merged
 from seamaug.records import Message
 from seamaug.resources import EMBEDDED, resource
 
@@ -43,15 +44,21 @@ def fingerprint(config: ModelConfig, role: str) -> str:
     digest = hashlib.blake2b(digest_size=16)
     if isinstance(config, LanguageModelConfig) and config.chat_template is not None:
         digest.update(_template_text(config.chat_template).encode())
+    base = base_of(path, config.revision) if isinstance(config, LanguageModelConfig) else None
+    for part in (path, base) if base else (path,):
+        _mark(digest, part, config)
+    return digest.hexdigest()
+
+
+def _mark(digest: Any, path: str, config: ModelConfig) -> None:
     if not Path(path).is_dir():
         digest.update(f"{path}@{_hub_commit(path, config)}".encode())
-        return digest.hexdigest()
+        return
     for file in sorted(Path(path).rglob("*")):
         if file.suffix in _LOADED_FILES and file.is_file():
             digest.update(str(file.relative_to(path)).encode())
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "blake2b").digest())
-    return digest.hexdigest()
 
 
 def _hub_commit(path: str, config: ModelConfig) -> str:
@@ -99,20 +106,25 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
     """
     path = locate(config, role)
     try:
+        base = base_of(path, config.revision)
         with _no_loading_bar():
             model, info = auto_class.from_pretrained(
-                path,
-                revision=config.revision,
+                base or path,
+                config=load_model_config(config, role),
+                revision=None if base else config.revision,
                 dtype=dtype_of(config),
                 use_safetensors=True,
                 trust_remote_code=config.trust_remote_code,
                 output_loading_info=True,
             )
+            missing = sorted(info["missing_keys"])
+            if base:
+                model, missing = merged(model, path, config.revision, missing)
             model = model.to(device_of(config)).eval()
     except (*LOADING_ERRORS, SafetensorError) as error:
         raise ModelError(f"{role} model {config.name!r} cannot be loaded: {error}") from None
     # A head that the file lacks is filled with random numbers: its scores would mean nothing.
-    if missing := sorted(info["missing_keys"]):
+    if missing:
         raise ModelError(
             f"{role} model {config.name!r} lacks trained weights for {', '.join(missing[:5])}; "
             f"is it a {role} model at all?"
@@ -135,6 +147,9 @@ def _no_loading_bar() -> Iterator[None]:
 def load_tokenizer(config: LanguageModelConfig, role: str) -> Any:
     """The model's tokenizer with a chat template, from the model or from the config."""
     path = locate(config, role)
+    base = base_of(path, config.revision)
+    if base and Path(path).is_dir() and not (Path(path) / "tokenizer_config.json").is_file():
+        path = base
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             path, revision=config.revision, trust_remote_code=config.trust_remote_code
@@ -167,12 +182,16 @@ def _template_text(name: str) -> str:
 
 
 def load_model_config(config: LanguageModelConfig, role: str) -> Any:
-    """The model's own config, without its weights."""
+    """The model's own config, without its weights; of an adapter, that of its base."""
+    path = locate(config, role)
     try:
+        base = base_of(path, config.revision)
         return AutoConfig.from_pretrained(
-            locate(config, role),
-            revision=config.revision,
+            base or path,
+            revision=None if base else config.revision,
             trust_remote_code=config.trust_remote_code,
+            # Only the adapter knows how many scores its head gives.
+            **({"num_labels": labels_of(path)} if base else {}),
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{role} model {config.name!r} cannot be loaded: {error}") from None
