@@ -30,7 +30,7 @@ check: test lint types
 bench: env
 	$(OFFLINE) $(BIN)/python benchmarks/expand.py --out benchmarks/results/expand.json
 
-# The scorer against its peers, about a quarter of an hour on two cores. They need packages that
+# The scorer against its peers, about twenty minutes on two idle cores. They need packages that
 # nothing else here does, so they have an environment of their own. DATA: a folder that holds
 # preference-demo.jsonl.gz and preference-larger.jsonl.gz; without it the bundled seeds serve.
 bench-scoring: $(BENCH_VENV)/.installed

@@ -96,7 +96,7 @@ def measure_model(
 
 def measure_memory(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Peak memory of scoring, per precision."""
-    small: dict[str, Any] = {"batch_tokens": 1024, "vocabulary": 8192, "hidden": 64}
+    small: dict[str, Any] = {"runs": 1, "batch_tokens": 1024, "vocabulary": 8192, "hidden": 64}
     return [
         {"asked": dtype, **memory.measured(dtype, **(small if given.quick else {}))}
         for dtype in (("auto",) if given.quick else ("float32", "auto"))
@@ -121,7 +121,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         }
         models[given.shape] = measure_model(given.shape, folders, own, given)
     if not (only_policy or given.quick):
-        many = workloads(given.data, short=32, long=8, responses=given.responses)
+        many = workloads(given.data, short=8, long=3, responses=given.responses)
         bundled = {role: str(resource(EMBEDDED, role)) for role in ("policy", "reward")}
         models[EMBEDDED] = measure_model(EMBEDDED, bundled, many, given)
     used = [] if only_policy else measure_memory(given)
@@ -172,11 +172,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--shape", choices=sorted(SHAPES), default="135M")
     parser.add_argument("--weights", choices=("float32", "bfloat16"), help="bfloat16: policy alone")
-    parser.add_argument("--short", type=int, default=4, help="prompts of the short workload")
+    parser.add_argument("--short", type=int, default=2, help="prompts of the short workload")
     parser.add_argument("--long", type=int, default=2, help="prompts of the long workload")
     parser.add_argument("--responses", type=int, default=31, help="per prompt, with the golden one")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--patience", type=float, default=90, help="seconds per engine, workload")
+    parser.add_argument("--patience", type=float, default=45, help="seconds per engine, workload")
     parser.add_argument("--quick", action="store_true", help="a tiny model and two prompts")
     given = parser.parse_args()
     if given.quick:
