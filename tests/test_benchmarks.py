@@ -1,0 +1,118 @@
+"""The benchmark's machinery: every engine answers alike, and the results hold every figure."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+HAS_HFLM = importlib.util.find_spec("lm_eval") is not None
+OURS = {"seamaug float32", "seamaug auto"}
+POLICY = OURS | {"published"}
+REWARD = OURS | {"pipeline, one at a time", "padded batches of 16", "padded batches of 32"}
+
+
+def measured(out: Path, *options: str) -> dict[str, Any]:
+    command = [sys.executable, str(BENCHMARKS / "scoring.py"), "--out", str(out), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return measured(tmp_path_factory.mktemp("bench") / "scoring.json", "--quick")
+
+
+@pytest.mark.parametrize("workload", ["short", "long"])
+@pytest.mark.parametrize("role", ["policy", "reward"])
+def test_engines_give_the_same_answers(result: dict[str, Any], workload: str, role: str) -> None:
+    part = result["models"]["tiny"][workload][role]
+    harness = {"hflm float32", "hflm bfloat16"} if HAS_HFLM and role == "policy" else set()
+    assert set(part["engines"]) == (POLICY if role == "policy" else REWARD) | harness
+    for name, engine in part["engines"].items():
+        assert 0 < engine["seconds"]["min"] <= engine["seconds"]["median"], name
+        if engine["dtype"] == "float32":
+            assert engine["agrees"], (name, engine["max_difference"])
+        # Beside this the differences are small; were all answers alike, agreeing would be easy.
+        assert engine["max_difference"] < part["spread"] / 20, name
+
+
+@pytest.mark.parametrize("workload", ["short", "long"])
+def test_peers_are_given_the_same_tokens(result: dict[str, Any], workload: str) -> None:
+    parts = result["models"]["tiny"][workload]
+    assert parts["reward"]["peers_score_the_same_ids"]
+    if HAS_HFLM:
+        assert parts["policy"]["engines"]["hflm float32"]["public_path_scores_the_same_ids"]
+    if workload == "long":
+        assert min(parts["policy"]["prompt_tokens"]) >= 256
+
+
+def test_results_say_what_was_measured_and_on_what(result: dict[str, Any]) -> None:
+    assert result["machine"]["cpu"]
+    assert result["machine"]["threads"] >= 1
+    assert {"python", "torch", "transformers", "seamaug", "lm_eval"} <= set(result["versions"])
+    assert "--shape tiny" in result["command"]
+    assert "/" not in result["command"].removeprefix("python benchmarks/scoring.py")
+    whats = [line["what"] for line in result["targets"]]
+    assert any("long, reward: seamaug float32 over padded batches" in what for what in whats)
+    assert all(line["measured"] > 0 for line in result["targets"])
+    for item in result["memory"]:
+        assert 0 < item["peak_above_loading_gib"] < 1.5
+        assert item["tokens_scored"] >= item["batch_tokens"]
+    for parts in result["models"]["tiny"].values():
+        for role in ("policy", "reward"):
+            for ours in OURS:
+                assert 0 < parts[role]["efficiency"][ours]["share"] < 1.5
+                assert 0.5 < sum(parts[role]["operators"][ours].values()) <= 1.01
+
+
+def test_useful_work_is_that_of_the_models_own_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted from the config against counting every linear layer of the model at work."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    flops: ModuleType = importlib.import_module("flops")
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=64,
+    )
+    model = LlamaForCausalLM(config)
+    counted = []
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.register_forward_hook(
+                lambda layer, states, _: counted.append(
+                    2 * layer.in_features * layer.out_features * states[0].shape[1]
+                )
+            )
+    # A prompt of 5 tokens and one response of 4: its last token need not be read.
+    model(input_ids=torch.arange(8)[None], logits_to_keep=4)
+    useful = flops.products(config, [(5, [4])], head=True)
+    assert sum(layer.flops for layer in useful.values()) == sum(counted)
+    # Two matrix products of 8 queries with 1 … 8 keys, 32 wide, in 2 layers.
+    assert flops.attention_flops(config, [(5, [4])]) == 2 * 2 * 32 * 36 * 2
+
+
+@pytest.mark.skipif(not HAS_HFLM, reason="the harness is the only peer of large models")
+def test_bfloat16_compares_with_the_harness_alone(tmp_path: Path) -> None:
+    options = ("--shape", "tiny", "--weights", "bfloat16", "--short", "1", "--long", "1")
+    found = measured(tmp_path / "large.json", *options, "--responses", "4", "--repeats", "1")
+    policy = found["models"]["tiny"]["long"]["policy"]
+    assert {name: item["dtype"] for name, item in policy["engines"].items()} == {
+        "seamaug bfloat16": "bfloat16",
+        "hflm bfloat16": "bfloat16",
+    }
+    assert "reward" not in found["models"]["tiny"]["long"]
+    assert any("seamaug bfloat16 over hflm" in line["what"] for line in found["targets"])
