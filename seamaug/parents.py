@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from seamaug.config import Config
 from seamaug.generate.llm import LLMWriter
-from seamaug.models.policy import Policy
+from seamaug.models.engines import PolicyEngine
 from seamaug.records import Parent, Seed, SetScores, text_key, to_table
 from seamaug.retrieve.index import VectorIndex
 from seamaug.run.folder import RunFolder
@@ -36,7 +36,7 @@ class ParentMaker:
     seeds: Seeds
     scores: SeedScores
     index: VectorIndex
-    policy: Policy
+    policy: PolicyEngine
     scorer: Scorer
     writer: LLMWriter | None
 

@@ -16,8 +16,7 @@ from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
 from seamaug.models.embedder import Embedder
 from seamaug.models.generator import Generator
-from seamaug.models.policy import Policy
-from seamaug.models.reward import RewardModel
+from seamaug.models.load import load_policy, load_reward
 from seamaug.parents import ParentMaker
 from seamaug.records import FAILED, KEPT, REJECTED, Parent
 from seamaug.resources import EMBEDDED
@@ -41,8 +40,8 @@ class Models:
         require_faiss()  # its absence must not show after the models are loaded
         with clock.stage("load models"), clock.kind("models"):
             self.embedder = Embedder(config.embedder)
-            self.policy = Policy(config.policy)
-            self.scorer = Scorer(self.policy, RewardModel(config.reward))
+            self.policy = load_policy(config.policy)
+            self.scorer = Scorer(self.policy, load_reward(config.reward))
 
 
 def load_writer(config: Config) -> LLMWriter | None:
