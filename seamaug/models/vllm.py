@@ -24,8 +24,6 @@ class VLLMPolicy(SequencePolicy):
         if config.max_length is not None:
             # One token more than is scored, since vLLM always generates one.
             options["max_model_len"] = min(config.max_length + 1, _longest(self.model_config))
-        # The log-probabilities of a pass are a matrix of its tokens x vocabulary.
-        options["max_num_batched_tokens"] = config.batch_tokens
         self._llm = _start(config, "policy", options)
         self.max_length = min(self.max_length, self._llm.model_config.max_model_len - 1)
 
@@ -79,8 +77,6 @@ class VLLMReward(SequenceReward):
         options: dict[str, Any] = {"runner": "pooling", "convert": "classify"}
         if config.max_length is not None:
             options["max_model_len"] = min(config.max_length, _longest(self.model_config))
-        # Encoders read a sequence in one pass.
-        options["max_num_batched_tokens"] = max(config.batch_tokens, self.max_length)
         self._llm = _start(config, "reward", options)
         self.max_length = min(self.max_length, self._llm.model_config.max_model_len)
 
@@ -109,6 +105,11 @@ def _start(config: ScorerConfig, role: str, options: dict[str, Any]) -> Any:
         raise ModelError(
             f"`{role}.engine: vllm` needs vLLM ({error}): pip install 'seamaug[vllm]'"
         ) from None
+    defaults = {
+        "gpu_memory_utilization": _GPU_SHARE,
+        # Longer rows are read in parts, and with them their tokens x vocabulary log-probabilities.
+        "max_num_batched_tokens": config.batch_tokens,
+    }
     try:
         return vllm.LLM(
             model=locate(config, role),
@@ -116,7 +117,7 @@ def _start(config: ScorerConfig, role: str, options: dict[str, Any]) -> Any:
             tokenizer_revision=config.revision,
             trust_remote_code=config.trust_remote_code,
             dtype=str(dtype_of(config)).removeprefix("torch."),
-            **{"gpu_memory_utilization": _GPU_SHARE, **options, **config.engine_options},
+            **{**defaults, **options, **config.engine_options},
         )
     except (*LOADING_ERRORS, TypeError) as error:
         raise ModelError(

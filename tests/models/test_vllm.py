@@ -203,7 +203,7 @@ def check_reward(engine: RewardEngine, truth: RewardModel) -> None:
 def test_offline(folders: Folders, kind: str) -> None:
     truth = plain(folders, kind, kind)
     limits, longest = LIMITED[kind]
-    settings: Any = {"engine": "vllm", "engine_options": QUICK, "batch_tokens": 300, **limits}
+    settings: Any = {"engine": "vllm", "engine_options": QUICK, "batch_tokens": 100, **limits}
     policy = load_policy(PolicyConfig(name=folders[kind][0], **settings))
     reward = load_reward(RewardConfig(name=folders[kind][1], **settings))
     assert (policy.max_length, reward.max_length) == longest
