@@ -113,10 +113,10 @@ class ScorerConfig(LanguageModelConfig):
                     f"`engine: {self.engine}` does not read `{given[0]}`; remove it, or {fix}"
                 )
         scheme, _, rest = (self.url or "http://x").partition("://")
-        if scheme not in ("http", "https") or not rest or "@" in rest:
+        if scheme not in ("http", "https") or not rest or set("@?#") & set(rest):
             raise ValueError(
-                "`url` must be like http://127.0.0.1:8000/v1, without a user or password: the "
-                "variable named by `api_key_env` holds a key"
+                "`url` must be like http://127.0.0.1:8000/v1, without a password or a token: the "
+                "variable that `api_key_env` names holds a key"
             )
         if own := sorted(_SET_FROM_CONFIG & self.engine_options.keys()):
             raise ValueError(

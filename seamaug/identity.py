@@ -5,7 +5,7 @@ from typing import Any
 
 from seamaug.config import Config, ModelConfig, ScorerConfig
 from seamaug.generate.templates import Template
-from seamaug.models.client import Client
+from seamaug.models.client import served_model
 from seamaug.models.loading import device_of, fingerprint
 from seamaug.records import SCHEMA_VERSION
 from seamaug.resources import EMBEDDED, resource
@@ -69,7 +69,7 @@ def _place(config: ModelConfig, role: str) -> dict[str, str]:
     """What runs a role's model: a device, a version of vLLM, or a server."""
     engine = config.engine if isinstance(config, ScorerConfig) else "transformers"
     if isinstance(config, ScorerConfig) and engine == "server":
-        return {"served": str(Client(config, role).card().get("root") or "unknown")}
+        return {"served": served_model(config, role)}
     place = {"device": device_of(config).type}
     if engine == "vllm":
         # The distribution of a build for another device has another name.

@@ -209,6 +209,7 @@ reward: {engine: vllm, engine_options: {tensor_parallel_size: 2}, dtype: float16
         "{engine: server, url: 'http://x/v1', api_key_env: sk-SECRET}",
         "{engine: server, api_key_env: SECRET}",
         "{engine: server, url: 'http://me:SECRET@x/v1'}",
+        "{engine: server, url: 'http://x/v1?token=SECRET'}",
         "{engine: server, url: 'http://x/v1', api_key: SECRET}",
     ],
 )

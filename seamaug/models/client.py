@@ -38,6 +38,7 @@ class Client:
         self.role = role
         self.model = config.served_name or config.name
         self._url = config.url.rstrip("/")
+        self.name = f"the {role} server {self._url}"
         self._key = _key(config, role)
         self._reached = False
         try:
@@ -92,9 +93,13 @@ class Client:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
+    def close(self) -> None:
+        """Let its connections go."""
+        self._http.close()
+
     def refuse(self, reason: str) -> NoReturn:
         """Raise ModelError: role, url, and the reason with what to do."""
-        raise ModelError(f"the {self.role} server {self._url} {self._redacted(reason)}")
+        raise ModelError(f"{self.name} {self._redacted(reason)}")
 
     def _json(
         self,
@@ -176,6 +181,15 @@ class Client:
 
     def _redacted(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
+
+
+def served_model(config: ScorerConfig, role: str) -> str:
+    """The folder or hub id of what a server runs under the configured name, as it says itself."""
+    client = Client(config, role)
+    try:
+        return str(client.card().get("root") or "unknown")
+    finally:
+        client.close()
 
 
 def _key(config: ScorerConfig, role: str) -> str:

@@ -115,25 +115,27 @@ class SequenceReward(RewardTokens, ABC):
         """Raw score of each conversation."""
 
 
-def response_total(prompt: list[int], response: list[int], found: Sequence[Any]) -> float:
+def response_total(
+    prompt: list[int], response: list[int], found: Sequence[Any], *, engine: str
+) -> float:
     """Sum over a response's tokens of what an engine says of each position.
 
     found: per token of prompt and response a mapping from token id to log-probability in nats;
     None at the first, which nothing precedes.
-    Raises ModelError unless there is exactly one for each token.
+    Raises ModelError, naming the engine, unless there is exactly one for each token.
     """
     if len(found) != len(prompt) + len(response):
         raise ModelError(
-            f"the policy engine read {len(found):,} tokens where {len(prompt) + len(response):,} "
+            f"{engine} read {len(found):,} tokens where {len(prompt) + len(response):,} "
             "were sent: it truncates, or adds tokens of its own; switch that off"
         )
     total = 0.0
     for token, position in zip(response, found[len(prompt) :], strict=True):
         if not isinstance(position, Mapping) or token not in position:
-            raise ModelError("the policy engine returned no log-probability for a token it read")
+            raise ModelError(f"{engine} returned no log-probability for a token that was sent")
         if position[token] > _ROUNDING:
             raise ModelError(
-                f"the policy engine returned {position[token]:g} as a log-probability; let it "
+                f"{engine} returned {position[token]:g} as a log-probability; let it "
                 "return log-probabilities (--logprobs-mode raw_logprobs), not logits"
             )
         total += position[token]

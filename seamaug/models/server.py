@@ -39,7 +39,9 @@ class ServerPolicy(SequencePolicy):
         answers = self._client.post_all("/completions", bodies)
         for batch, answer in zip(batches, answers, strict=True):
             for i, choice in zip(batch, self._choices(answer, len(batch)), strict=True):
-                totals[i] = response_total(*rows[i], self._positions(choice))
+                totals[i] = response_total(
+                    *rows[i], self._positions(choice), engine=self._client.name
+                )
         return totals
 
     def _positions(self, choice: dict[str, Any]) -> list[dict[int, float] | None]:

@@ -2,7 +2,8 @@
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from seamaug.config import PolicyConfig, RewardConfig, ScorerConfig
@@ -32,11 +33,9 @@ class VLLMPolicy(SequencePolicy):
 
         # 0: of each token itself alone, and of none beside it.
         asked = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)
-        outputs = self._llm.generate(
-            [{"prompt_token_ids": prompt + response} for prompt, response in rows],
-            asked,
-            use_tqdm=False,
-        )
+        prompts = [{"prompt_token_ids": prompt + response} for prompt, response in rows]
+        with _alive("policy"):
+            outputs = self._llm.generate(prompts, asked, use_tqdm=False)
         return [
             response_total(
                 prompt,
@@ -45,6 +44,7 @@ class VLLMPolicy(SequencePolicy):
                     position and {token: item.logprob for token, item in position.items()}
                     for position in output.prompt_logprobs
                 ],
+                engine="vLLM",
             )
             for (prompt, response), output in zip(rows, outputs, strict=True)
         ]
@@ -63,9 +63,9 @@ class VLLMPolicy(SequencePolicy):
             )
             for draw in draws
         ]
-        outputs = self._llm.generate(
-            [{"prompt_token_ids": draw.ids} for draw in draws], asked, use_tqdm=False
-        )
+        prompts = [{"prompt_token_ids": draw.ids} for draw in draws]
+        with _alive("policy"):
+            outputs = self._llm.generate(prompts, asked, use_tqdm=False)
         return [self.decode([list(item.token_ids) for item in o.outputs]) for o in outputs]
 
 
@@ -83,12 +83,26 @@ class VLLMReward(SequenceReward):
     def _scores(self, rows: Sequence[list[int]]) -> list[float]:
         from vllm import PoolingParams
 
-        outputs = self._llm.classify(
-            [{"prompt_token_ids": row} for row in rows],
-            pooling_params=PoolingParams(use_activation=False),
-            use_tqdm=False,
-        )
+        raw = PoolingParams(use_activation=False)
+        prompts = [{"prompt_token_ids": row} for row in rows]
+        with _alive("reward"):
+            outputs = self._llm.classify(prompts, pooling_params=raw, use_tqdm=False)
         return [float(output.outputs.probs[0]) for output in outputs]
+
+
+@contextmanager
+def _alive(role: str) -> Iterator[None]:
+    """Says what to do where the engine's process dies under the work."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        yield
+    except EngineDeadError:
+        raise ModelError(
+            f"the {role} engine died, the log above says why; if it ran out of memory, set "
+            f"`{role}.batch_tokens` or gpu_memory_utilization in `{role}.engine_options` lower "
+            "and run the same command again: it resumes"
+        ) from None
 
 
 def _longest(model_config: Any) -> int:

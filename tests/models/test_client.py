@@ -294,8 +294,8 @@ def test_an_answer_of_another_kind(server: StandIn, answer: Any) -> None:
     [
         (None, "returns no prompt log-probabilities"),
         ([None, {"6": {"logprob": -1}}], "read 2 tokens where 5 were sent"),
-        ([None, *[{"8": {"logprob": -1}}] * 4], "no log-probability for a token"),
-        ([None, {"6": {"logprob": -1}}, None, None, None], "no log-probability for a token"),
+        ([None, *[{"8": {"logprob": -1}}] * 4], "no log-probability for a token that"),
+        ([None, {"6": {"logprob": -1}}, None, None, None], "no log-probability for a token that"),
         ([None, *[{"7": {"logprob": 3.5}}] * 4], "--logprobs-mode raw_logprobs"),
         ([None, *[{"7": -1.0}] * 4], "not vLLM's"),
         ([None, *[[7]] * 4], "not vLLM's"),

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,8 @@ SHAPE: dict[str, dict[str, Any]] = {
 }
 # The chat template ends each turn with id 1: with it as padding, the score is read before it.
 PAD = {"llama": 0, "qwen2": 1, "gpt2": None}
-QUICK = {"enforce_eager": True, "kv_cache_memory_bytes": 64 << 20}
+CACHE = 64 << 20
+QUICK = {"enforce_eager": True, "kv_cache_memory_bytes": CACHE}
 # Each kind with another way to a limit, and the limits that follow for policy and reward model.
 LIMITED: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
     "llama": ({}, (255, 256)),
@@ -87,10 +90,14 @@ def start_server(folder: str, log: Path, *options: str) -> tuple[subprocess.Pope
     # Not `vllm serve`: the build for CPUs has another name, by which that command looks itself up.
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny"]
-    command += ["--dtype", "float32", "--enforce-eager", *options]
+    command += ["--dtype", "float32", "--enforce-eager", "--kv-cache-memory-bytes", str(CACHE)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment
+            [*command, *options],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # a group, so that the server's own processes end with it
         )
     return process, f"http://127.0.0.1:{port}"
 
@@ -112,7 +119,11 @@ def starting(
     for process, _, _ in servers:
         process.terminate()
     for process, _, _ in servers:
-        process.wait(60)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
 
 
 @pytest.fixture(scope="module")
