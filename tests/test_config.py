@@ -161,6 +161,70 @@ def test_every_recipe_is_valid_and_found_by_name(path: Path) -> None:
         assert key in Config.model_fields
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("engine: server", "`engine: server` needs `url`, such as http://127.0.0.1:8000/v1"),
+        ("url: http://x/v1", "does not read `url`; remove it, or set `engine: server`"),
+        ("{engine: vllm, url: http://x/v1}", "does not read `url`"),
+        ("served_name: x", "does not read `served_name`"),
+        ("api_key_env: KEY", "does not read `api_key_env`"),
+        ("engine_options: {a: 1}", "does not read `engine_options`; remove it, or set `engine: vl"),
+        (
+            "{engine: server, url: http://x/v1, engine_options: {a: 1}}",
+            "`engine: server` does not read `engine_options`",
+        ),
+        ("{engine: vllm, device: cuda}", "does not read `device`; remove it, or choose the device"),
+        ("{engine: server, url: http://x/v1, dtype: float16}", "start the server with --dtype"),
+        ("{engine: server, url: 127.0.0.1:8000}", "`url` must be like http://127.0.0.1:8000/v1"),
+        ("{engine: server, url: 'http://'}", "`url` must be like"),
+        ("{engine: vllm, engine_options: {dtype: half}}", "`engine_options.dtype` follows from"),
+        ("engine: vlm", "'transformers', 'vllm' or 'server'"),
+    ],
+)
+@pytest.mark.parametrize("role", ["policy", "reward"])
+def test_a_setting_that_the_engine_would_not_read_is_refused(
+    tmp_path: Path, role: str, text: str, said: str
+) -> None:
+    section = text if text.startswith("{") else f"{{{text}}}"
+    found = message(written(tmp_path, f"{role}: {section}"))
+    assert f"`{role}" in found
+    assert said in found
+
+
+def test_each_engine_takes_its_settings(tmp_path: Path) -> None:
+    text = """
+policy: {engine: server, url: 'http://gpu:8000/v1', served_name: sft, api_key_env: KEY_1}
+reward: {engine: vllm, engine_options: {tensor_parallel_size: 2}, dtype: float16}
+"""
+    config = load_config(written(tmp_path, text))
+    assert (config.policy.engine, config.policy.served_name) == ("server", "sft")
+    assert config.reward.engine_options == {"tensor_parallel_size": 2}
+    assert load_config().policy.engine == "transformers"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{engine: server, url: 'http://x/v1', api_key_env: sk-SECRET}",
+        "{engine: server, api_key_env: SECRET}",
+        "{engine: server, url: 'http://me:SECRET@x/v1'}",
+        "{engine: server, url: 'http://x/v1?token=SECRET'}",
+        "{engine: server, url: 'http://x/v1', api_key: SECRET}",
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_shown(tmp_path: Path, text: str) -> None:
+    found = message(written(tmp_path, f"policy: {text}"))
+    assert "SECRET" not in found
+    assert "`policy" in found
+
+
+def test_the_generator_has_no_engine(tmp_path: Path) -> None:
+    assert "unknown key `generator.engine`" in message(
+        written(tmp_path, "generator: {engine: vllm}")
+    )
+
+
 def test_overrides_go_before_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "budget: 5\npolicy: {name: a, batch_tokens: 7}\nseed: 1\n")
     config = load_config(path, {"policy.name": "b", "budget": "2k", "seed": None})

@@ -1,0 +1,37 @@
+"""Which engine runs a role's model, by configuration."""
+
+from seamaug.config import PolicyConfig, RewardConfig
+from seamaug.models.engines import PolicyEngine, RewardEngine
+
+
+def load_policy(config: PolicyConfig) -> PolicyEngine:
+    """The policy on the configured engine, ready to score; only that engine is imported.
+
+    Raises ModelError naming the model and the fix.
+    """
+    if config.engine == "vllm":
+        from seamaug.models.vllm import VLLMPolicy
+
+        return VLLMPolicy(config)
+    if config.engine == "server":
+        from seamaug.models.server import ServerPolicy
+
+        return ServerPolicy(config)
+    from seamaug.models.policy import Policy
+
+    return Policy(config)
+
+
+def load_reward(config: RewardConfig) -> RewardEngine:
+    """The reward model on the configured engine, ready to score; else as `load_policy`."""
+    if config.engine == "vllm":
+        from seamaug.models.vllm import VLLMReward
+
+        return VLLMReward(config)
+    if config.engine == "server":
+        from seamaug.models.server import ServerReward
+
+        return ServerReward(config)
+    from seamaug.models.reward import RewardModel
+
+    return RewardModel(config)
