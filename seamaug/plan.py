@@ -59,7 +59,10 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
     responses = min(config.score.samples, len(seeds) - 1)
     candidates = math.ceil(config.budget / KEEP_SHARE)
     work = [
-        *((stage_of(name), len(seeds), 1 + responses) for name in config.score.estimators),
+        *(
+            (stage_of(name), len(seeds), 1 + responses + _searched(name, config))
+            for name in config.score.estimators
+        ),
         ("parents", selected, 1 + keep.hack_set_size),
         ("candidates", candidates, 1 + keep.hack_set_size),
     ]
@@ -70,6 +73,11 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
     per_parent = config.generate.llm_worse + config.generate.golden_rewrites
     llm = 0 if config.generator.name == EMBEDDED else selected * per_parent + candidates // 2
     return Plan(seeds.rows_read, len(seeds), selected, config.budget, steps, llm)
+
+
+def _searched(estimator: str, config: Config) -> int:
+    """Further texts per seed that the reward model alone scores."""
+    return config.score.adversarial.calls if estimator == "adversarial" else 0
 
 
 def _measure(models: Models, seeds: Seeds) -> tuple[float, float]:

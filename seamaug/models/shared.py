@@ -89,7 +89,9 @@ class _FlatBatch:
         self.steps += range(step, step + len(ids))
 
     def _bucketed(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Continuations of like lengths, padded: positions (rows, longest), and which are real."""
+        """Continuations of like lengths, padded: positions (rows, longest), and which of them, as
+        one flat row, are real.
+        """
         buckets: dict[int, list[tuple[int, int]]] = {}
         for first, length in self._spans:
             if length:
@@ -99,7 +101,7 @@ class _FlatBatch:
             steps = torch.arange(int(lengths.max()))
             real = steps < lengths
             positions = torch.where(real, firsts + steps, firsts)
-            yield positions.to(self.device), real.to(self.device)
+            yield positions.to(self.device), real.flatten().nonzero()[:, 0].to(self.device)
 
     def rows(self) -> list[torch.Tensor]:
         """Positions of each continuation's states, as `Consume` takes them."""
@@ -162,7 +164,7 @@ class _FlatBatch:
         own, own_seen = attend(query, key, value, scale, causal=True)
         share = torch.sigmoid(own_seen - seen[:, positions].transpose(0, 1))[..., None]
         merged = torch.lerp(out[:, positions].transpose(0, 1), own, share.to(own.dtype))
-        out[:, positions[real]] = merged.transpose(0, 1)[:, real]
+        out[:, positions.flatten()[real]] = merged.transpose(0, 1).flatten(1, 2)[:, real]
 
 
 _ACTIVE: ContextVar[_FlatBatch] = ContextVar("flat batch whose layers are being computed")
