@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from seamaug.clock import clock
 from seamaug.config import LanguageModelConfig, PolicyConfig
-from seamaug.models.batching import longest_first, packed, right_padded, rows_within
+from seamaug.models.batching import longest_first, right_padded, rows_within
 from seamaug.models.budget import TokenBudget
 from seamaug.models.engines import Logprob
 from seamaug.models.loading import device_of, load_model
@@ -27,6 +27,7 @@ class CausalLM(PromptTokens):
         self.config = config
         self.model = load_model(AutoModelForCausalLM, config, role)
         self.device = device_of(config)
+        self._sampling = TokenBudget(config.batch_tokens, role)
         eos = self.tokenizer.eos_token_id
         # Padding is masked out, so any id serves a model that names none (GPT-2, Llama).
         self.pad_id = next((i for i in (self.tokenizer.pad_token_id, eos) if i is not None), 0)
@@ -50,16 +51,22 @@ class CausalLM(PromptTokens):
         fits = [i for i, row in enumerate(rows) if len(row) + max_new_tokens <= self.max_length]
         lengths = [(len(rows[i]) + max_new_tokens) * n for i in fits]
         answers: list[list[str]] = [[] for _ in prompts]
+
+        def take(rest: Sequence[int], tokens: int) -> tuple[int, int]:
+            return rows_within([lengths[position] for position in rest], tokens)
+
+        def work(batch: Sequence[int]) -> None:
+            members = [fits[position] for position in batch]
+            texts = self._generate(
+                [rows[i] for i in members], n, max_new_tokens, temperature, top_p
+            )
+            for order, i in enumerate(members):
+                answers[i] = texts[order * n : (order + 1) * n]
+
         state = torch.get_rng_state()
         torch.manual_seed(seed)  # once: batches that each began anew would draw alike
         try:
-            for batch in packed(lengths, self.config.batch_tokens):
-                members = [fits[position] for position in batch]
-                texts = self._generate(
-                    [rows[i] for i in members], n, max_new_tokens, temperature, top_p
-                )
-                for order, i in enumerate(members):
-                    answers[i] = texts[order * n : (order + 1) * n]
+            self._sampling.run(longest_first(lengths), take, work)
         finally:
             torch.set_rng_state(state)
         return answers
