@@ -12,7 +12,7 @@ from seamaug.models.batching import longest_first, packed, right_padded, rows_wi
 from seamaug.models.budget import TokenBudget
 from seamaug.models.engines import Logprob
 from seamaug.models.loading import device_of, load_model
-from seamaug.models.probes import depends_on_longest, sees_what_follows
+from seamaug.models.probes import padding_shows, sees_what_follows
 from seamaug.models.shared import Consume, Place, Sets, SharedPrompts
 from seamaug.models.tokens import PolicyTokens, PromptTokens
 from seamaug.models.vocabulary import Projection, logprobs_of_logits
@@ -103,7 +103,7 @@ class Policy(CausalLM, PolicyTokens):
                 f"policy model {config.name!r} reads a text in both directions, so it has no "
                 "log-probability of a response; give a causal language model"
             )
-        self._alike = depends_on_longest(self.model.config.get_text_config())
+        self._alike = padding_shows(self.model)
         self._budget = TokenBudget(config.batch_tokens, "policy")
         self._projection = Projection.of(self.model)
         self._shared = SharedPrompts(self.model.base_model, self._budget)

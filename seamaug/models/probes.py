@@ -42,8 +42,22 @@ def sees_what_follows(model: Any) -> bool:
 
     Both rows have one shape, so that any precision gives the same numbers unless they do.
     """
+    return _differ(model, _probe(model, 0), _probe(model, 5))
+
+
+def padding_shows(model: Any) -> bool:
+    """Whether a causal model's logits depend on how long its row is padded (ProphetNet, Doge)."""
+    whole = _probe(model, 0)
+    return depends_on_longest(model.config.get_text_config()) or _differ(model, whole, whole[:6])
+
+
+def _probe(model: Any, change: int) -> list[int]:
+    """Token ids, of which those after the sixth may be changed."""
     vocabulary = model.config.get_text_config().vocab_size
-    rows = [[(7 * i + 3 + (i > 5) * other) % vocabulary for i in range(12)] for other in (0, 5)]
+    return [(7 * i + 3 + (i > 5) * change) % vocabulary for i in range(12)]
+
+
+def _differ(model: Any, *rows: list[int]) -> bool:
     first, second = (
         model(input_ids=torch.tensor([row], device=model.device)).logits[0, :6].float()
         for row in rows

@@ -97,7 +97,8 @@ class RewardModel(RewardTokens):
         """Whether a score depends on the padding beside its row, masked or not (FNet, XLNet)."""
         if depends_on_longest(self.model.config.get_text_config()):
             return True
-        vocabulary = self.model.config.get_text_config().vocab_size
+        # CANINE has no vocabulary: it reads characters.
+        vocabulary = getattr(self.model.config.get_text_config(), "vocab_size", 128)
         rows = [[(7 * i + 3) % vocabulary for i in range(n)] for n in (12, 7)]
         alone, beside = self._padded_scores(rows[1:])[0], self._padded_scores(rows)[1]
         tolerance = 1e-4 if self.model.dtype == torch.float32 else 0.05
