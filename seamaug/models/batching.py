@@ -23,10 +23,16 @@ def longest_first(lengths: Sequence[int]) -> list[int]:
     return sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
 
 
-def rows_within(lengths: Sequence[int], batch_tokens: int) -> tuple[int, int]:
-    """How many of these rows, longest first, fit padded into a batch, and its padded tokens."""
+def rows_within(
+    lengths: Sequence[int], batch_tokens: int, *, alike: bool = False
+) -> tuple[int, int]:
+    """How many of these rows, longest first, fit padded into a batch, and its padded tokens.
+
+    alike: only rows of one length, for models whose results depend on the padding beside a row.
+    """
     width = max(lengths[0], 1)
-    count = max(1, min(len(lengths), batch_tokens // width))
+    fitting = next((i for i, n in enumerate(lengths) if n != lengths[0]), len(lengths))
+    count = max(1, min(fitting if alike else len(lengths), batch_tokens // width))
     return count, count * width
 
 

@@ -7,10 +7,12 @@ from transformers import AutoModelForCausalLM
 
 from seamaug.clock import clock
 from seamaug.config import LanguageModelConfig, PolicyConfig
+from seamaug.errors import ModelError
 from seamaug.models.batching import longest_first, right_padded, rows_within
 from seamaug.models.budget import TokenBudget
 from seamaug.models.engines import Logprob
 from seamaug.models.loading import device_of, load_model
+from seamaug.models.probes import padding_shows, sees_what_follows
 from seamaug.models.shared import Consume, Place, Sets, SharedPrompts
 from seamaug.models.tokens import PolicyTokens, PromptTokens
 from seamaug.models.vocabulary import Projection, logprobs_of_logits
@@ -103,6 +105,12 @@ class Policy(CausalLM, PolicyTokens):
     @torch.inference_mode()
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__(config, "policy")
+        if sees_what_follows(self.model):
+            raise ModelError(
+                f"policy model {config.name!r} reads a text in both directions, so it has no "
+                "log-probability of a response; give a causal language model"
+            )
+        self._alike = padding_shows(self.model)
         self._budget = TokenBudget(config.batch_tokens, "policy")
         self._projection = Projection.of(self.model)
         self._shared = SharedPrompts(self.model.base_model, self._budget)
@@ -135,9 +143,8 @@ class Policy(CausalLM, PolicyTokens):
                 results[i][scored[i][k]] = Logprob(total, len(ids))
 
         longest = max((len(p) + len(row) for p, rows in inputs for row in rows), default=0)
-        if self._projection and longest <= self._shared.longest:
-            self._shared.read(inputs, take)
-        else:
+        sharing = self._projection is not None and longest <= self._shared.longest
+        if not (sharing and self._shared.read(inputs, take)):
             self._read_padded(inputs, take)
         return results
 
@@ -149,7 +156,7 @@ class Policy(CausalLM, PolicyTokens):
 
         def take(rest: Sequence[Place], tokens: int) -> tuple[int, int]:
             lengths = [len(sets[i][0]) + len(sets[i][1][k]) for i, k in rest]
-            return rows_within(lengths, self._fitting(tokens))
+            return rows_within(lengths, self._fitting(tokens), alike=self._alike)
 
         def work(batch: Sequence[Place]) -> None:
             rows = [sets[i][0] + sets[i][1][k] for i, k in batch]

@@ -10,6 +10,7 @@ from seamaug.config import RewardConfig
 from seamaug.models.batching import longest_first, right_padded, rows_within
 from seamaug.models.budget import TokenBudget
 from seamaug.models.loading import device_of, load_model
+from seamaug.models.probes import depends_on_longest
 from seamaug.models.shared import Place, SharedPrompts
 from seamaug.models.tokens import RewardTokens
 
@@ -31,6 +32,7 @@ class RewardModel(RewardTokens):
         self._budget = TokenBudget(config.batch_tokens, "reward")
         self._pad: int | None = self.model.config.get_text_config().pad_token_id
         self._head = self._split_head()
+        self._alike = self._padding_shows()
         self._shared = SharedPrompts(self.model.base_model, self._budget)
 
     @torch.inference_mode()
@@ -48,15 +50,14 @@ class RewardModel(RewardTokens):
         prefixes = [_common_prefix(rows, self._pad) for rows in sets]
         longest = max((len(row) for rows in sets for row in rows), default=0)
         alike = all(prefix for prefix, rows in zip(prefixes, sets, strict=True) if rows)
-        if self._head is not None and alike and longest <= self._shared.longest:
-            self._read_shared(sets, prefixes, keep)
-        else:
+        sharing = self._head is not None and alike and longest <= self._shared.longest
+        if not (sharing and self._read_shared(sets, prefixes, keep)):
             self._read_padded(sets, keep)
         return scores
 
     def _read_shared(
         self, sets: Sequence[Sequence[list[int]]], prefixes: list[list[int]], keep: _Keep
-    ) -> None:
+    ) -> bool:
         inputs = [
             (prefix, [row[len(prefix) :] for row in rows])
             for prefix, rows in zip(prefixes, sets, strict=True)
@@ -71,7 +72,7 @@ class RewardModel(RewardTokens):
             ]
             keep(places, self._score(states[torch.stack(ends).to(self.device)]))
 
-        self._shared.read(inputs, take)
+        return self._shared.read(inputs, take)
 
     def _read_padded(self, sets: Sequence[Sequence[list[int]]], keep: _Keep) -> None:
         """Whole conversations in padded rows: encoders, and heads of their own kind."""
@@ -79,13 +80,10 @@ class RewardModel(RewardTokens):
         places = [found[p] for p in longest_first([len(sets[i][k]) for i, k in found])]
 
         def take(rest: Sequence[Place], tokens: int) -> tuple[int, int]:
-            return rows_within([len(sets[i][k]) for i, k in rest], tokens)
+            return rows_within([len(sets[i][k]) for i, k in rest], tokens, alike=self._alike)
 
         def work(batch: Sequence[Place]) -> None:
-            rows = [sets[i][k] for i, k in batch]
-            ids, mask = right_padded(rows, self._pad_id(rows))
-            inputs = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
-            keep(batch, self.model(**inputs).logits)
+            keep(batch, self._padded_scores([sets[i][k] for i, k in batch]))
 
         self._budget.run(places, take, work)
 
@@ -95,6 +93,23 @@ class RewardModel(RewardTokens):
         bias = None if head.bias is None else head.bias.float()
         return torch.nn.functional.linear(states.float(), head.weight.float(), bias)
 
+    def _padded_scores(self, rows: list[list[int]]) -> torch.Tensor:
+        ids, mask = right_padded(rows, self._pad_id(rows))
+        inputs = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+        scores: torch.Tensor = self.model(**inputs).logits
+        return scores
+
+    def _padding_shows(self) -> bool:
+        """Whether a score depends on the padding beside its row, masked or not (FNet, XLNet)."""
+        if depends_on_longest(self.model.config.get_text_config()):
+            return True
+        # CANINE has no vocabulary: it reads characters.
+        vocabulary = getattr(self.model.config.get_text_config(), "vocab_size", 128)
+        rows = [[(7 * i + 3) % vocabulary for i in range(n)] for n in (12, 7)]
+        alone, beside = self._padded_scores(rows[1:])[0], self._padded_scores(rows)[1]
+        tolerance = 1e-4 if self.model.dtype == torch.float32 else 0.05
+        return not torch.allclose(alone.float(), beside.float(), rtol=tolerance, atol=tolerance)
+
     def _split_head(self) -> Any:
         """The layer from the last token's state to the score, where a short probe confirms it."""
         head = getattr(self.model, "score", None)
@@ -102,13 +117,15 @@ class RewardModel(RewardTokens):
             return None
         vocabulary = self.model.config.get_text_config().vocab_size
         row = [i % vocabulary for i in range(4, 12) if i % vocabulary != self._pad]
+        end = len(row) - 1
+        row += [] if self._pad is None else [self._pad]  # a score is read before it, as we do
         ids = torch.tensor([row], device=self.device)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         body = self.model.base_model(**inputs)
         if not hasattr(body, "last_hidden_state"):
             return None
         tolerance = 1e-4 if self.model.dtype == torch.float32 else 0.05
-        ours, whole = head(body.last_hidden_state[:, -1]).float(), self.model(**inputs).logits
+        ours, whole = head(body.last_hidden_state[:, end]).float(), self.model(**inputs).logits
         return head if torch.allclose(ours, whole.float(), rtol=tolerance, atol=tolerance) else None
 
     def _pad_id(self, rows: list[list[int]]) -> int:

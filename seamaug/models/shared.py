@@ -6,16 +6,15 @@ their log-sum-exp, which is exact (Hydragen, arXiv 2402.05099).
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import AttentionInterface
 
 from seamaug.models.attention import attend
 from seamaug.models.budget import TokenBudget
+from seamaug.models.hook import OtherAttentionError, attending
+from seamaug.models.probes import exact_up_to
 
 Place = tuple[int, int]
 """A set and a continuation in it, by position."""
@@ -118,7 +117,7 @@ class _FlatBatch:
             return torch.cat(recalled)
         ids = torch.tensor([self.ids], device=self.device)
         steps = torch.tensor([self.steps], device=self.device)
-        with _attending(body, self):
+        with attending(body, self.attend, max(self.steps) + 1):
             states: torch.Tensor = body(
                 input_ids=ids, position_ids=steps, use_cache=False
             ).last_hidden_state[0]
@@ -167,44 +166,6 @@ class _FlatBatch:
         out[:, positions.flatten()[real]] = merged.transpose(0, 1).flatten(1, 2)[:, real]
 
 
-_ACTIVE: ContextVar[_FlatBatch] = ContextVar("flat batch whose layers are being computed")
-
-
-def _attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """In place of a model's attention: (1, tokens, heads, head size) and no weights."""
-    if not getattr(module, "is_causal", True) or any(
-        kwargs.get(name) is not None for name in ("softcap", "s_aux", "position_bias")
-    ):
-        raise NotImplementedError("attention of another kind")
-    return _ACTIVE.get().attend(query, key, value, scaling).transpose(1, 2), None
-
-
-_NO_LIMIT = 1 << 30
-_NAME = "seamaug_shared_prompt"
-AttentionInterface.register(_NAME, _attention)
-
-
-@contextmanager
-def _attending(body: Any, batch: _FlatBatch) -> Iterator[None]:
-    """Let the layers of `body` attend as the batch says; other calls keep the model's own way."""
-    own = body.config._attn_implementation
-    token = _ACTIVE.set(batch)
-    body.config._attn_implementation = _NAME
-    try:
-        yield
-    finally:
-        body.config._attn_implementation = own
-        _ACTIVE.reset(token)
-
-
 class SharedPrompts:
     """Reads sets through a causal `body` (the decoder without its head)."""
 
@@ -214,15 +175,28 @@ class SharedPrompts:
         self.longest = self._longest_exact()
         """Tokens up to which a sequence is read exactly; 0 where this way is not the model's."""
 
-    def read(self, sets: Sets, consume: Consume) -> None:
-        """Hidden states of all continuations, handed to `consume` batch by batch."""
+    def read(self, sets: Sets, consume: Consume) -> bool:
+        """Hidden states of all continuations, handed to `consume` batch by batch.
+
+        False where a layer turns out to attend in another way at this length: what was handed over
+        counts for nothing then, and no later call is worth a try.
+        """
+        try:
+            self._read(sets, consume)
+        except OtherAttentionError:
+            self.longest = 0
+            return False
+        return True
+
+    def _read(self, sets: Sets, consume: Consume) -> None:
         places = [(i, k) for i, (_, rows) in enumerate(sets) for k in range(len(rows))]
         memory: _Memory | None = None
 
         def take(rest: Sequence[Place], tokens: int) -> tuple[int, int]:
             size, owner = 0, memory.owner if memory else None
             for count, (i, k) in enumerate(rest):
-                need = len(sets[i][1][k]) + (len(sets[i][0]) if i != owner else 0)
+                # One at least: a batch of nothing could not be halved.
+                need = max(1, len(sets[i][1][k])) + (len(sets[i][0]) if i != owner else 0)
                 if count and size + need > tokens:
                     return count, size
                 size, owner = size + need, i
@@ -244,12 +218,8 @@ class SharedPrompts:
         """Whether this gives what one whole pass over each sequence gives; if so, up to which size.
 
         Not so for encoders, whose tokens see what follows, and for layers with a state of another
-        kind: a short probe tells, with no list of names. A sliding window shows only beyond it.
+        kind: a short probe tells, with no list of names. What shows only at length the config says.
         """
-        config = self._body.config.get_text_config()
-        rows = [[(7 * i + 3) % config.vocab_size for i in range(n)] for n in (12, 9, 7)]
-        rows[1][:4] = rows[0][:4]
-        sets = [(rows[0][:4], [rows[0][4:], rows[1][4:]]), (rows[2][:5], [rows[2][5:]])]
         errors: list[float] = []
 
         def compare(
@@ -263,13 +233,21 @@ class SharedPrompts:
                 errors.append(float(error))
 
         try:
-            self.read(sets, compare)
-        except (TypeError, AttributeError, ValueError, RuntimeError, LookupError):
+            config = self._body.config.get_text_config()
+            sets = _probe(config.vocab_size)
+            self._read(sets, compare)
+        except (*_UNLIKE, OtherAttentionError):
             return 0
         tolerance = 1e-3 if self._body.dtype == torch.float32 else 0.1
-        if not max(errors) <= tolerance:
-            return 0
-        window = getattr(config, "sliding_window", None)
-        if window is None or not getattr(config, "use_sliding_window", True):
-            return _NO_LIMIT
-        return int(window)
+        return exact_up_to(config) if max(errors) <= tolerance else 0
+
+
+_UNLIKE = (TypeError, AttributeError, ValueError, RuntimeError, LookupError, AssertionError)
+"""What models raise that are not read this way."""
+
+
+def _probe(vocabulary: int) -> Sets:
+    """Two sets, of which one has two continuations."""
+    rows = [[(7 * i + 3) % vocabulary for i in range(n)] for n in (12, 9, 7)]
+    rows[1][:4] = rows[0][:4]
+    return [(rows[0][:4], [rows[0][4:], rows[1][4:]]), (rows[2][:5], [rows[2][5:]])]

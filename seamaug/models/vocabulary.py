@@ -17,7 +17,9 @@ class Projection:
         config = model.config.get_text_config()
         self._head = model.get_output_embeddings()
         self._cap = getattr(config, "final_logit_softcapping", None)
-        self._factor = getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
+        scale, scaling = (getattr(config, name, 1) for name in ("logit_scale", "logits_scaling"))
+        # Some configs name these and set them to nothing (MPT).
+        self._factor = (1 if scale is None else scale) / (1 if scaling is None else scaling)
 
     @classmethod
     def of(cls, model: Any) -> "Projection | None":
@@ -29,10 +31,11 @@ class Projection:
         probe = torch.arange(8, device=model.device)[None] % vocabulary
         whole = model(input_ids=probe, use_cache=False).logits[0].float()
         body = model.base_model(input_ids=probe, use_cache=False)
-        if not hasattr(body, "last_hidden_state"):
-            return None
+        states = getattr(body, "last_hidden_state", None)
+        if states is None or states.shape[-1] != found._head.in_features:
+            return None  # the latter where another layer comes between (ELECTRA)
         positions = torch.arange(8, device=model.device)
-        ours = found.logprobs(body.last_hidden_state[0], positions, probe[0])
+        ours = found.logprobs(states[0], positions, probe[0])
         expected = whole.log_softmax(-1)[positions, probe[0]]
         tolerance = 1e-4 if model.dtype == torch.float32 else 0.05
         return found if torch.allclose(ours, expected, rtol=tolerance, atol=tolerance) else None
@@ -49,14 +52,26 @@ class Projection:
         places, inverse = torch.unique(positions, return_inverse=True)
         used = states[places]
         totals = torch.cat([self._log_sum_exp(rows) for rows in torch.split(used, _ROWS)])
-        wanted = [
-            self._shaped(self._dot(used[rows], ids)) for rows, ids in _chunks(inverse, targets)
+        parts = [
+            self._wanted(used[rows], totals[rows], ids) for rows, ids in _chunks(inverse, targets)
         ]
-        return torch.cat(wanted) - totals[inverse]
+        return torch.cat(parts)
 
-    def _dot(self, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = (states.float() * self._head.weight[ids].float()).sum(-1)
-        return logits if self._head.bias is None else logits + self._head.bias[ids].float()
+    def _wanted(
+        self, states: torch.Tensor, totals: torch.Tensor, ids: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits of `ids` less `totals`, in which they are rounded to the model's precision.
+
+        A likely token's own rounding is most of its total's error (a logit of 20 is known to 0.06
+        in bfloat16), so there the exact logit takes the rounded one's place.
+        """
+        logits = (states.float() * self._head.weight[ids].float()).sum(-1)
+        if self._head.bias is not None:
+            logits = logits + self._head.bias[ids].float()
+        exact, rounded = self._shaped(logits), self._shaped(logits.to(states.dtype)).float()
+        share = (rounded - totals).exp().clamp(max=1)
+        found = exact - totals - torch.log1p(share * torch.expm1(exact - rounded))
+        return torch.where(exact == -torch.inf, exact, found)
 
     def _log_sum_exp(self, states: torch.Tensor) -> torch.Tensor:
         size = _GPU_SLICE if states.is_cuda else _CPU_SLICE

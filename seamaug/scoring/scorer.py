@@ -71,6 +71,9 @@ class Scorer:
         except ModelError as error:  # one conversation that a template refuses is no one else's
             result.error = str(error)
             return [], [], none
+        if not prompt:  # nothing would predict a response's first token
+            result.error = "the policy's chat template makes no token of its prompt"
+            return [], [], none
         result.error = self._too_long(len(prompt) + len(responses[0]), [g[0] for g in golden])
         if result.error:
             return prompt, [], none

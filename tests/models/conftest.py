@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
+    FNetConfig,
     Gemma2Config,
     GPT2Config,
     LlamaConfig,
@@ -70,6 +71,14 @@ KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
             key: value
             for key, value in LLAMA_LIKE.items()
             if key not in ("num_key_value_heads", "bos_token_id", "eos_token_id")
+        },
+    ),
+    "fnet": (
+        FNetConfig,
+        {
+            key: value
+            for key, value in LLAMA_LIKE.items()
+            if key not in ("num_attention_heads", "num_key_value_heads", "bos_token_id")
         },
     ),
 }

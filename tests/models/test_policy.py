@@ -253,6 +253,67 @@ def test_characters_that_split_across_tokens(llama: Policy, folders: dict[str, s
     assert found.total == pytest.approx(wanted, abs=NATS)
 
 
+TEXTS = ("日🙂👩‍👩‍👧", "e\u0301 o\u0308 \u0928\u093f", "\U0001f1eb\U0001f1f7", " a", "\n\n", "")
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("bos", [None, "<|user|>"])
+def test_tokenizer_settings_do_not_reach_the_scores(
+    saved: Callable[..., str], kind: str, side: str, bos: str | None
+) -> None:
+    folder = saved(kind, "causal", tokens={"padding_side": side, "bos_token": bos})
+    model, truth = policy(folder, batch_tokens=90), float64(folder)
+    assert model.tokenizer.padding_side == side
+    sets = [(model.prompt_ids(user_message(text)), model.response_ids(TEXTS)) for text in TEXTS[:3]]
+    split = [model.tokenizer.decode([token]) for ids in sets[0][1] for token in ids]
+    assert any("\ufffd" in piece for piece in split), "some characters must take several tokens"
+    # Each response is what the tokenizer makes of it alone, with nothing put before it.
+    for text, ids in zip(TEXTS, sets[0][1], strict=True):
+        assert model.tokenizer.decode(ids) == text + "<|end|>"
+    wanted = [reference(truth, prompt, ids) for prompt, rows in sets for ids in rows]
+    assert totals(model.logprobs(sets)) == pytest.approx(wanted, abs=NATS)
+    model._shared.longest = 0
+    assert totals(model.logprobs(sets)) == pytest.approx(wanted, abs=NATS)
+
+
+def test_model_that_reads_both_ways_is_no_policy(saved: Callable[..., str]) -> None:
+    with pytest.raises(ModelError, match=r"policy model .* both directions.*causal language model"):
+        policy(saved("bert", "causal"))
+    decoder = policy(saved("bert", "causal", is_decoder=True, eos_token_id=1))
+    truth = float64(decoder.config.name)
+    sets = sets_of(decoder)
+    wanted = [reference(truth, prompt, ids) for prompt, rows in sets for ids in rows]
+    assert totals(decoder.logprobs(sets)) == pytest.approx(wanted, abs=NATS)
+
+
+def test_positions_that_follow_the_longest_sequence(saved: Callable[..., str]) -> None:
+    # Past 24 tokens longrope turns to other frequencies, for all rows of a batch.
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 4,
+        "long_factor": [4.0] * 4,
+        "original_max_position_embeddings": 24,
+    }
+    model = policy(saved("llama", "causal", rope_parameters=rope))
+    truth = float64(model.config.name)
+    assert model._shared.longest == 24
+    long, short = list(range(5, 35)), list(range(40, 48))
+    for sets in ([(short, [[3, 9], long, [7]])], [(short, [[3, 9], [7, 8, 9]])]):
+        wanted = [reference(truth, prompt, ids) for prompt, rows in sets for ids in rows]
+        assert totals(model.logprobs(sets)) == pytest.approx(wanted, abs=NATS)
+
+
+@pytest.mark.parametrize("lie", [{"use_sliding_window": False}, {"layer_types": None}])
+def test_window_that_the_config_denies(saved: Callable[..., str], lie: dict[str, Any]) -> None:
+    folder = saved("mistral", "causal", sliding_window=16, **lie)
+    model, truth = policy(folder), float64(folder)
+    prompt, responses = list(range(5, 35)), [[3, 9, 8, 7, 6], [2, 3]]
+    wanted = [reference(truth, prompt, response) for response in responses]
+    assert totals(model.logprobs([(prompt, responses)])) == pytest.approx(wanted, abs=NATS)
+
+
 def test_prompt_without_responses_is_not_read(saved: Callable[..., str]) -> None:
     # Its golden response did not fit, and neither may the prompt itself.
     model = policy(saved("gpt2", "causal", n_positions=64))

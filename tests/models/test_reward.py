@@ -80,6 +80,17 @@ def test_rewards_equal_transformers(
     assert max(wanted) - min(wanted) > 0.1
 
 
+@pytest.mark.parametrize("kind", ["fnet", "bert"])
+def test_padding_that_shows_is_left_out(saved: Callable[..., str], kind: str) -> None:
+    # FNet mixes all positions by a Fourier transform, and has no mask.
+    folder = saved(kind, "reward")
+    model, truth = reward(folder), own_forward(folder)
+    assert model._alike == (kind == "fnet")
+    sets = sets_of(model)
+    wanted = [truth(row) for group in sets for row in group]
+    assert flat(model.rewards(sets)) == pytest.approx(wanted, abs=1e-4)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from(range(6)), max_size=4), max_size=4),
