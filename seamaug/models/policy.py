@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from seamaug.clock import clock
 from seamaug.config import LanguageModelConfig, PolicyConfig
+from seamaug.errors import ModelError
 from seamaug.models.batching import longest_first, packed, right_padded, rows_within
 from seamaug.models.budget import TokenBudget
 from seamaug.models.engines import Logprob
@@ -42,12 +43,14 @@ class CausalLM(PromptTokens):
         temperature: float = 1.0,
         top_p: float = 1.0,
     ) -> list[list[str]]:
-        """`n` sampled responses to each prompt; empty lists where the prompt leaves no room.
+        """`n` sampled responses to each prompt.
 
-        The same prompts, seed and hardware give the same texts.
+        Empty lists where the prompt leaves no room or the template refuses it. The same prompts,
+        seed, `batch_tokens` and hardware give the same texts.
         """
-        rows = [self.prompt_ids(prompt) for prompt in prompts]
-        fits = [i for i, row in enumerate(rows) if len(row) + max_new_tokens <= self.max_length]
+        rows = [self._ids_or_none(prompt) for prompt in prompts]
+        most = self.max_length - max_new_tokens
+        fits = [i for i, row in enumerate(rows) if 0 < len(row) <= most]
         lengths = [(len(rows[i]) + max_new_tokens) * n for i in fits]
         answers: list[list[str]] = [[] for _ in prompts]
         state = torch.get_rng_state()
@@ -63,6 +66,12 @@ class CausalLM(PromptTokens):
         finally:
             torch.set_rng_state(state)
         return answers
+
+    def _ids_or_none(self, prompt: list[Message]) -> list[int]:
+        try:
+            return self.prompt_ids(prompt)
+        except ModelError:  # one conversation that a template refuses is no one else's
+            return []
 
     def _generate(
         self,
