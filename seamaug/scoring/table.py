@@ -16,7 +16,7 @@ from datasets import Dataset
 from seamaug.config import ScoreConfig
 from seamaug.errors import InputError
 from seamaug.records import Seed
-from seamaug.scoring.seam import Discrepancy, mean_logprobs, misjudgements, worst_responses
+from seamaug.scoring.seam import Discrepancy, mean_logprobs, misjudgements
 from seamaug.scoring.seeds import EstimatorScores, ScoredSet, SeedScores
 from seamaug.seeds import Seeds
 
@@ -86,8 +86,7 @@ def _described(
 
 
 def _worst(row: ScoredSet, scores: SeedScores) -> str | None:
-    order = worst_responses(row.scores, scores.scale)
-    return str(row.worse[order[0]]) if len(order) else None
+    return next((row.worse[i] for i in row.worst(scores.scale)), None)
 
 
 def response_table(seeds: Seeds, scores: SeedScores) -> pa.Table:
