@@ -257,13 +257,16 @@ def score(
 
     \b
     and for each estimator, such as contrast_seam_prob:
-    seam_prob      likelihood-weighted misjudgement
+    seam_prob      likelihood-weighted misjudgement; for on-policy its mean over the draws
     seam_paper     the published length-penalised form, sign turned so that higher = worse
     hack_rate      share of the worse responses that the RM puts above the golden one
     plausibility   their mean log-probability per token under the PM, in nats
+    hack_set       how many they are
+    low/high       the interval under the chosen weighting
     worst_response the response that weighs most
 
-    Rewards are standardised over all scored responses, so SEAM is in standard deviations.
+    Rewards are standardised over the first estimator's responses (each model of an ensemble by
+    itself), so SEAM is in standard deviations.
 
     \b
     seamaug score prefs.jsonl --policy my-sft --reward my-rm --out scores.parquet
