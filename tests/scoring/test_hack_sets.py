@@ -79,6 +79,12 @@ def test_draws_are_counted_and_only_worse_ones_taken() -> None:
     assert policy.asked[0].get("temperature", 1.0) == policy.asked[0].get("top_p", 1.0) == 1.0
 
 
+def test_an_empty_draw_is_a_draw_and_no_response() -> None:
+    policy: Any = Drawn([["", "x", "", "x"]])
+    found = OnPolicy(policy, everything(), OnPolicyConfig(), 4, 0).hack_sets(range(1), SEEDS[:1])
+    assert (found[0].worse, found[0].counts, found[0].draws) == (["x"], [2], 4)
+
+
 def test_each_batch_and_run_draws_its_own() -> None:
     policy: Any = Drawn([["x"]])
     for start, run_seed in ((0, 0), (1, 0), (0, 1), (0, 0)):

@@ -12,11 +12,14 @@ import pytest
 from datasets import Dataset
 
 from seamaug import score
+from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
 from seamaug.records import SetScores
-from seamaug.scoring.seam import RewardScale, Spread, misjudgements
-from seamaug.scoring.seeds import ScoredSet
+from seamaug.scoring.hack_set import HackSet
+from seamaug.scoring.seam import RewardScale, Spread
+from seamaug.scoring.seeds import ScoredSet, _score_batch
 from seamaug.scoring.table import read_scores
+from seamaug.seeds import read_seeds
 from seamaug.write.table import write_table
 
 Rows = list[dict[str, Any]]
@@ -225,10 +228,41 @@ def test_what_was_not_scored_leaves_no_trace() -> None:
     assert scored_set([0, 2], [1, 1, 1], 0).draws == 0
 
 
-@pytest.mark.parametrize("draws", [0, 5])
-def test_an_ensemble_s_misjudgement_is_in_standard_deviations_of_each(draws: int) -> None:
-    scores = SetScores([-1.0, -1.0], [1, 1], [[0.0, 2.0], [10.0, 0.0]])
-    assert misjudgements(scores, RewardScale((0.0, 0.0), (1.0, 10.0))).tolist() == [0.5]
+def test_which_empty_set_is_a_finding() -> None:
+    """None worse among the draws is one; draws that no model could score are none."""
+    worse_of = {"none worse": [], "none fits": ["long"], "one fits": ["long", "short"]}
+    seeds = read_seeds(SeedsConfig(), [{"prompt": p, "golden": "g"} for p in worse_of])
+
+    class Made:
+        name = "on-policy"
+
+        def __init__(self, draws: int) -> None:
+            self.draws = draws
+
+        def hack_sets(self, positions: range, batch: Any) -> list[HackSet]:
+            sets = [HackSet(draws=self.draws) for _ in batch]
+            for found, texts in zip(sets, worse_of.values(), strict=True):
+                for text in texts:
+                    found.add(text, "sampled", "checked")
+            return sets
+
+    class Short:
+        def score(self, sets: Any) -> list[SetScores]:
+            kept = [[i for i, text in enumerate(s.worse) if text == "short"] for s in sets]
+            n = [1 + len(k) for k in kept]
+            return [
+                SetScores([-1.0] * m, [1] * m, [[0.0] * m], k) for m, k in zip(n, kept, strict=True)
+            ]
+
+    def errors(draws: int) -> list[str]:
+        table = _score_batch(range(3), seeds, Made(draws), Short())  # type: ignore[arg-type]
+        for row in table.to_pylist():
+            assert bool(row["rewards"]) == (not row["error"])
+        return list(table["error"].to_pylist())
+
+    nothing = "no worse response fits the models"
+    assert errors(4) == ["", nothing, ""]
+    assert errors(0) == [nothing, nothing, ""]
 
 
 # --- reading scores back
