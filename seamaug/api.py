@@ -21,7 +21,7 @@ from seamaug.log import logger
 from seamaug.pipeline import run_expand, run_score
 from seamaug.plan import Plan, make_plan
 from seamaug.scoring.seeds import SeedScores
-from seamaug.scoring.table import read_scores, response_table, score_table
+from seamaug.scoring.table import prefix_of, read_scores, response_table, score_table
 from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
 from seamaug.seeds.columns import Layouts
 from seamaug.selection import overlap, worst_share
@@ -172,21 +172,19 @@ def score(
     error; and for each estimator, with its name in front: seam_prob, seam_paper, low, high,
     hack_rate, plausibility (nats per token), hack_set, worst_response, error.
     """
-    arguments = ExpandArguments(
-        policy=policy, reward=reward, embedder=embedder, generator=generator, settings=settings
-    )
-    merged, table = _prepare(
-        seeds,
-        config,
-        {
-            **_overrides(arguments),
-            "score.estimators": [estimator] if isinstance(estimator, str) else estimator,
-            "score.weighting": weighting,
-            "score.samples": samples,
-        },
+    arguments = ScoreArguments(
+        policy=policy,
+        reward=reward,
+        embedder=embedder,
+        generator=generator,
+        estimator=estimator,
+        weighting=weighting,
+        samples=samples,
+        settings=settings,
     )
     if responses is not None:
-        check_target(Path(responses))
+        check_target(Path(responses), "--responses")
+    merged, table = _prepare(seeds, config, _overrides(arguments))
     with _scores(merged, table, work, quiet) as scores:
         if responses is not None:
             write_table(Dataset(response_table(table, scores)), Path(responses))
@@ -199,7 +197,7 @@ def select(
     drop_worst: float | str | None = None,
     keep_worst: float | str | None = None,
     scores: str | Path | Dataset | None = None,
-    compare: Sequence[str | Path | Dataset] = (),
+    compare: str | Path | Dataset | Sequence[str | Path | Dataset] = (),
     column: str = "seam",
     work: str | Path | None = None,
     quiet: bool = True,
@@ -213,7 +211,8 @@ def select(
 
     scores: what `score` returned or wrote; None scores the seeds now, with the other arguments,
         which are those of `score`.
-    compare: more of such scores; the log says how much of the worst share they have in common.
+    compare: more of such scores of the same seeds; the log says how much of the worst share they
+        have in common.
     column: of the scores, by which the worst are found, such as `on_policy_seam_paper`.
     """
     if (drop_worst is None) == (keep_worst is None):
@@ -221,16 +220,14 @@ def select(
     if not _paths(seeds) and isinstance(seeds, Iterator):
         seeds = list(seeds)  # the rows are read twice: to score and to write
     share = parse_share(drop_worst if drop_worst is not None else keep_worst or 0)
-    others = [(str(i), read_scores(item, column)) for i, item in enumerate(compare, 1)]
-    merged, table = _prepare(seeds, arguments.get("config"), dict(arguments.get("settings") or {}))
+    merged, table = _prepare(seeds, arguments.get("config"), _overrides(arguments))
+    others = _comparisons(compare, column, table)
     if scores is None:
+        _check_column(column, merged)
         scores = score(seeds, work=work, quiet=quiet, **arguments)
-    found = read_scores(scores, column)
-    if missing := [seed_id for seed_id in table.ids if seed_id not in found]:
-        raise InputError(
-            f"{len(missing):,} of {len(table):,} prompts are not in the scores, the first one at "
-            f"{table[table.ids.index(missing[0])].where}; score these seeds first"
-        )
+    else:
+        _refuse_unused(arguments)
+    found = _scores_of(table, scores, column)
     worst = _worst(found, table.ids, share)
     chosen = worst if keep_worst is not None else set(table.ids) - worst
     rows = [row for seed_id, row in _rows_by_seed(seeds, merged) if seed_id in chosen]
@@ -240,12 +237,58 @@ def select(
         f"others, {failed:,} not scored; {len(rows):,} of {table.rows_read:,} rows selected"
     )
     for name, other in others:
-        common = overlap(worst, _worst(other, list(other), share))
+        common = overlap(worst, _worst(other, table.ids, share))
         logger.info(
-            f"{common:.0%} of the worst {share:.0%} are among the worst {share:.0%} of comparison "
-            f"{name} (by chance {share:.0%})"
+            f"{common:.0%} of the worst {share:.0%} are among the worst {share:.0%} of {name} "
+            f"(by chance {share:.0%})"
         )
     return _dataset(rows)
+
+
+def _comparisons(
+    compare: str | Path | Dataset | Sequence[str | Path | Dataset], column: str, seeds: Seeds
+) -> list[tuple[str, dict[str, float]]]:
+    items = [compare] if isinstance(compare, (str, Path, Dataset)) else compare
+    return [
+        (
+            f"comparison {number}" if isinstance(item, Dataset) else str(item),
+            _scores_of(seeds, item, column),
+        )
+        for number, item in enumerate(items, 1)
+    ]
+
+
+def _scores_of(seeds: Seeds, scores: str | Path | Dataset, column: str) -> dict[str, float]:
+    """A column of the scores by seed id; raises InputError where a seed is not among them."""
+    found = read_scores(scores, column)
+    if missing := [seed_id for seed_id in seeds.ids if seed_id not in found]:
+        name = "the scores" if isinstance(scores, Dataset) else str(scores)
+        raise InputError(
+            f"{len(missing):,} of {len(seeds):,} prompts are not in {name}, the first one at "
+            f"{seeds[seeds.ids.index(missing[0])].where}; score these seeds first"
+        )
+    return found
+
+
+def _check_column(column: str, config: Config) -> None:
+    """A column that scoring would not write must not show after it."""
+    prefixes = [prefix_of(name) for name in config.score.estimators]
+    if column != "seam" and not column.startswith(tuple(prefixes)):
+        raise ConfigError(
+            f"the scores will have no column {column} to select by, but seam and "
+            f"{', '.join(f'{prefix}...' for prefix in prefixes)}"
+        )
+
+
+def _refuse_unused(arguments: ScoreArguments) -> None:
+    """Whoever names a model or an estimator beside finished scores expects it to count."""
+    given = {name for name, value in arguments.items() if value}
+    unused = sorted(given - {"config", "settings"})
+    if unused:
+        raise ConfigError(
+            f"finished scores are given, so {', '.join(unused)} would have no effect: leave out "
+            "either; a column such as contrast_seam_paper selects by another weighting"
+        )
 
 
 def _worst(seam: dict[str, float], ids: Sequence[str], share: float) -> set[str]:
@@ -253,7 +296,7 @@ def _worst(seam: dict[str, float], ids: Sequence[str], share: float) -> set[str]
     return {ids[position] for position in worst_share(values, share)}
 
 
-def _overrides(arguments: ExpandArguments) -> dict[str, Any]:
+def _overrides(arguments: ExpandArguments | ScoreArguments) -> dict[str, Any]:
     """Config keys that the arguments set; None leaves what the config says."""
     given = dict(arguments)
     own = given.pop("settings", None) or {}
@@ -265,7 +308,15 @@ def _overrides(arguments: ExpandArguments) -> dict[str, Any]:
     several = [reward] if isinstance(reward, str) else list(cast(Sequence[str], reward or ()))
     if several:
         names |= {"reward.name": several[0], "reward.others": several[1:]}
-    return {**cast(dict[str, Any], own), **names, **given}
+    estimator = given.pop("estimator", None)
+    names |= {
+        "score.estimators": [estimator] if isinstance(estimator, str) else estimator,
+        "score.weighting": given.pop("weighting", None),
+        "score.samples": given.pop("samples", None),
+    }
+    # None must not hide what `settings` says under the same name.
+    named = {name: v for name, v in {**names, **given}.items() if v is not None}
+    return {**cast(dict[str, Any], own), **named}
 
 
 def _prepare(

@@ -257,13 +257,16 @@ def score(
 
     \b
     and for each estimator, such as contrast_seam_prob:
-    seam_prob      likelihood-weighted misjudgement
+    seam_prob      likelihood-weighted misjudgement; for on-policy its mean over the draws
     seam_paper     the published length-penalised form, sign turned so that higher = worse
     hack_rate      share of the worse responses that the RM puts above the golden one
     plausibility   their mean log-probability per token under the PM, in nats
+    hack_set       how many they are
+    low/high       the interval under the chosen weighting
     worst_response the response that weighs most
 
-    Rewards are standardised over all scored responses, so SEAM is in standard deviations.
+    Rewards are standardised over the first estimator's responses (each model of an ensemble by
+    itself), so SEAM is in standard deviations.
 
     \b
     seamaug score prefs.jsonl --policy my-sft --reward my-rm --out scores.parquet
@@ -275,6 +278,8 @@ def score(
     from seamaug.write.table import check_target, write_table
 
     check_target(out)
+    if options["responses"] == out:
+        raise click.UsageError("--out and --responses must be two files")
     with _work_folder(out) as work:
         table = api.score(
             list(seeds) or None,
@@ -324,8 +329,9 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     help="Scores of the same seeds by other models or estimators: says how far the worst agree.",
 )
 @click.option(
-    "--column",
+    "--by",
     "score_column",
+    metavar="COLUMN",
     default="seam",
     show_default=True,
     help="Column of the scores that says what is worst, such as on_policy_seam_paper.",
@@ -354,6 +360,8 @@ def select(
     seamaug select prefs.jsonl --scores scores.parquet --compare older.parquet \
         --drop-worst 20% --out rest.jsonl
     """
+    from contextlib import nullcontext
+
     from seamaug import api
     from seamaug.write.table import check_target, write_table
 
@@ -372,7 +380,7 @@ def select(
         "quiet": _quiet(),
         "settings": _settings(columns, split, subset),
     }
-    with _work_folder(out) as work:
+    with nullcontext() if scores else _work_folder(out) as work:
         rows = api.select(list(seeds) or None, work=work, **arguments)
         write_table(rows, out)
     click.echo(f"{len(rows):,} rows in {out}")
@@ -400,7 +408,7 @@ def _work_folder(out: Path) -> Any:
     def folder() -> Any:
         work = out.with_name(f"{out.name}.work")
         yield work
-        shutil.rmtree(work, ignore_errors=True)  # scores that were given need no folder
+        shutil.rmtree(work)
 
     return folder()
 

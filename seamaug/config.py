@@ -193,6 +193,7 @@ class GeneratorConfig(LanguageModelConfig):
     """The LLM that writes variants; `embedded` uses the rule-based operators alone."""
 
     max_new_tokens: Positive = 256
+    """For each answer that a reply is to hold."""
     temperature: Annotated[float, Field(gt=0)] = 0.8
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
 
@@ -378,6 +379,17 @@ class Config(Section):
     """Seed of everything that is drawn at random."""
     max_time: Duration | None = None
     """Seconds after which the run stops generating and writes what it has."""
+
+    @model_validator(mode="after")
+    def _independent_judges(self) -> "Config":
+        # Where it is wrong, it would vote the error away: every SEAM would be near 0.
+        tested = {self.reward.name, *self.reward.others} & set(self.score.on_policy.judges)
+        if tested:
+            raise ValueError(
+                f"`score.on_policy.judges` names the reward model under test, {min(tested)}: give "
+                "others"
+            )
+        return self
 
     @model_validator(mode="after")
     def _llm_estimators(self) -> "Config":

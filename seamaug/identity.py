@@ -27,7 +27,8 @@ _RESOURCES = (
 _NOT_IN_THE_OUTPUT: Any = {
     "max_time": True,  # only says when to pause
     "seeds": True,  # their content is in, their path is not
-    # Changes rounding alone, and is what a run that is out of memory has to lower to go on.
+    # What a run that is out of memory has to lower to go on: it changes rounding and which texts
+    # are drawn where they are still to be sampled, not what they are a sample of.
     "generator": {"batch_tokens"},
     **{
         role: {

@@ -168,7 +168,10 @@ def _write(
         "weighting": config.score.weighting,
         "counts": _counts(run, seeds, scores, parents),
         "kept": kept_statistics(run.parts(STAGE)),
-        "reward_scores": {"means": scores.scale.means, "stds": scores.scale.stds},
+        "reward_scores": {
+            "means": list(scores.scale.means),
+            "stds": list(scores.scale.stds),
+        },
         "models": marks,
         "versions": versions(),
         "config": config.model_dump(mode="json"),

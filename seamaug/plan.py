@@ -56,11 +56,10 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
     tokens, seconds = _measure(models, seeds)  # per sequence
     select, keep = config.select, config.keep
     selected = min(select.top or math.ceil(select.share * len(seeds)), len(seeds))
-    responses = min(config.score.samples, len(seeds) - 1)
     candidates = math.ceil(config.budget / KEEP_SHARE)
     work = [
         *(
-            (stage_of(name), len(seeds), 1 + responses + _searched(name, config))
+            (stage_of(name), len(seeds), _scored(name, config, len(seeds)))
             for name in config.score.estimators
         ),
         ("parents", selected, 1 + keep.hack_set_size),
@@ -72,12 +71,25 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
     ]
     per_parent = config.generate.llm_worse + config.generate.golden_rewrites
     llm = 0 if config.generator.name == EMBEDDED else selected * per_parent + candidates // 2
+    llm += len(seeds) * _asked(config)
     return Plan(seeds.rows_read, len(seeds), selected, config.budget, steps, llm)
 
 
-def _searched(estimator: str, config: Config) -> int:
-    """Further texts per seed that the reward model alone scores."""
-    return config.score.adversarial.calls if estimator == "adversarial" else 0
+def _scored(estimator: str, config: Config, seeds: int) -> int:
+    """Sequences through the models for one seed, at most."""
+    samples = config.score.samples
+    if estimator == "contrast":
+        samples = min(samples, seeds - 1)
+    searched = config.score.adversarial.calls if estimator == "adversarial" else 0
+    return 1 + samples + searched
+
+
+def _asked(config: Config) -> int:
+    """Requests to the LLM for the score of one seed, at most."""
+    own = config.score
+    judged = "on-policy" in own.estimators and own.on_policy.verifier == "judge"
+    written = math.ceil(own.samples / own.llm.per_call) if "llm" in own.estimators else 0
+    return written + (2 * own.samples if judged else 0)
 
 
 def _measure(models: Models, seeds: Seeds) -> tuple[float, float]:

@@ -28,15 +28,21 @@ SCORE_COLUMNS = [
     "where",
     "prompt",
     "golden",
-    "seam_prob",
-    "seam_paper",
-    "hack_rate",
-    "plausibility",
-    "hack_set",
+    "seam",
+    "seam_low",
+    "seam_high",
     "golden_reward",
     "golden_logprob",
-    "worst_response",
     "error",
+    "contrast_seam_prob",
+    "contrast_seam_paper",
+    "contrast_hack_rate",
+    "contrast_plausibility",
+    "contrast_hack_set",
+    "contrast_low",
+    "contrast_high",
+    "contrast_worst_response",
+    "contrast_error",
 ]
 OUTPUTS = [
     "sft/train.parquet",
@@ -335,7 +341,7 @@ def test_columns_are_mapped_by_flags_and_by_config(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("bugdet: 5", "unknown key `bugdet`; did you mean `budget`?"),
-        ("score: {hack_set: {kk: 5}}", "unknown key `score.hack_set.kk`; did you mean"),
+        ("score: {contrast: {hihg: 1}}", "unknown key `score.contrast.hihg`; did you mean"),
         ("budget: lots", "`budget`: budget 'lots' is not a number of examples"),
         ("[1", "is not valid YAML"),
     ],
@@ -414,7 +420,7 @@ def test_a_policy_without_pad_token_scores_the_same(tmp_path: Path, seeds: Path)
     for name, extra in (("a.jsonl", []), ("b.jsonl", ["--policy", model])):
         result = seamaug_says("score", seeds, *extra, "--out", tmp_path / name)
         assert result.exit_code == 0, result.output
-        scored.append([row["seam_prob"] for row in read_rows(tmp_path / name)])
+        scored.append([row["seam"] for row in read_rows(tmp_path / name)])
     assert scored[0] == pytest.approx(scored[1])
 
 
@@ -428,11 +434,11 @@ def test_score_writes_one_row_per_seed(tmp_path: Path, seeds: Path, suffix: str)
     assert list(rows[0]) == SCORE_COLUMNS
     assert [row["golden"] for row in rows] == [row["chosen"] for row in short_seeds()]
     assert [row["where"] for row in rows] == [f"{seeds}:{i}" for i in range(1, 13)]
-    for name in ("seam_prob", "seam_paper", "hack_rate"):
+    for name in ("seam", "contrast_seam_paper", "contrast_hack_rate"):
         values = [float(row[name]) for row in rows]
         assert min(values) >= 0
         assert max(values) > 0
-    assert all(0 <= float(row["hack_rate"]) <= 1 for row in rows)
+    assert all(0 <= float(row["contrast_hack_rate"]) <= 1 for row in rows)
     assert not any(row["error"] for row in rows)
     assert [p.name for p in tmp_path.iterdir()] == [out.name]  # nothing left to resume from
 
@@ -463,7 +469,7 @@ def test_select_parts_the_rows(tmp_path: Path, seeds: Path) -> None:
 
     scores = tmp_path / "scores.jsonl"
     assert seamaug_says("score", seeds, "--out", scores).exit_code == 0
-    seam = {row["golden"]: row["seam_prob"] for row in read_rows(scores)}
+    seam = {row["golden"]: row["seam"] for row in read_rows(scores)}
     assert min(seam[r["chosen"]] for r in worst) >= max(seam[r["chosen"]] for r in good)
 
 
@@ -512,7 +518,7 @@ def test_a_million_characters_fail_alone_and_are_counted(tmp_path: Path, finishe
     result = seamaug_says("expand", path, "--budget", "5", "--out", run)
     assert result.exit_code == 0, result.output
     said = " ".join(result.stderr.split())
-    assert "seeds.jsonl:7: not scored: too long for the policy: " in said
+    assert "seeds.jsonl:7: not scored (contrast): too long for the policy: " in said
     assert "1 of 13 seeds were not scored" in said
     counts = summary_of(run)["counts"]
     assert counts["rows"] == counts["seeds"]["total"] == 13
@@ -569,8 +575,8 @@ def test_a_dry_run_writes_nothing(
 def test_quiet_says_only_the_result(tmp_path: Path, seeds: Path) -> None:
     loud = seamaug_says("expand", seeds, "--budget", "2", "--out", tmp_path / "a")
     quiet = seamaug_says("--quiet", "expand", seeds, "--budget", "2", "--out", tmp_path / "b")
-    assert "score: 12 seeds" in loud.stderr
-    assert "score: 12 seeds" not in quiet.stderr
+    assert "score-contrast: 12 seeds" in loud.stderr
+    assert "score-contrast: 12 seeds" not in quiet.stderr
     assert "2 of 2 examples kept" in quiet.stdout
 
 
@@ -625,7 +631,8 @@ def test_a_full_disk_loses_nothing(
     assert not (run / "run.json").exists()
     assert not [path for path in left if path.name.endswith(".tmp")]
     stages = {path.parent.name for path in left if path.suffix == ".parquet"}
-    assert {"embed", "score"} <= stages
+    assert "embed" in stages
+    assert ("score-contrast" in stages) == (biggest == "stages")
     assert ("candidates" in stages) == (biggest == "stages")
     readable = [pq.read_table(path).num_rows for path in left if path.suffix == ".parquet"]
     assert all(readable)

@@ -31,8 +31,8 @@ def test_defaults_are_the_issue_s() -> None:
     config = load_config()
     assert config.budget == 10_000
     assert config.select.share == 0.2
-    assert (config.score.hack_set.low, config.score.hack_set.high) == (0.8, 0.9)
-    assert config.score.hack_set.k == 30
+    assert (config.score.contrast.low, config.score.contrast.high) == (0.8, 0.9)
+    assert (config.score.estimators, config.score.samples) == (("contrast",), 30)
     assert config.score.weighting == "prob"
     assert config.keep.hack_set_size == 8
     assert not config.policy.trust_remote_code
@@ -45,10 +45,12 @@ def test_units_are_read_in_yaml(tmp_path: Path) -> None:
 
 
 def test_sections_are_read_and_the_rest_keeps_its_default(tmp_path: Path) -> None:
-    path = written(tmp_path, "score:\n  weighting: paper\n  hack_set: {k: 5}\nseed: 3\n")
+    path = written(
+        tmp_path, "score:\n  weighting: paper\n  samples: 5\n  contrast: {low: 0.5}\nseed: 3\n"
+    )
     config = load_config(path)
-    assert (config.score.weighting, config.score.hack_set.k, config.seed) == ("paper", 5, 3)
-    assert config.score.hack_set.high == 0.9
+    assert (config.score.weighting, config.score.samples, config.seed) == ("paper", 5, 3)
+    assert (config.score.contrast.low, config.score.contrast.high) == (0.5, 0.9)
 
 
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
@@ -61,7 +63,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
         ("bugdet: 5", "`bugdet`", "did you mean `budget`?"),
         ("selekt: {share: 20%}", "`selekt`", "did you mean `select`?"),
         ("policy: {nam: x}", "`policy.nam`", "did you mean `policy.name`?"),
-        ("score: {hack_set: {hihg: 1}}", "`score.hack_set.hihg`", "`score.hack_set.high`?"),
+        ("score: {contrast: {hihg: 1}}", "`score.contrast.hihg`", "`score.contrast.high`?"),
         ("generate: {per_paren: 3}", "`generate.per_paren`", "did you mean `generate.per_parent`"),
         ("zzzzzz: 1", "`zzzzzz`", "known keys: seeds, policy, reward"),
         ("keep: {zzzzzz: 1}", "`keep.zzzzzz`", "known keys: rule, margin"),
@@ -257,7 +259,7 @@ def test_a_config_does_not_change() -> None:
         load_config().budget = 3  # type: ignore[misc]
 
 
-KEYS = st.sampled_from(["budget", "score", "hack_set", "seeds", "columns", "paths", "policy", "x"])
+KEYS = st.sampled_from(["budget", "score", "contrast", "seeds", "columns", "paths", "policy", "x"])
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
     lambda inner: st.one_of(

@@ -30,7 +30,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
         "seeds.columns": {"prompt": "question", "golden": "answer", "worse": "bad"},
         "select.share": 0.5,
         "generate.policy_samples": 0,
-        "score.hack_set.k": 4,
+        "score.samples": 4,
     }
     out = tmp_path_factory.mktemp("runs") / "run"
     return expand(rows, budget=8, out=out, settings=settings)

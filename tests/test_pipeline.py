@@ -19,7 +19,7 @@ from seamaug.rounds import BUDGET_MET, RAN_OUT, TIME_UP
 # Small parts, so that a run has many of them.
 SMALL = {
     "score.batch_seeds": 8,
-    "score.hack_set.k": 6,
+    "score.samples": 6,
     "select.share": 0.3,
     "generate.batch_parents": 2,
     "generate.per_round": 3,

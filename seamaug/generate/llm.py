@@ -43,13 +43,20 @@ class LLMWriter:
     def worse_by_aspect(
         self, seeds: Sequence[Seed], aspects: Sequence[Sequence[str]], *, seed: int
     ) -> list[list[str]]:
-        """For each seed, one worse answer for each of its aspects; fewer where some are missing."""
+        """For each seed, one worse answer for each of its aspects, in their order.
+
+        Empty where the LLM left one out between its markers, and fewer where the reply ends early.
+        """
         template = self.templates["worse_by_aspect"]
         requests = [
             template.messages(prompt=item.text, golden=item.golden, aspects=list(wanted))
             for item, wanted in zip(seeds, aspects, strict=True)
         ]
-        return [answers_of(reply) for reply in self._generator.write(requests, seed=seed)]
+        most = max((len(wanted) for wanted in aspects), default=1)
+        replies = self._generator.write(requests, seed=seed, answers=most)
+        # The last ones: a model that thinks aloud may name the markers before it uses them.
+        pairs = zip(replies, aspects, strict=True)
+        return [answers_of(reply)[-len(wanted) :] for reply, wanted in pairs]
 
     def prefers(self, cases: Sequence[tuple[Seed, str, str]]) -> list[str]:
         """`first` or `second`, whichever response the LLM finds better; empty if neither."""
@@ -59,4 +66,5 @@ class LLMWriter:
             for item, first, second in cases
         ]
         replies = self._generator.write(requests, seed=0)
-        return [{"A": "first", "B": "second"}.get(answer_of(reply), "") for reply in replies]
+        letters = [answer_of(reply).strip(" .:*()").upper() for reply in replies]
+        return [{"A": "first", "B": "second"}.get(letter, "") for letter in letters]

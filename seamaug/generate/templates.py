@@ -39,9 +39,9 @@ class Template:
 
 
 def answers_of(reply: str) -> list[str]:
-    """All texts between markers, in order; empty ones and an unclosed last one are left out."""
+    """All texts between markers, in order and empty ones too; not an unclosed last one."""
     parts = [part.rpartition(_OPEN) for part in reply.split(_CLOSE)[:-1]]
-    return [text.strip() for _, opened, text in parts if opened and text.strip()]
+    return [text.strip() for _, opened, text in parts if opened]
 
 
 def answer_of(reply: str) -> str:

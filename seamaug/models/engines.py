@@ -52,7 +52,7 @@ class PolicyEngine(Protocol):
         temperature: float = 1.0,
         top_p: float = 1.0,
     ) -> list[list[str]]:
-        """`n` sampled responses to each prompt; none where the prompt leaves no room."""
+        """`n` sampled responses to each prompt; none where the prompt does not fit."""
         ...
 
 

@@ -14,13 +14,19 @@ class Generator:
         self.config = config
         self._lm = CausalLM(config, "generator")
 
-    def write(self, requests: Sequence[list[Message]], *, seed: int) -> list[str]:
-        """One reply to each request; empty where the request is too long for the model."""
+    def write(self, requests: Sequence[list[Message]], *, seed: int, answers: int = 1) -> list[str]:
+        """One reply to each request; empty where the request is too long for the model.
+
+        A reply that is to hold several `answers` may have `max_new_tokens` for each, as far as half
+        of what the model can read.
+        """
+        own = self.config.max_new_tokens
+        room = max(own, min(answers * own, self._lm.max_length // 2))
         replies = self._lm.sample(
             requests,
             n=1,
             seed=seed,
-            max_new_tokens=self.config.max_new_tokens,
+            max_new_tokens=room,
             temperature=self.config.temperature,
             top_p=self.config.top_p,
         )

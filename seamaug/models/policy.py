@@ -45,13 +45,14 @@ class CausalLM(PromptTokens):
         temperature: float = 1.0,
         top_p: float = 1.0,
     ) -> list[list[str]]:
-        """`n` sampled responses to each prompt; empty lists where the prompt leaves no room.
+        """`n` sampled responses to each prompt.
 
-        The same prompts, seed and hardware give the same texts.
+        Empty lists where the prompt leaves no room or the template refuses it. The same prompts,
+        seed, `batch_tokens` and hardware give the same texts.
         """
-        rows = [self.prompt_ids(prompt) for prompt in prompts]
-        fits = [i for i, row in enumerate(rows) if len(row) + max_new_tokens <= self.max_length]
-        lengths = [(len(rows[i]) + max_new_tokens) * n for i in fits]
+        rows = self.with_room(prompts, max_new_tokens)
+        fits = list(rows)
+        lengths = [(len(row) + max_new_tokens) * n for row in rows.values()]
         answers: list[list[str]] = [[] for _ in prompts]
 
         def take(rest: Sequence[int], tokens: int) -> tuple[int, int]:

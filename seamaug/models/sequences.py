@@ -62,17 +62,21 @@ class SequencePolicy(PolicyTokens, ABC):
         temperature: float = 1.0,
         top_p: float = 1.0,
     ) -> list[list[str]]:
-        """`n` sampled responses to each prompt; empty lists where the prompt leaves no room.
+        """`n` sampled responses to each prompt.
+
+        Empty lists where the prompt leaves no room or the template refuses it.
 
         The same prompts and seed give the same texts, as far as the engine's arithmetic does not
         depend on what it computes at the same time.
         """
-        rows = [self.prompt_ids(prompt) for prompt in prompts]
-        fits = [i for i, row in enumerate(rows) if len(row) + max_new_tokens <= self.max_length]
-        draws = [Draw(rows[i], n, _seed(seed, i), max_new_tokens, temperature, top_p) for i in fits]
+        rows = self.with_room(prompts, max_new_tokens)
+        draws = [
+            Draw(ids, n, _seed(seed, i), max_new_tokens, temperature, top_p)
+            for i, ids in rows.items()
+        ]
         answers: list[list[str]] = [[] for _ in prompts]
         with clock.kind("generation"):
-            for i, texts in zip(fits, self._samples(draws), strict=True):
+            for i, texts in zip(rows, self._samples(draws), strict=True):
                 answers[i] = texts
         return answers
 

@@ -31,6 +31,20 @@ class PromptTokens(_Tokens):
         """Token ids of a prompt up to where the response begins; the template is applied once."""
         return self._ids([render(self.tokenizer, prompt, generation_prompt=True)])[0]
 
+    def with_room(
+        self, prompts: Sequence[list[Message]], max_new_tokens: int
+    ) -> dict[int, list[int]]:
+        """Token ids, by position, of the prompts that leave room for so many tokens more."""
+        found = {}
+        for position, prompt in enumerate(prompts):
+            try:
+                ids = self.prompt_ids(prompt)
+            except ModelError:  # one conversation that a template refuses is no one else's
+                continue
+            if ids and len(ids) + max_new_tokens <= self.max_length:
+                found[position] = ids
+        return found
+
     def decode(self, rows: Any) -> list[str]:
         """Texts of generated token ids, without special tokens and surrounding space."""
         with clock.kind("tokenizer"):

@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from seamaug.config import AdversarialConfig
 from seamaug.models.engines import RewardEngine
 from seamaug.models.rewards import raw_rewards
@@ -85,16 +87,23 @@ _GROWTH, _SLACK = 1.5, 80  # characters: many reward models would take any repet
 
 @dataclass
 class _Search:
-    """All that was tried on one golden response: text -> (reward, what was done to it)."""
+    """All that was tried on one golden response: text -> (its rewards, what was done to it)."""
 
     seed: Seed
     rng: random.Random
-    tried: dict[str, tuple[float, str]] = field(default_factory=dict)
+    tried: dict[str, tuple[list[float], str]] = field(default_factory=dict)
     calls: int = 0
 
     def beam(self, size: int) -> list[str]:
-        """The texts with the highest rewards, the golden response among the candidates."""
-        return sorted(self.tried, key=lambda text: -self.tried[text][0])[:size]
+        """The texts with the highest rewards, the golden response among the candidates.
+
+        Each reward model counts in its own unit: how much its scores differ over what was tried.
+        """
+        raw = np.array([rewards for rewards, _ in self.tried.values()])
+        stds = raw.std(axis=0)
+        units = (raw / np.where(stds > 0, stds, 1)).mean(axis=1)
+        texts = list(self.tried)
+        return [texts[i] for i in np.argsort(-units, kind="stable")[:size]]
 
     def propose(self, size: int, count: int) -> dict[str, str]:
         """Up to `count` new texts from the beam, with what was done to each."""
@@ -153,14 +162,13 @@ class Adversarial:
         for number, (search, texts) in enumerate(zip(searches, found, strict=True)):
             search.calls += len(texts)
             scores = zip(*(values[number] for values in per_model), strict=True)
-            for (text, done), values in zip(texts.items(), scores, strict=True):
-                value = sum(values) / len(values)
-                if not math.isnan(value):
-                    search.tried[text] = value, done
+            for (text, done), rewards in zip(texts.items(), scores, strict=True):
+                if all(map(math.isfinite, rewards)):
+                    search.tried[text] = list(rewards), done
 
     def _set(self, search: _Search) -> HackSet:
         hack_set = HackSet()
-        for text in search.beam(len(search.tried)):
+        for text in search.beam(len(search.tried)) if search.tried else ():
             done = search.tried[text][1]
             if done and len(hack_set.worse) < self._samples:
                 hack_set.add(text, done, "perturbed golden response")

@@ -14,7 +14,7 @@ class Writer(Protocol):
     def worse_by_aspect(
         self, seeds: Sequence[Seed], aspects: Sequence[Sequence[str]], *, seed: int
     ) -> list[list[str]]:
-        """For each seed, one text for each of its aspects; fewer where the reply holds fewer."""
+        """For each seed, texts in the order of its aspects; empty or fewer where any is missing."""
         ...
 
 
@@ -45,7 +45,8 @@ class LLMEstimator:
             )
             for found, reply in zip(texts, replies, strict=True):
                 for text, aspect in zip(reply, aspects, strict=False):
-                    found.setdefault(text, aspect)
+                    if text:
+                        found.setdefault(text, aspect)
         cases = [(seed, list(found)) for seed, found in zip(seeds, texts, strict=True)]
         return [
             self._set(found, verifiers)
@@ -59,5 +60,5 @@ class LLMEstimator:
             if verifier:
                 hack_set.add(text, aspect, verifier)
         if not hack_set.worse:
-            hack_set.note = f"the LLM wrote no usable worse answer ({len(found)} were not worse)"
+            hack_set.note = f"the LLM wrote no usable worse answer: {len(found)} were not worse"
         return hack_set

@@ -51,6 +51,6 @@ class OnPolicy:
                 if verifier:
                     hack_set.add(text, "sampled", verifier, count)
             if not texts:
-                hack_set.note = "the prompt leaves no room for a response of the policy"
+                hack_set.note = "the prompt leaves the policy no room for a response"
             sets.append(hack_set)
         return sets

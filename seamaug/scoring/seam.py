@@ -186,11 +186,14 @@ def discrepancy(
     )
 
 
-def worst_responses(scores: SetScores, scale: RewardScale) -> np.ndarray:
+def worst_responses(
+    scores: SetScores, scale: RewardScale, drawn: np.ndarray | None = None
+) -> np.ndarray:
     """Positions among the scored worse responses, the one that weighs most in SEAM first.
 
-    By likelihood-weighted misjudgement; those that are not misjudged follow, nearest to being so
-    first. Shape (N,).
+    By misjudgement times likelihood, or times how often each was `drawn` where they are a sample of
+    the policy; those that are not misjudged follow, nearest to being so first. Shape (N,).
     """
-    contribution = np.exp(mean_logprobs(scores)[1:]) * misjudgements(scores, scale)
+    weights = np.exp(mean_logprobs(scores)[1:]) if drawn is None else drawn
+    contribution = weights * misjudgements(scores, scale)
     return np.lexsort((-scale.standardised(scores.rewards)[1:], -contribution))

@@ -40,16 +40,23 @@ class ScoredSet:
     def __init__(self, row: dict[str, Any]) -> None:
         self.scores = SetScores(**{name: row[name] for name in SetScores.SCHEMA.names})
         made = HackSet(**{name: row[name] for name in HackSet.SCHEMA.names})
-        self.draws, self.note = made.draws, made.note
+        self.note = made.note
         kept = self.scores.kept
         self.worse = [made.worse[i] for i in kept]
         self.kinds = [made.kinds[i] for i in kept]
         self.verifiers = [made.verifiers[i] for i in kept]
         self.counts = np.array([made.counts[i] for i in kept], np.float64)
+        # A draw that no model could score says nothing either way: it is not among the draws.
+        self.draws = made.draws and made.draws - int(sum(made.counts) - self.counts.sum())
 
     def discrepancy(self, scale: RewardScale) -> Discrepancy:
         """SEAM and its parts."""
         return discrepancy(self.scores, scale, self.counts, self.draws)
+
+    def worst(self, scale: RewardScale) -> list[int]:
+        """Positions of the worse responses, the largest contribution to SEAM (`prob`) first."""
+        drawn = self.counts if self.draws else None
+        return [int(i) for i in worst_responses(self.scores, scale, drawn)]
 
     def interval(self, scale: RewardScale, weighting: str, seed: int) -> tuple[float, float]:
         """95 % bootstrap interval of SEAM over the hack set."""
@@ -123,8 +130,7 @@ class SeedScores:
     def worse(self, position: int) -> list[tuple[str, str]]:
         """Worse responses and their verifiers, the largest contribution to SEAM (`prob`) first."""
         row = self.main.row(position)
-        order = worst_responses(row.scores, self.scale)
-        return [(row.worse[i], row.verifiers[i]) for i in order]
+        return [(row.worse[i], row.verifiers[i]) for i in row.worst(self.scale)]
 
 
 def _scale(run: RunFolder, estimator: str) -> RewardScale:
@@ -164,6 +170,7 @@ def score_seeds(
                 resumed = run.has_part(stage, number)
                 run.part(stage, number, partial(_score_batch, positions, seeds, estimator, scorer))
                 bar.advance(len(positions), resumed=resumed)
+        _require_some(run, estimator.name)  # before the next one takes its time
     scores = SeedScores(run, len(seeds), config)
     for found in scores.by_estimator.values():
         _report(found, seeds, config)
@@ -181,7 +188,8 @@ def _score_batch(positions: range, seeds: Seeds, estimator: Estimator, scorer: S
     )
     for result, hack_set in zip(scores, hack_sets, strict=True):
         # That a sample of the policy holds nothing worse is a finding: its SEAM is 0.
-        if not result.error and not result.kept and not hack_set.draws:
+        finding = hack_set.draws and not hack_set.worse
+        if not result.error and not result.kept and not finding:
             result.error = hack_set.note or "no worse response fits the models"
             result.logprobs, result.tokens, result.rewards = [], [], []
     table = to_table(scores, SetScores.SCHEMA)
@@ -191,17 +199,21 @@ def _score_batch(positions: range, seeds: Seeds, estimator: Estimator, scorer: S
     return table
 
 
+def _require_some(run: RunFolder, estimator: str) -> None:
+    errors = [e for table in run.parts(stage_of(estimator)) for e in table["error"].to_pylist()]
+    if all(errors):
+        raise InputError(
+            f"none of the {len(errors):,} seeds could be scored ({estimator}), the first one "
+            f"because: {errors[0]}"
+        )
+
+
 def _report(scores: EstimatorScores, seeds: Seeds, config: ScoreConfig) -> None:
     total, scored = len(scores.items), len(scores.items) - len(scores.errors)
     for position, error in list(scores.errors.items())[:5]:
         logger.warning(f"{seeds[position].where}: not scored ({scores.name}): {error}")
     if scores.errors:
         logger.warning(f"{len(scores.errors):,} of {total:,} seeds were not scored ({scores.name})")
-    if not scored:
-        raise InputError(
-            f"none of the {total:,} seeds could be scored ({scores.name}), the first one because: "
-            f"{scores.errors[0]}"
-        )
     if scores.widened:
         band = config.contrast
         logger.info(

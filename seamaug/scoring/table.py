@@ -16,7 +16,7 @@ from datasets import Dataset
 from seamaug.config import ScoreConfig
 from seamaug.errors import InputError
 from seamaug.records import Seed
-from seamaug.scoring.seam import Discrepancy, mean_logprobs, misjudgements, worst_responses
+from seamaug.scoring.seam import Discrepancy, mean_logprobs, misjudgements
 from seamaug.scoring.seeds import EstimatorScores, ScoredSet, SeedScores
 from seamaug.seeds import Seeds
 
@@ -86,8 +86,7 @@ def _described(
 
 
 def _worst(row: ScoredSet, scores: SeedScores) -> str | None:
-    order = worst_responses(row.scores, scores.scale)
-    return str(row.worse[order[0]]) if len(order) else None
+    return next((row.worse[i] for i in row.worst(scores.scale)), None)
 
 
 def response_table(seeds: Seeds, scores: SeedScores) -> pa.Table:
@@ -133,18 +132,25 @@ def _responses(
 def read_scores(source: str | Path | Dataset, column: str) -> dict[str, float]:
     """A column of a score table by seed id, from the table or its file; NaN where it has none.
 
-    Raises InputError if the file or the column is not there.
+    Raises InputError if the file or the column is not there, or the column holds no number.
     """
     name = "the scores" if isinstance(source, Dataset) else str(source)
-    table = source.data if isinstance(source, Dataset) else _table_of(Path(source))
+    table = (
+        source.with_format("arrow")[:] if isinstance(source, Dataset) else _table_of(Path(source))
+    )
     if missing := {"id", column} - set(table.column_names):
         numbers = [c for c in table.column_names if "seam" in c]
         raise InputError(
             f"{name} has no column {' or '.join(sorted(missing))}; columns with SEAM: "
             f"{', '.join(numbers) or 'none: is it what `seamaug score` wrote?'}"
         )
-    values = (math.nan if value is None else float(value) for value in table[column].to_pylist())
-    return dict(zip(table["id"].to_pylist(), values, strict=True))
+    try:
+        found = [math.nan if value is None else float(value) for value in table[column].to_pylist()]
+    except (TypeError, ValueError):
+        raise InputError(f"{name}: column {column} does not hold numbers") from None
+    if all(map(math.isnan, found)):
+        raise InputError(f"{name}: column {column} holds no number: no prompt was scored")
+    return dict(zip(table["id"].to_pylist(), found, strict=True))
 
 
 def _table_of(path: Path) -> pa.Table:
@@ -163,5 +169,10 @@ _BLOCK = 1 << 26  # bytes: a row has to fit into one
 _READERS: dict[str, Callable[[Path], pa.Table]] = {
     ".parquet": pq.read_table,
     ".jsonl": lambda path: pa_json.read_json(path, pa_json.ReadOptions(block_size=_BLOCK)),
-    ".csv": lambda path: pa_csv.read_csv(path, pa_csv.ReadOptions(block_size=_BLOCK)),
+    ".csv": lambda path: pa_csv.read_csv(
+        path,
+        pa_csv.ReadOptions(block_size=_BLOCK),
+        pa_csv.ParseOptions(newlines_in_values=True),
+        pa_csv.ConvertOptions(column_types={"id": pa.string()}),  # hex digits may look like 12e4
+    ),
 }

@@ -44,16 +44,16 @@ _WRITERS: dict[str, Callable[[Dataset, Path], None]] = {
 }
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Path, option: str = "--out") -> None:
     """Raise ConfigError before any work if the file could not be written in the end."""
     if path.suffix not in _WRITERS:
         raise ConfigError(
-            f"--out {path}: the name must end in one of {', '.join(_WRITERS)} to say the format"
+            f"{option} {path}: the name must end in one of {', '.join(_WRITERS)} to say the format"
         )
     with writing(path):
         exists = path.exists()  # fails, with a reason, on a name that no file can have
     if exists:
-        raise ConfigError(f"--out {path} exists; choose another name or remove it")
+        raise ConfigError(f"{option} {path} exists; choose another name or remove it")
 
 
 def write_table(table: Dataset, path: Path) -> None:

@@ -25,7 +25,13 @@ HOSTILE = [
 
 def filled(name: str, text: str) -> str:
     messages = Template.load(name).messages(
-        prompt=text, golden=f"golden {text}", neighbours=[f"near {text}"], misjudged=f"bad {text}"
+        prompt=text,
+        golden=f"golden {text}",
+        neighbours=[f"near {text}"],
+        misjudged=f"bad {text}",
+        aspects=["an error", "a misreading"],
+        first=f"one {text}",
+        second=f"other {text}",
     )
     assert [message["role"] for message in messages] == ["user"]
     return messages[0]["content"]
@@ -46,16 +52,27 @@ def test_any_text_passes_through(text: str) -> None:
 
 
 def test_what_each_template_shows() -> None:
-    assert NAMES == ["golden_rewrite", "paraphrase", "perturb", "worse_answer"]
+    assert NAMES == [
+        "golden_rewrite",
+        "judge",
+        "paraphrase",
+        "perturb",
+        "worse_answer",
+        "worse_by_aspect",
+    ]
     shown = {name: filled(name, "SEED") for name in NAMES}
     assert {name for name in NAMES if "golden SEED" in shown[name]} == {
         "golden_rewrite",
         "worse_answer",
+        "worse_by_aspect",
     }
     assert {name for name in NAMES if "near SEED" in shown[name]} == {"perturb"}
     assert {name for name in NAMES if "bad SEED" in shown[name]} == {"worse_answer"}
+    assert {name for name in NAMES if "one SEED" in shown[name]} == {"judge"}
+    assert {name for name in NAMES if "other SEED" in shown[name]} == {"judge"}
+    assert "1. an error\n2. a misreading\n" in shown["worse_by_aspect"]
     for content in shown.values():
-        assert "<rewrite> and </rewrite>" in content
+        assert "<rewrite> and </rewrite>" in " ".join(content.split())
         assert not content.startswith(("Purpose", "{#"))
 
 

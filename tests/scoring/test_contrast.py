@@ -1,87 +1,187 @@
 """Which golden responses of other prompts form a hack set."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seamaug.config import HackSetConfig
-from seamaug.scoring.contrast import Goldens, HackSet, contrast_set
+from seamaug.config import ContrastConfig
+from seamaug.records import Seed, user_message
+from seamaug.retrieve.index import VectorIndex
+from seamaug.scoring.contrast import WIDENED, Contrast, Goldens, IsWorse
+from seamaug.scoring.hack_set import HackSet
+from seamaug.verify.worse import Reference
 
 COSINES = [1.0, 0.95, 0.9, 0.89, 0.85, 0.8, 0.79, 0.5, -0.2]
 ANSWERS = list("abcdefghi")
+IN_BAND, ALL_BELOW = ["d", "e", "f"], ["d", "e", "f", "g", "h", "i"]
+
+
+class Ranked(VectorIndex):
+    """Neighbours as listed: the nearest `limit` positions in order, whatever is searched for."""
+
+    def __init__(self, cosines: Sequence[float], dtype: Any = np.float64) -> None:
+        self.cosines = np.array(cosines, dtype)
+        self.vectors = np.zeros((len(cosines), 1), np.float32)
+        self.reaches: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.cosines)
+
+    def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        self.reaches.append(k)
+        found = np.arange(min(k, len(self)))
+        rows = np.tile(found, (len(vectors), 1))
+        return self.cosines[rows], rows
+
+
+def seed_of(position: int, golden: str) -> Seed:
+    return Seed(f"{position}", user_message("Hi"), golden, [], "", "", "")
 
 
 def found(
     own: int = 0,
     goldens: list[str] | None = None,
-    cosines: list[float] | None = None,
+    index: VectorIndex | None = None,
     generic_from: int = 1000,
+    samples: int = 30,
+    is_worse: IsWorse = lambda response, golden: "worse",
     **band: Any,
 ) -> HackSet:
     """Hack set of a prompt whose neighbours are all positions, in order."""
-    cosines = cosines or COSINES
-    return contrast_set(
-        own,
-        range(len(cosines)),
-        np.array(cosines),
-        Goldens(goldens or ANSWERS, generic_from),
-        HackSetConfig(**band),
+    goldens = goldens or ANSWERS
+    estimator = Contrast(
+        pa.chunked_array([goldens]),
+        index or Ranked(COSINES[: len(goldens)]),
+        ContrastConfig(generic_from=generic_from, **band),
+        samples,
+        is_worse,
     )
+    return estimator.hack_sets(range(own, own + 1), [seed_of(own, goldens[own])])[0]
+
+
+def texts(*arguments: Any, **band: Any) -> tuple[list[str], bool]:
+    """Worse responses, and whether the band was widened."""
+    result = found(*arguments, **band)
+    assert len(result.worse) == len(result.kinds) == len(result.verifiers) == len(result.counts)
+    assert (set(result.counts) <= {1}, result.draws) == (True, 0)
+    return result.worse, result.note == WIDENED
 
 
 def test_band_is_half_open() -> None:
     # 0.9 is out, 0.8 is in.
-    assert found(at_least=3) == HackSet([3, 4, 5], widened=False)
+    assert texts(at_least=3) == (IN_BAND, False)
 
 
 def test_short_band_is_widened_downwards() -> None:
-    assert found(at_least=4) == HackSet([3, 4, 5, 6, 7, 8], widened=True)
-    assert found(at_least=4, k=5) == HackSet([3, 4, 5, 6, 7], widened=True)
+    assert texts(at_least=4) == (ALL_BELOW, True)
+    assert texts(at_least=4, samples=5) == (ALL_BELOW[:5], True)
 
 
-def test_no_more_than_k() -> None:
-    assert found(at_least=1, k=2) == HackSet([3, 4], widened=False)
-    # A band that fills k is not short, whatever `at_least` says.
-    assert found(at_least=8, k=3) == HackSet([3, 4, 5], widened=False)
-    assert found(at_least=8, k=4) == HackSet([3, 4, 5, 6], widened=True)
+def test_no_more_than_asked_for() -> None:
+    assert texts(at_least=1, samples=2) == (["d", "e"], False)
+    # A band that fills the set is not short, whatever `at_least` says.
+    assert texts(at_least=8, samples=3) == (IN_BAND, False)
+    assert texts(at_least=8, samples=4) == (["d", "e", "f", "g"], True)
 
 
 def test_own_prompt_is_left_out_wherever_it_stands() -> None:
-    assert found(own=4, at_least=1).positions == [3, 5]
+    assert texts(own=4, at_least=1)[0] == ["d", "f"]
 
 
 def test_own_answer_is_left_out() -> None:
-    goldens = ["same", "b", "c", "same", "e", "f", "g", "h", "i"]
-    assert found(goldens=goldens, at_least=2) == HackSet([4, 5], widened=False)
-    assert found(goldens=goldens, at_least=3) == HackSet([4, 5, 6, 7, 8], widened=True)
+    goldens = ["same", "b", "c", " Same", "e", "f", "g", "h", "i"]
+    assert texts(goldens=goldens, at_least=2) == (["e", "f"], False)
+    assert texts(goldens=goldens, at_least=3) == (["e", "f", "g", "h", "i"], True)
 
 
 def test_an_answer_is_taken_once_from_the_nearest() -> None:
-    goldens = ["a", "b", "c", "twice", "twice", "f", "g", "twice", "i"]
-    assert found(goldens=goldens, at_least=2).positions == [3, 5]
-    assert found(goldens=goldens, at_least=8).positions == [3, 5, 6, 8]
+    goldens = ["a", "b", "c", "twice", "Twice ", "f", "g", "twice", "i"]
+    assert texts(goldens=goldens, at_least=2)[0] == ["twice", "f"]
+    assert texts(goldens=goldens, at_least=8)[0] == ["twice", "f", "g", "i"]
 
 
 def test_answers_above_the_band_do_not_block_those_below() -> None:
     goldens = ["a", "near", "c", "near", "e", "f", "g", "h", "i"]
-    assert found(goldens=goldens, at_least=3).positions == [3, 4, 5]
+    assert texts(goldens=goldens, at_least=3)[0] == ["near", "e", "f"]
 
 
 def test_nobody_else() -> None:
-    assert found(cosines=[1.0], goldens=["a"]) == HackSet([], widened=True)
-    assert found(goldens=["a"] * 9) == HackSet([], widened=True)
+    for goldens in (["a"], ["a"] * 9):
+        result = found(goldens=goldens)
+        assert result == HackSet(note="no other prompt's response can serve as its hack set")
 
 
 def test_answers_of_many_prompts_are_a_last_resort() -> None:
     goldens = ["a", "b", "c", "yes", "e", "yes", "g", "h", "yes"]
-    assert found(goldens=goldens, generic_from=3, at_least=1).positions == [4]
-    assert found(goldens=goldens, generic_from=4, at_least=1).positions == [3, 4]
-    assert found(goldens=goldens, generic_from=3, at_least=3) == HackSet([4, 6, 7], widened=True)
+    assert texts(goldens=goldens, generic_from=3, at_least=1)[0] == ["e"]
+    assert texts(goldens=goldens, generic_from=4, at_least=1)[0] == ["yes", "e"]
+    assert texts(goldens=goldens, generic_from=3, at_least=3) == (["e", "g", "h"], True)
     # Without them there would be 3.
-    assert found(goldens=goldens, generic_from=3, at_least=4) == HackSet([3, 4, 6, 7], widened=True)
+    assert texts(goldens=goldens, generic_from=3, at_least=4) == (["yes", "e", "g", "h"], True)
+
+
+def test_what_a_checker_takes_for_right_is_no_hack() -> None:
+    asked = []
+
+    def is_worse(response: str, golden: str) -> str:
+        asked.append((response, golden))
+        return "" if response in "dg" else "checked"
+
+    assert texts(at_least=2, is_worse=is_worse) == (["e", "f"], False)
+    assert texts(at_least=3, is_worse=is_worse) == (["e", "f", "h", "i"], True)
+    assert {golden for _, golden in asked} == {"a"}
+    assert texts(is_worse=lambda *_: "") == ([], False)
+
+
+def test_an_answer_with_the_same_number_is_right() -> None:
+    goldens = [
+        "It is 2 + 2. A: 4",
+        "Two and two make 4",
+        "A: 5",
+        "#### 4",
+        "A: 4.0",
+        "#### 7",
+        "Rome.",
+    ]
+    check = Reference(0.5).check
+    index = Ranked([1.0, *[0.85] * 6])
+    assert texts(goldens=goldens, index=index, is_worse=check, at_least=2)[0] == [
+        "A: 5",
+        "#### 7",
+        "Rome.",
+    ]
+
+
+def test_a_short_band_looks_farther() -> None:
+    # 30 samples look at 124 neighbours; the first 200 are too near.
+    index = Ranked([1.0] + [0.95] * 200 + [0.5] * 1800)
+    goldens = [f"answer {i}" for i in range(2001)]
+    worse, widened = texts(goldens=goldens, index=index)
+    assert (worse, widened) == ([f"answer {i}" for i in range(201, 231)], True)
+    assert index.reaches == [124, 992]
+
+
+def test_texts_are_as_they_were_and_each_goes_to_its_own_prompt() -> None:
+    goldens = ["One", " Two ", "three\n", "FOUR"]
+    vectors = np.array([[1, 0], [0.85, 0.52678], [0, 1], [0.52678, 0.85]], np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = VectorIndex(vectors)
+    estimator = Contrast(
+        pa.chunked_array([goldens]), index, ContrastConfig(at_least=1), 2, lambda *_: "worse"
+    )
+    seeds = [seed_of(i, goldens[i]) for i in range(1, 4)]
+    sets = estimator.hack_sets(range(1, 4), seeds)
+    assert [hack_set.worse for hack_set in sets] == [
+        ["FOUR", "One"],
+        ["FOUR"],
+        [" Two ", "three\n"],
+    ]
+    assert {verifier for hack_set in sets for verifier in hack_set.verifiers} == {"other prompt"}
 
 
 def test_answers_are_compared_without_case_and_margins() -> None:
@@ -91,30 +191,41 @@ def test_answers_are_compared_without_case_and_margins() -> None:
     assert Goldens(["yes", "yes"], 3).generic == frozenset()
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-1, 1), st.sampled_from("abcde")), min_size=1, max_size=30),
     st.integers(1, 6),
     st.integers(1, 6),
+    st.sampled_from(["", "b", "bd"]),
 )
-def test_always(rows: list[tuple[float, str]], k: int, at_least: int) -> None:
+def test_always(rows: list[tuple[float, str]], samples: int, at_least: int, right: str) -> None:
     rows = sorted(rows, reverse=True)
     cosines, goldens = [cosine for cosine, _ in rows], [answer for _, answer in rows]
     own = len(rows) // 2
-    result = found(own=own, goldens=goldens, cosines=cosines, k=k, at_least=at_least)
-    answers = [goldens[p] for p in result.positions]
-    assert len(answers) == len(set(answers)) <= k
-    assert goldens[own] not in answers
-    assert own not in result.positions
-    assert all(cosines[p] < 0.9 for p in result.positions)
-    in_band = sum(cosines[p] >= 0.8 for p in result.positions)
-    assert result.widened == (in_band < min(k, at_least))
-    if not result.widened:
-        assert in_band == len(answers)
+    worse, widened = texts(
+        own=own,
+        goldens=goldens,
+        index=Ranked(cosines),
+        samples=samples,
+        at_least=at_least,
+        is_worse=lambda response, _: "" if response in right else "worse",
+    )
+    assert len(worse) == len(set(worse)) <= samples
+    assert goldens[own] not in worse
+    assert not set(worse) & set(right)
+    possible = {a for i, (c, a) in enumerate(rows) if c < 0.9 and i != own}
+    possible -= {goldens[own], *right}
+    in_band = {a for i, (c, a) in enumerate(rows) if 0.8 <= c < 0.9 and i != own} & possible
+    enough = min(samples, at_least)
+    if len(in_band) >= enough:
+        assert set(worse) <= in_band
+        assert len(worse) == min(samples, len(in_band))
+        assert not widened
+    else:
+        assert len(worse) == min(samples, len(possible))
+        assert widened == bool(worse)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_float32_cosines(dtype: type) -> None:
-    result = contrast_set(
-        0, [0, 1], np.array([1, 0.85], dtype), Goldens(["a", "b"], 9), HackSetConfig(at_least=1)
-    )
-    assert result == HackSet([1], widened=False)
+    assert texts(goldens=["a", "b"], index=Ranked([1, 0.85], dtype), at_least=1) == (["b"], False)

@@ -1,5 +1,7 @@
 """Real models with random weights and the bundled tokenizer, written as users' folders are."""
 
+import gzip
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -119,3 +121,12 @@ def copied(tmp_path: Path) -> Callable[[str], Path]:
         return Path(shutil.copytree(folder, tmp_path / "model"))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def bundled() -> Callable[[int], list[dict[str, Any]]]:
+    """So many short bundled seeds, from all over the file."""
+    with gzip.open(resource("embedded", "seeds.jsonl.gz"), "rt", encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    short = [row for row in rows if len(row["prompt"]) + len(row["chosen"]) < 300]
+    return lambda count: short[:: len(short) // count][:count]
