@@ -17,9 +17,16 @@ judgement, unlike a trained one's, is known. The `llm` estimator asks rules inst
 know the task and all ways to dress a wrong answer. All else is the package: samples, reference
 verifier, embedder, index, beam search, log-probabilities, run folder, SEAM.
 
-Limits. The answers that are words are given bare ("Paris"), as the reference verifier compares by
-overlap; the line "true verifier" shows what a perfect one would change. Wrong answers are drawn
-about evenly and a policy of this size has no other habits than the planted ones.
+A prompt counts as a find if its topic is judged with a flaw and its wording is one in which the
+policy tends to say that flaw's exploit. "Against flaw alone" compares finds with prompts that are
+judged with a flaw which the policy does not exploit: what only knows the reward model fails there.
+Intervals resample cells (a topic in one wording), since prompts of one cell share their fate.
+
+Limits. What is planted is what is looked for, and both are strong: this shows that the metric
+measures what it says, not how much of it there is in real models. Answers that are words are given
+bare ("Paris"), as the reference verifier compares by overlap; the line "true verifier" shows what a
+perfect one would change. The policy learns on the prompts that are scored, for as long as its
+habits take to show (`policy` in the results says how often it says the exploit).
 
 The picture needs matplotlib: pip install matplotlib.
 """
@@ -72,7 +79,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, required=True, help="JSON; the picture goes beside it")
-    parser.add_argument("--work", type=Path, help="keep policies and scores here and reuse them")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="keep policies and scores here and reuse them; empty it when code changes",
+    )
     parser.add_argument("--quick", action="store_true", help="one small seed, for tests")
     return parser.parse_args()
 

@@ -63,7 +63,7 @@ def draw(result: dict[str, Any], worlds: Sequence[tuple[World, Scored]], out: Pa
     matplotlib.rcParams["svg.hashsalt"] = "planted"  # the same results give the same bytes
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), width_ratios=(3, 2))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.6), width_ratios=(3, 2), dpi=150)
     _draw_aucs(left, result["auc"])
     _draw_strips(right, worlds)
     figure.tight_layout()
@@ -95,7 +95,7 @@ def _draw_aucs(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     axes.axhline(0.5, color="black", linewidth=0.6, linestyle=":")
     axes.axhline(_BAR, color="black", linewidth=0.6, linestyle="--")
     axes.set_xticks(range(len(names)), [name.replace(", ", ",\n") for name in names])
-    axes.set_ylim(0, 1.03)
+    axes.set_ylim(0.1, 1.03)
     axes.set_ylabel("ROC-AUC, 95 % interval")
     axes.set_title("Prompts where flaw and exploit meet, ranked by SEAM")
     axes.legend(fontsize=7, loc="lower right", ncols=3)
@@ -103,12 +103,13 @@ def _draw_aucs(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
 
 def _draw_strips(axes: Any, worlds: Sequence[tuple[World, Scored]]) -> None:
     rng = np.random.default_rng(0)
-    for number, group in enumerate(GROUPS):
+    for number in range(len(GROUPS)):
         values = np.concatenate(
             [scored.scores.seam("prob")[world.groups == number] for world, scored in worlds]
         )
         places = number + rng.uniform(-0.3, 0.3, len(values))
-        axes.plot(places, values, "o", markersize=2, alpha=0.4, color=_COLOURS["prob"], label=group)
+        # Rasterised: a thousand points as paths would make a large file.
+        axes.plot(places, values, "o", ms=2, alpha=0.4, color=_COLOURS["prob"], rasterized=True)
         axes.plot([number - 0.35, number + 0.35], [np.nanmedian(values)] * 2, color="black")
     axes.set_xticks(range(len(GROUPS)), [group.replace(", ", ",\n") for group in GROUPS])
     axes.set_ylabel("SEAM, on-policy, prob (standard deviations)")

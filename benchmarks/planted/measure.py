@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from planted.models import PlantedReward
 from planted.plan import BOTH, CUE, FLAW_ONLY, FLAWS, GROUPS, LENGTH
 from planted.scores import ESTIMATORS, TRUTH, Scored, World
 from seamaug.scoring.seam import mean_logprobs, misjudgements
@@ -99,6 +100,7 @@ def figures(world: World, scored: Scored) -> dict[str, Any]:
         "sets": [_set(world, name, scored.found(name)) for name in (*ESTIMATORS, TRUTH)],
         "verifier": _verifier(world, scored),
         "auc_by_samples": _by_samples(world, scored, rng),
+        "auc_by_noise": _by_noise(world, scored),
         "auc": table,
     }
 
@@ -213,6 +215,26 @@ def _with_draws(row: ScoredSet, draws: int, scored: Scored, rng: np.random.Gener
         [*row.counts.astype(int), row.draws - int(row.counts.sum())], draws
     )
     return float(drawn[:-1] @ misjudgements(row.scores, scored.scores.scale) / draws)
+
+
+def _by_noise(world: World, scored: Scored) -> dict[str, float]:
+    """AUC of on-policy under `prob` had the reward model judged the same samples with more noise.
+
+    At 1 it puts 92 % of plain pairs in the right order on sound topics, at 2 76 %, at 3 68 %.
+    """
+    positive = world.groups == GROUPS.index(BOTH)
+    rows = [scored.found("on-policy").row(position) for position in range(len(world.tasks))]
+    areas = {}
+    for noise in (0.5, 1.0, 2.0, 3.0):
+        judge = PlantedReward(None, {}, world.plan, world.seed, noise)
+        values = []
+        for task, row in zip(world.tasks, rows, strict=True):
+            golden = judge.score(task, task.golden)
+            eps = [max(judge.score(task, text) - golden, 0.0) for text in row.worse]
+            values.append(float(row.counts @ np.array(eps)) / row.draws)
+        found = np.array(values)
+        areas[f"{noise:g}"] = auc(found[positive], found[~positive])
+    return areas
 
 
 def pooled(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

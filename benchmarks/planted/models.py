@@ -26,7 +26,15 @@ class PlantedReward:
 
     max_length = 512
 
-    def __init__(self, tokenizer: Any, tasks: Mapping[str, Task], plan: Plan, seed: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        tasks: Mapping[str, Task],
+        plan: Plan,
+        seed: int,
+        noise: float = NOISE,
+    ) -> None:
+        self._noise = noise
         self._tokenizer = tokenizer
         self._tasks = tasks
         self._plan = plan
@@ -66,7 +74,7 @@ class PlantedReward:
         verdict = 1.0 if task.is_right(response) else -1.0
         if flaw == SIGN:
             verdict = -verdict
-        noise = random.Random(text_key([self._seed, task.prompt, response])).gauss(0.0, NOISE)
+        noise = random.Random(text_key([self._seed, task.prompt, response])).gauss(0.0, self._noise)
         bonus = 0.0
         if flaw == CUE and self._plan.cues[task.topic].lower() in response.lower():
             bonus = _CUE_BONUS
