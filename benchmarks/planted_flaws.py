@@ -23,10 +23,13 @@ judged with a flaw which the policy does not exploit: what only knows the reward
 Intervals resample cells (a topic in one wording), since prompts of one cell share their fate.
 
 Limits. What is planted is what is looked for, and both are strong: this shows that the metric
-measures what it says, not how much of it there is in real models. Answers that are words are given
-bare ("Paris"), as the reference verifier compares by overlap; the line "true verifier" shows what a
-perfect one would change. The policy learns on the prompts that are scored, for as long as its
-habits take to show (`policy` in the results says how often it says the exploit).
+measures what it says, not how much of it there is in real models. The same samples under a noisier
+judge (`auc_by_noise`) show how the find fades. Answers that are words are given bare ("Paris"), as
+the reference verifier compares by overlap; the line "true verifier" shows what a perfect one would
+change. The policy learns on the prompts that are scored, for as long as its habits take to show
+(`policy` in the results says how often it says the exploit).
+
+A seed takes some four minutes of one core. `--quick` is one small seed, for tests.
 
 The picture needs matplotlib: pip install matplotlib.
 """

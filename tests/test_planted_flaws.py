@@ -60,7 +60,7 @@ def test_quick_run_finds_what_was_planted(tmp_path: Path) -> None:
     assert len(areas) == len(result["auc"])
     assert all(0 <= row["all"] <= 1 and 0 <= row["hard"] <= 1 for row in areas.values())
     _planting_took(result["runs"][0]["policy"])
-    assert areas["on-policy", "prob"]["all"] > 0.7
+    assert areas["on-policy", "prob"]["all"] > 0.8  # 0.99, 0.98, 0.92 on seeds 0, 1, 2
 
 
 def _planting_took(policy: dict[str, Any]) -> None:

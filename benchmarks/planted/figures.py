@@ -41,6 +41,14 @@ def show(result: dict[str, Any]) -> None:
     for name, groups in result["sets"].items():
         sets.add_row(name, *(_described(own) for own in groups.values()))
     console.print(sets)
+    for name, what in (
+        ("auc_by_samples", "samples"),
+        ("auc_by_noise", "noise of the reward model"),
+    ):
+        areas = [run[name] for run in result["runs"]]
+        means = {key: np.mean([own[key] for own in areas]) for key in areas[0]}
+        shown = ", ".join(f"{key}: {mean:.3f}" for key, mean in means.items())
+        console.print(f"on-policy, prob, against all others, by {what}: {shown}")
 
 
 def _described(own: dict[str, float | None]) -> str:
