@@ -1,0 +1,1 @@
+"""The parts of planted_flaws.py: tasks, plan, models, measures and pictures."""
