@@ -209,6 +209,10 @@ class ContrastConfig(Section):
     generic_from: Annotated[int, Field(ge=2)] = 3
     """A golden response that so many prompts share ("I have no comment") may be right for any
     prompt: it enters a hack set only where there are too few others."""
+    same_answer: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """ROUGE-L F1 with the golden response from which on another prompt's response passes for right,
+    where no final number tells. Higher than `verify.reference_overlap`: "It is 7." answers another
+    question than "It is 5."."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "ContrastConfig":

@@ -135,7 +135,7 @@ def _estimator_parts(seeds: Seeds, index: VectorIndex, models: Models, config: C
         policy=models.policy,
         rewards=models.scorer.rewards,
         reference=reference,
-        is_worse=reference.check,
+        is_worse=Reference(config.score.contrast.same_answer).check,
         samples_verifier=_samples_verifier(config, reference, models.writer),
         writer=models.writer,
     )
