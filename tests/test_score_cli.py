@@ -361,7 +361,7 @@ def test_overlap_with_other_scores(tmp_path: Path, seeds: Path, scores: Path) ->
     assert result.exit_code == 0, result.output
     shown = said(result).replace("\n", "")
     assert f"100% of the worst 20% are among the worst 20% of {scores} (by chance 20%)" in shown
-    assert f"0% of the worst 20% are among the worst 20% of {other} (by chance 20%)" in shown
+    assert f" 0% of the worst 20% are among the worst 20% of {other} (by chance 20%)" in shown
 
 
 def test_scores_of_other_seeds_are_refused(

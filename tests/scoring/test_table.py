@@ -291,6 +291,19 @@ def test_every_format_reads_back(tmp_path: Path, suffix: str) -> None:
         read_scores(path, "contrast_seam")
 
 
+def test_line_breaks_within_a_file_of_many_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seamaug.scoring.table._BLOCK", 500)
+    n = 300
+    golden = ["x\n" * (i % 40) for i in range(n)]
+    ids = [f"{i:016x}" for i in range(n)]
+    rows = {"id": ids, "golden": golden, "seam": [i / 7 for i in range(n)]}
+    path = tmp_path / "scores.csv"
+    write_table(Dataset.from_dict(rows), path)
+    assert read_scores(path, "seam") == dict(zip(rows["id"], rows["seam"], strict=True))
+
+
 def test_ids_of_digits_alone_stay_text(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     write_table(Dataset.from_dict({"id": ["0000000000000012"], "seam": [1.0]}), path)
