@@ -128,23 +128,21 @@ def _score(
 
 
 def _estimator_parts(seeds: Seeds, index: VectorIndex, models: Models, config: Config) -> Parts:
-    reference = Reference(config.verify.reference_overlap)
     return Parts(
         goldens=seeds.table["golden"],
         index=index,
         policy=models.policy,
         rewards=models.scorer.rewards,
-        reference=reference,
-        is_worse=Reference(config.score.contrast.same_answer).check,
-        samples_verifier=_samples_verifier(config, reference, models.writer),
+        meant_worse=Reference(config.score.same_answer),
+        samples_verifier=_samples_verifier(config, models.writer),
         writer=models.writer,
     )
 
 
-def _samples_verifier(config: Config, reference: Verifier, writer: LLMWriter | None) -> Verifier:
+def _samples_verifier(config: Config, writer: LLMWriter | None) -> Verifier:
     own = config.score.on_policy
     if "on-policy" not in config.score.estimators or own.verifier == "reference":
-        return reference
+        return Reference(config.verify.reference_overlap)
     if own.verifier == "vote":
         return Vote([load_reward(config.reward.like(name)) for name in own.judges])
     assert writer is not None, "the config sees to it that there is a generator"

@@ -141,7 +141,6 @@ def _config(world: World, scale: Scale, policy: Path) -> Config:
 def _parts(
     world: World, config: Config, policy: Policy, reward: PlantedReward, folder: Path
 ) -> Parts:
-    reference = Reference(config.verify.reference_overlap)
     with _folder(world, config, folder) as run:
         vectors = embed_seeds(run, world.seeds, Embedder(config.embedder), quiet=True)
     return Parts(
@@ -149,9 +148,8 @@ def _parts(
         index=VectorIndex(vectors),
         policy=policy,
         rewards=[reward],
-        reference=reference,
-        is_worse=reference.check,
-        samples_verifier=reference,
+        meant_worse=Reference(config.score.same_answer),
+        samples_verifier=Reference(config.verify.reference_overlap),
         writer=RuleWriter({task.prompt: task for task in world.tasks}),
     )
 

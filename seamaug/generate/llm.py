@@ -14,6 +14,7 @@ SCORING_TEMPLATES = ("worse_by_aspect", "judge")
 """What scoring asks: hack sets, and which of two responses is better."""
 
 _SHOWN_NEIGHBOURS = 3
+_DECIDED = 0.01  # a verdict is no sample; engines take no 0 here
 
 
 class LLMWriter:
@@ -65,6 +66,6 @@ class LLMWriter:
             template.messages(prompt=item.text, first=first, second=second)
             for item, first, second in cases
         ]
-        replies = self._generator.write(requests, seed=0)
+        replies = self._generator.write(requests, seed=0, temperature=_DECIDED)
         letters = [answer_of(reply).strip(" .:*()").upper() for reply in replies]
         return [{"A": "first", "B": "second"}.get(letter, "") for letter in letters]

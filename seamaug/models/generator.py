@@ -14,11 +14,18 @@ class Generator:
         self.config = config
         self._lm = CausalLM(config, "generator")
 
-    def write(self, requests: Sequence[list[Message]], *, seed: int, answers: int = 1) -> list[str]:
+    def write(
+        self,
+        requests: Sequence[list[Message]],
+        *,
+        seed: int,
+        answers: int = 1,
+        temperature: float | None = None,
+    ) -> list[str]:
         """One reply to each request; empty where the request is too long for the model.
 
         A reply that is to hold several `answers` may have `max_new_tokens` for each, as far as half
-        of what the model can read.
+        of what the model can read. `temperature` takes the place of the configured one.
         """
         own = self.config.max_new_tokens
         room = max(own, min(answers * own, self._lm.max_length // 2))
@@ -27,7 +34,7 @@ class Generator:
             n=1,
             seed=seed,
             max_new_tokens=room,
-            temperature=self.config.temperature,
+            temperature=self.config.temperature if temperature is None else temperature,
             top_p=self.config.top_p,
         )
         return [texts[0] if texts else "" for texts in replies]

@@ -9,8 +9,8 @@ from seamaug.config import Config
 from seamaug.models.engines import PolicyEngine, RewardEngine
 from seamaug.retrieve.index import VectorIndex
 from seamaug.scoring.adversarial import Adversarial
-from seamaug.scoring.contrast import Contrast, IsWorse
-from seamaug.scoring.hack_set import Estimator, Verifier
+from seamaug.scoring.contrast import Contrast
+from seamaug.scoring.hack_set import Checker, Estimator, Verifier
 from seamaug.scoring.llm import LLMEstimator, Writer
 from seamaug.scoring.on_policy import OnPolicy
 
@@ -23,8 +23,8 @@ class Parts:
     index: VectorIndex
     policy: PolicyEngine
     rewards: Sequence[RewardEngine]
-    reference: Verifier
-    is_worse: IsWorse
+    meant_worse: Checker
+    """For responses that are meant to be worse: only what it takes for right is left out."""
     samples_verifier: Verifier
     """For samples of the policy: the reference, a vote or a judge."""
     writer: Writer | None
@@ -38,10 +38,10 @@ def make_estimators(config: Config, parts: Parts) -> list[Estimator]:
 def _make(name: str, config: Config, parts: Parts) -> Estimator:
     own, samples, seed = config.score, config.score.samples, config.seed
     if name == "contrast":
-        return Contrast(parts.goldens, parts.index, own.contrast, samples, parts.is_worse)
+        return Contrast(parts.goldens, parts.index, own.contrast, samples, parts.meant_worse.check)
     if name == "adversarial":
         return Adversarial(parts.rewards, own.adversarial, samples, seed)
     if name == "on-policy":
         return OnPolicy(parts.policy, parts.samples_verifier, own.on_policy, samples, seed)
     assert parts.writer is not None, "the config sees to it that there is a generator"
-    return LLMEstimator(parts.writer, parts.reference, own.llm, samples, seed)
+    return LLMEstimator(parts.writer, parts.meant_worse, own.llm, samples, seed)

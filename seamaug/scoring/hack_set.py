@@ -60,3 +60,11 @@ class Verifier(Protocol):
     def __call__(self, cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[str]]:
         """For every text, the name of the check that shows it to be worse; empty if none does."""
         ...
+
+
+class Checker(Verifier, Protocol):
+    """A verifier that judges one response by its golden one alone."""
+
+    def check(self, response: str, golden: str) -> str:
+        """Name of the check that shows it to be worse; empty if none does."""
+        ...

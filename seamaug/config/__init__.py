@@ -1,0 +1,48 @@
+"""Every knob of seamaug, typed and validated, from YAML and flags.
+
+Each class is one section of the YAML file and says what its settings do; a key that no class
+names is refused with the nearest known one.
+"""
+
+from seamaug.config.base import Section
+from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig, VerifyConfig
+from seamaug.config.load import Config, load_config
+from seamaug.config.models import (
+    EmbedderConfig,
+    GeneratorConfig,
+    LanguageModelConfig,
+    ModelConfig,
+    PolicyConfig,
+    RewardConfig,
+    ScorerConfig,
+)
+from seamaug.config.score import (
+    AdversarialConfig,
+    ContrastConfig,
+    LLMHackConfig,
+    OnPolicyConfig,
+    ScoreConfig,
+)
+
+__all__ = [
+    "AdversarialConfig",
+    "Config",
+    "ContrastConfig",
+    "EmbedderConfig",
+    "GenerateConfig",
+    "GeneratorConfig",
+    "KeepConfig",
+    "LLMHackConfig",
+    "LanguageModelConfig",
+    "ModelConfig",
+    "OnPolicyConfig",
+    "PolicyConfig",
+    "RewardConfig",
+    "ScoreConfig",
+    "ScorerConfig",
+    "Section",
+    "SeedsConfig",
+    "SelectConfig",
+    "VerifyConfig",
+    "load_config",
+]

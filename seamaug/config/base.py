@@ -1,0 +1,37 @@
+"""What all sections of the config share: units, and unknown keys as errors."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from seamaug.errors import ConfigError
+from seamaug.units import parse_budget, parse_duration, parse_share
+
+
+def _typed(parse: Any) -> BeforeValidator:
+    """Lets YAML and flags write `10k`, `20%`, `2h`; pydantic reports the parser's message."""
+
+    def convert(value: Any) -> Any:
+        try:
+            return value if value is None else parse(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    return BeforeValidator(convert)
+
+
+def listed(value: Any) -> Any:
+    """One path may stand for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Budget = Annotated[int, _typed(parse_budget)]
+Share = Annotated[float, _typed(parse_share)]
+Duration = Annotated[float, _typed(parse_duration)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,88 @@
+"""Sections of the other stages: seeds, select, generate, verify, keep."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from seamaug.config.base import Positive, Section, Share, listed
+from seamaug.resources import EMBEDDED
+
+
+class SeedsConfig(Section):
+    """Where the seeds come from and which of their columns mean what."""
+
+    paths: Annotated[tuple[str, ...], BeforeValidator(listed)] = (EMBEDDED,)
+    """Files, globs, dataset folders or hub ids; `embedded` is the bundled set."""
+    split: str = "train"
+    """Split of a dataset id or folder."""
+    subset: str | None = None
+    """Configuration name of a dataset id (the second argument of load_dataset)."""
+    columns: dict[Literal["prompt", "golden", "worse"], str] = Field(default_factory=dict)
+    """Own column names, where they are not recognised by themselves."""
+
+
+class SelectConfig(Section):
+    """Which seeds are worth variants: the worst share by SEAM, or the worst n."""
+
+    share: Share = 0.2
+    top: Positive | None = None
+    """If set, the worst n seeds instead of a share."""
+
+
+class GenerateConfig(Section):
+    """How variants and worse responses are made."""
+
+    operators: tuple[str, ...] = ("all",)
+    """Operators by name, or `all`; those that need an LLM run only with a generator."""
+    depth: Positive = 3
+    """Embedded operators composed in one variant, at most."""
+    neighbours: Positive = 8
+    """Near seeds an operator may look at."""
+    per_round: Positive = 8
+    """Variants of one parent per round, at most."""
+    per_parent: Positive = 200
+    """Variants of one parent over the whole run, at most."""
+    batch_parents: Positive = 32
+    """Parents per part: what a killed run can lose."""
+    worse: Annotated[
+        tuple[Literal["given", "policy", "llm", "scored"], ...], Field(min_length=1)
+    ] = ("given", "policy", "llm", "scored")
+    """Sources of worse responses, in the order in which they fill the hack set; `scored` are those
+    that weigh most in the seed's SEAM."""
+    policy_samples: Annotated[int, Field(ge=0)] = 2
+    """Responses sampled from the policy per parent."""
+    policy_max_new_tokens: Positive = 64
+    llm_worse: Annotated[int, Field(ge=0)] = 2
+    """Worse responses an LLM generator writes per parent."""
+    golden_rewrites: Annotated[int, Field(ge=0)] = 1
+    """Rewrites of the golden response an LLM generator writes per parent."""
+
+
+class VerifyConfig(Section):
+    """What a candidate must satisfy before it is scored."""
+
+    max_chars: Positive = 20_000
+    length_ratio: Annotated[float, Field(gt=1)] = 3.0
+    """A variant may be this many times longer or shorter than its parent (plus 200 characters)."""
+    reference_overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """ROUGE-L F1 with the golden response: below it a sampled response counts as worse (where no
+    final number can be compared), from it on an LLM's rewrite of the golden response counts as
+    the same."""
+    min_similarity: Annotated[float, Field(ge=-1, le=1)] = 0.75
+    """Cosine to the parent below which an LLM's rewrite of a prompt has drifted in meaning."""
+
+
+class KeepConfig(Section):
+    """The rule that decides what is kept."""
+
+    rule: Literal["rescore"] = "rescore"
+    """`rescore`: the variant's SEAM is below its parent's on the same hack set."""
+    margin: Annotated[float, Field(ge=0)] = 1e-3
+    """How far below, in standard deviations of the reward model's scores."""
+    hack_set_size: Positive = 8
+    """Responses a candidate is scored against; the parent is scored on the same ones."""
+    same_rejected: Share = 0.02
+    """Share of the budget (but at least 10) that may have one and the same rejected response; past
+    it the hack set's next one is taken. A reward model would else learn that one text."""
+    patience: Positive = 3
+    """A parent that kept nothing in this many rounds gets no more variants."""

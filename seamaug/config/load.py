@@ -1,0 +1,156 @@
+"""The whole config, from YAML and flags."""
+
+import difflib
+import os
+import typing
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError, model_validator
+
+from seamaug.config.base import Budget, Duration, Section
+from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig, VerifyConfig
+from seamaug.config.models import EmbedderConfig, GeneratorConfig, PolicyConfig, RewardConfig
+from seamaug.config.score import ScoreConfig
+from seamaug.errors import ConfigError
+from seamaug.resources import EMBEDDED, resource
+
+
+class Config(Section):
+    """One run of seamaug: the whole YAML file."""
+
+    seeds: SeedsConfig = SeedsConfig()
+    policy: PolicyConfig = PolicyConfig()
+    reward: RewardConfig = RewardConfig()
+    embedder: EmbedderConfig = EmbedderConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    score: ScoreConfig = ScoreConfig()
+    select: SelectConfig = SelectConfig()
+    generate: GenerateConfig = GenerateConfig()
+    verify: VerifyConfig = VerifyConfig()
+    keep: KeepConfig = KeepConfig()
+    budget: Budget = 10_000
+    """Examples to keep."""
+    seed: int = 0
+    """Seed of everything that is drawn at random."""
+    max_time: Duration | None = None
+    """Seconds after which the run stops generating and writes what it has."""
+
+    @model_validator(mode="after")
+    def _independent_judges(self) -> "Config":
+        # Where it is wrong, it would vote the error away: every SEAM would be near 0.
+        tested = {self.reward.name, *self.reward.others} & set(self.score.on_policy.judges)
+        if tested:
+            raise ValueError(
+                f"`score.on_policy.judges` names the reward model under test, {min(tested)}: give "
+                "others"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _llm_estimators(self) -> "Config":
+        if self.uses_writer_to_score and self.generator.name == EMBEDDED:
+            raise ValueError(
+                "the llm estimator and the on-policy estimator's `judge` need an LLM: give "
+                "`generator.name` (--generator MODEL)"
+            )
+        return self
+
+    @property
+    def uses_writer_to_score(self) -> bool:
+        """Whether scoring asks the generator."""
+        names, judge = self.score.estimators, self.score.on_policy.verifier == "judge"
+        return "llm" in names or ("on-policy" in names and judge)
+
+
+def load_config(path: str | Path | None = None, overrides: dict[str, Any] | None = None) -> Config:
+    """The config of a YAML file (or a shipped recipe's name), with overrides by dotted key.
+
+    Overrides whose value is None are left out, so that flags pass through as they are.
+    Raises ConfigError naming the file, the key and the nearest known one.
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        data = _read_yaml(_find(path))
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _set(data, key.split("."), value, path)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from None
+
+
+def _find(path: str | Path) -> Path:
+    if os.path.isfile(path):  # False, not an error, for a name that no file can have
+        return Path(path)
+    recipes = {recipe.stem: recipe for recipe in sorted(resource("configs").glob("*.yaml"))}
+    if str(path) in recipes:
+        return recipes[str(path)]
+    raise ConfigError(
+        f"config file {path} does not exist; shipped recipes are {', '.join(recipes)}"
+    )
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml  # not at start: `--help` needs none of it
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # safe_load lets ValueError through for numbers and dates that Python cannot hold.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    if data is not None and not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold `key: value` sections, not a {type(data).__name__}")
+    return data or {}
+
+
+def _set(data: dict[str, Any], keys: list[str], value: Any, path: str | Path | None) -> None:
+    for key in keys[:-1]:
+        section = data.get(key, {})
+        if not isinstance(section, dict):
+            where = f"{path}: " if path else ""
+            raise ConfigError(f"{where}`{key}` must be a section with keys of its own")
+        # A copy: with a YAML alias, two roles share one dictionary.
+        data[key] = dict(section)
+        data = data[key]
+    data[keys[-1]] = value
+
+
+def _explain(error: ValidationError, path: str | Path | None) -> str:
+    """One line per problem; an unknown key comes with the nearest known key of its section."""
+    where = f"{path}: " if path else ""
+    lines = []
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"]]
+        dotted = ".".join(location)
+        if problem["type"] == "extra_forbidden":
+            section = _section_at(location[:-1])
+            near = difflib.get_close_matches(location[-1], list(section.model_fields), n=1)
+            prefix = "".join(f"{part}." for part in location[:-1])
+            hint = (
+                f"did you mean `{prefix}{near[0]}`?"
+                if near
+                else f"known keys: {', '.join(section.model_fields)}"
+            )
+            lines.append(f"{where}unknown key `{dotted}`; {hint}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            # A whole section says nothing that the message does not, and may hold a secret.
+            told = isinstance(problem["input"], dict) or location[-1] == "api_key_env"
+            got = "" if told else f" (got {problem['input']!r})"
+            lines.append(f"{where}`{dotted}`: {message}{got}")
+    return "\n".join(lines)
+
+
+def _section_at(location: list[str]) -> type[Section]:
+    section: type[Section] = Config
+    for part in location:
+        field = section.model_fields.get(part)
+        annotation = field.annotation if field else None
+        for kind in (annotation, *typing.get_args(annotation)):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                section = kind
+    return section

@@ -1,0 +1,140 @@
+"""Sections of the models: which one, and what runs it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from seamaug.config.base import Positive, Section
+from seamaug.resources import EMBEDDED
+
+
+class ModelConfig(Section):
+    """A model by name: `embedded`, a folder, or a hub id."""
+
+    name: str = EMBEDDED
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    trust_remote_code: bool = False
+    """Run Python code that the model's repository brings. Off: such a model is refused."""
+    device: str = "auto"
+    """`auto` takes a GPU where there is one."""
+
+
+class LanguageModelConfig(ModelConfig):
+    """What policy, reward model and generator share."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: bfloat16 where the hardware multiplies it fast (a GPU, a CPU with AMX or AVX-512
+    BF16), float32 elsewhere. Log-probabilities then err by less than 0.01 nats a token on
+    average."""
+    batch_tokens: Positive = 4096
+    """Tokens that a forward pass, or one request to a server, may hold; where memory runs out it is
+    lowered by itself."""
+    chat_template: str | None = None
+    """Template for a model that has none: a Jinja file, or `question_answer`, which ships."""
+    max_length: Positive | None = None
+    """Longest sequence in tokens; default is what the model's config allows."""
+
+
+class ScorerConfig(LanguageModelConfig):
+    """What policy and reward model share: the engine that runs them."""
+
+    engine: Literal["transformers", "vllm", "server"] = "transformers"
+    """`vllm`: vLLM in this process; `server`: a vLLM server at `url`."""
+    url: str | None = None
+    """Where the server is, such as http://127.0.0.1:8000/v1. The tokenizer is read here, by
+    `name`."""
+    served_name: str | None = None
+    """The model's name at the server; default is `name`."""
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """Environment variable that holds the server's key, which itself is never stored."""
+    engine_options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of vllm.LLM, such as tensor_parallel_size, quantization, gpu_memory_utilization
+    (here 0.4 by default: policy and reward model may share a GPU)."""
+
+    @model_validator(mode="after")
+    def _settings_of_the_engine(self) -> "ScorerConfig":
+        """A setting that the engine would not read is a mistake."""
+        if self.engine == "server" and self.url is None:
+            raise ValueError("`engine: server` needs `url`, such as http://127.0.0.1:8000/v1")
+        for engines, names, fix in _READ_BY:
+            fields = type(self).model_fields
+            default = {name: fields[name].get_default(call_default_factory=True) for name in names}
+            given = [name for name in names if getattr(self, name) != default[name]]
+            if given and self.engine not in engines:
+                raise ValueError(
+                    f"`engine: {self.engine}` does not read `{given[0]}`; remove it, or {fix}"
+                )
+        scheme, _, rest = (self.url or "http://x").partition("://")
+        if scheme not in ("http", "https") or not rest or set("@?#") & set(rest):
+            raise ValueError(
+                "`url` must be like http://127.0.0.1:8000/v1, without a password or a token: the "
+                "variable that `api_key_env` names holds a key"
+            )
+        if own := sorted(_SET_FROM_CONFIG & self.engine_options.keys()):
+            raise ValueError(
+                f"`engine_options.{own[0]}` follows from the other settings; remove it"
+            )
+        return self
+
+
+_READ_BY: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
+    (("server",), ("url", "served_name", "api_key_env"), "set `engine: server`"),
+    (("vllm",), ("engine_options",), "set `engine: vllm`"),
+    (("transformers",), ("device",), "choose the device where vLLM starts (CUDA_VISIBLE_DEVICES)"),
+    (("transformers", "vllm"), ("dtype",), "start the server with --dtype"),
+)
+"""Engines, the settings that only they read, and what to do instead."""
+_SET_FROM_CONFIG = {
+    "model",
+    "revision",
+    "tokenizer_revision",
+    "trust_remote_code",
+    "dtype",
+    "runner",
+    "convert",
+    "pooler_config",
+    "logprobs_mode",
+}
+"""Arguments of vllm.LLM that are not options."""
+
+
+class PolicyConfig(ScorerConfig):
+    """The policy model (PM): a causal language model."""
+
+    count_eos: bool = True
+    """Count the end-of-sequence token as part of a response."""
+
+
+class RewardConfig(ScorerConfig):
+    """The reward model (RM): a sequence classifier with one label."""
+
+    others: tuple[str, ...] = ()
+    """Further reward models with the same settings: an ensemble, whose standardised scores are
+    averaged."""
+
+    def members(self) -> "tuple[RewardConfig, ...]":
+        """One config per reward model of the ensemble."""
+        first = self.model_copy(update={"others": ()})
+        return (first, *(self.like(name) for name in self.others))
+
+    def like(self, name: str) -> "RewardConfig":
+        """Another reward model with the same settings."""
+        return self.model_copy(update={"name": name, "others": (), "served_name": None})
+
+
+class EmbedderConfig(ModelConfig):
+    """The sentence-transformers model that places prompts near each other."""
+
+    batch_size: Positive = 64
+    prompt: str = ""
+    """Text put before each prompt, for embedders that were trained with one."""
+
+
+class GeneratorConfig(LanguageModelConfig):
+    """The LLM that writes variants; `embedded` uses the rule-based operators alone."""
+
+    max_new_tokens: Positive = 256
+    """For each answer that a reply is to hold."""
+    temperature: Annotated[float, Field(gt=0)] = 0.8
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
