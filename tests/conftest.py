@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -23,6 +24,9 @@ from transformers import (
 )
 
 from seamaug.resources import resource
+
+settings.register_profile("untimed", deadline=None)  # tests never assert on time
+settings.load_profile("untimed")
 
 CONTEXT = 256
 VOCABULARY = 4096
