@@ -148,8 +148,8 @@ def answers(url: str) -> bool:
 
 def plain(folders: Folders, policy_kind: str, reward_kind: str) -> tuple[Policy, RewardModel]:
     return (
-        Policy(PolicyConfig(name=folders[policy_kind][0], device="cpu")),
-        RewardModel(RewardConfig(name=folders[reward_kind][1], device="cpu")),
+        Policy(PolicyConfig(name=folders[policy_kind][0], device="cpu", dtype="float32")),
+        RewardModel(RewardConfig(name=folders[reward_kind][1], device="cpu", dtype="float32")),
     )
 
 
@@ -214,7 +214,7 @@ def check_reward(engine: RewardEngine, truth: RewardModel) -> None:
 def test_offline(folders: Folders, kind: str) -> None:
     truth = plain(folders, kind, kind)
     limits, longest = LIMITED[kind]
-    settings: Any = {"engine": "vllm", "engine_options": QUICK, **limits}
+    settings: Any = {"engine": "vllm", "engine_options": QUICK, "dtype": "float32", **limits}
     # Less than is scored at once, so that rows are read in parts; but more than is sampled at once:
     # vLLM 0.32 cannot, on a CPU, sample with a seed after a prompt that it read in parts.
     policy = load_policy(PolicyConfig(name=folders[kind][0], batch_tokens=400, **settings))
@@ -262,7 +262,7 @@ def test_score_on_servers_equals_score_here(
     folders: Folders, urls: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "seeds.csv").write_text(SEEDS)
-    shared = {"score": {"hack_set": {"k": 4, "low": -1}}}
+    shared = {"score": {"samples": 4, "contrast": {"low": -1}}}
     tables = []
     for engine in ("transformers", "server"):
         config: dict[str, Any] = {**shared}
@@ -270,9 +270,8 @@ def test_score_on_servers_equals_score_here(
             ("policy", folders["llama"][0], urls[0]),
             ("reward", folders["qwen2"][1], urls[1]),
         ):
-            config[role] = {"name": name}
-            if engine == "server":
-                config[role] |= {"engine": "server", "url": url, "served_name": "tiny"}
+            own = {"engine": "server", "url": url, "served_name": "tiny"}
+            config[role] = {"name": name, **(own if engine == "server" else {"dtype": "float32"})}
         (tmp_path / f"{engine}.yaml").write_text(yaml.safe_dump(config))
         command = ["score", f"{tmp_path}/seeds.csv", "--out", f"{tmp_path}/{engine}.parquet"]
         command += ["--column", "prompt=prompt", "--column", "golden=golden"]
@@ -286,4 +285,4 @@ def test_score_on_servers_equals_score_here(
             assert there[name] == pytest.approx(values, abs=NATS), name
         else:
             assert there[name] == values, name
-    assert max(here["seam_prob"]) > 0.1
+    assert max(here["contrast_seam_prob"]) > 0.1
