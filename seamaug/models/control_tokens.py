@@ -8,8 +8,8 @@ token, and comes off the reply. Engines that take token ids need none of this: m
 import re
 
 _JOINER = "\u2060"
-# What chat models' tokenizers hold as single tokens, seen in the families of 2023 to 2026. It may be
-# too wide, since what it changes comes back as it was, and must not be too narrow.
+# What tokenizers of chat models of 2023 to 2026 hold as single tokens. It may be too wide, since
+# what it changes comes back as it was, and must not be too narrow.
 _NAMES_IN_ANGLES = (
     r"s|pad|unk|bos|eos|mask|cls|sep|sop|eop|eod|eot|think|tool_calls?|tool_response|tools|function"
     r"|(?:start|end)_of_[a-z]+|(?:begin|end)of[a-z]+|unused_?\d+|reserved_\d+|extra_id_\d+"
