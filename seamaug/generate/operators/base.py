@@ -73,6 +73,12 @@ def operator(name: str, preserves: str) -> Callable[[Rewrite], Rule]:
     return register
 
 
+def of_text(rewrite: Callable[[str], str | None]) -> Rewrite:
+    """A rewrite that nothing is drawn for: each text is rewritten once."""
+    once = remembered(rewrite)
+    return lambda text, rng, neighbours: once(text)
+
+
 def compose(
     prompt: str,
     *,

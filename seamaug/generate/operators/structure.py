@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from seamaug.generate.operators.base import operator
+from seamaug.generate.operators.base import of_text, operator
 from seamaug.generate.operators.text import (
     QUESTION_WORDS,
     capitalised,
@@ -85,7 +85,8 @@ def question_first(text: str, rng: random.Random, _: Sequence[str]) -> str | Non
 
 
 @operator("condition_last", "The condition moves behind the question it belongs to, word for word.")
-def condition_last(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def condition_last(text: str) -> str | None:
     *before, last = sentences(text)
     match = _CONDITION.fullmatch(last)
     if match is None or first_word(match[3]) not in QUESTION_WORDS or has_payload(text):
@@ -141,7 +142,8 @@ def join_sentences(text: str, rng: random.Random, _: Sequence[str]) -> str | Non
 
 
 @operator("split_sentence", "A sentence of two main clauses becomes two sentences, word for word.")
-def split_sentence(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def split_sentence(text: str) -> str | None:
     if "\n" in text or has_code(text) or has_payload(text) or protected_spans(text):
         return None
     parts = sentences(text)

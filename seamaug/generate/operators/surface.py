@@ -6,13 +6,14 @@ import random
 import re
 from collections.abc import Sequence
 
-from seamaug.generate.operators.base import operator
+from seamaug.generate.operators.base import of_text, operator
 from seamaug.generate.operators.text import (
     ORDINARY_WORDS,
     asks_at_once,
     editable,
     free_matches,
     protected_spans,
+    remembered,
     sentences,
     splice,
     words,
@@ -123,6 +124,16 @@ def misspelt(word: str, rng: random.Random) -> str:
     return word[:at] + word[at] + word[at:]
 
 
+@remembered
+def typo_words(text: str) -> list[re.Match[str]]:
+    """Long ordinary words, in which a slip changes nothing else."""
+    return [
+        match
+        for match in free_matches(_TYPO_WORD, text)
+        if match.group() not in _NO_TYPO and not match.group().startswith(_MEANING_PREFIX)
+    ]
+
+
 def replaced_everywhere(text: str, rules: Rewordings, apostrophe: str) -> str:
     """Apply all rules outside protected spans."""
     plain = text.replace("\u2019", "'")
@@ -137,7 +148,8 @@ def replaced_everywhere(text: str, rules: Rewordings, apostrophe: str) -> str:
 
 
 @operator("lowercase", "Only capitals at sentence starts and of I go; names and acronyms stay.")
-def lowercase(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def lowercase(text: str) -> str | None:
     return lower_starts(text) if editable(text) else None
 
 
@@ -145,11 +157,7 @@ def lowercase(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
 def typos(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
     if not editable(text):
         return None
-    candidates = [
-        match
-        for match in free_matches(_TYPO_WORD, text)
-        if match.group() not in _NO_TYPO and not match.group().startswith(_MEANING_PREFIX)
-    ]
+    candidates = typo_words(text)
     most = min(4, max(1, text.count(" ") // 12), len(candidates))
     if most == 0:
         return None
@@ -172,7 +180,8 @@ def end_mark(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
 
 
 @operator("spacing", "Only the width of the gaps between words and sentences changes.")
-def spacing(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def spacing(text: str) -> str | None:
     if not editable(text):
         return None
     wide = free_matches(_WIDE, text)
@@ -193,13 +202,15 @@ def line_breaks(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
 
 
 @operator("contract", "Full forms become contractions with the same meaning and polarity.")
-def contract(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def contract(text: str) -> str | None:
     apostrophe = "\u2019" if "\u2019" in text else "'"
     return replaced_everywhere(text, CONTRACTIONS, apostrophe) if editable(text) else None
 
 
 @operator("expand", "Contractions become full forms with the same meaning and polarity.")
-def expand(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def expand(text: str) -> str | None:
     if ("'" not in text and "\u2019" not in text) or not editable(text):
         return None
     return replaced_everywhere(text, EXPANSIONS, "'")

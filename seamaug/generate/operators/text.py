@@ -89,8 +89,7 @@ ORDINARY_WORDS = QUESTION_WORDS | frozenset(
 
 def speaks_of_itself(text: str) -> bool:
     """Whether the answer may depend on the very words and length of the prompt."""
-    lowered = text.lower()
-    return any(phrase in lowered for phrase in _SELF_REFERENCE)
+    return any(map(text.lower().__contains__, _SELF_REFERENCE))
 
 
 @remembered

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from seamaug.generate.operators.base import operator
+from seamaug.generate.operators.base import of_text, operator
 from seamaug.generate.operators.text import (
     asks_at_once,
     capitalised,
@@ -167,12 +167,14 @@ def interest(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
 
 
 @operator("please", "The word please is added to an instruction, which asks the same as before.")
-def please(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def please(text: str) -> str | None:
     return add_please(text)
 
 
 @operator("plain_request", "Polite wrapping is taken off a request, whose content is untouched.")
-def plain_request(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def plain_request(text: str) -> str | None:
     match = _REQUEST.match(text)
     if match is None or "\n" in text:
         return None
