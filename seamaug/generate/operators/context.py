@@ -12,6 +12,7 @@ from seamaug.generate.operators.text import (
     asks_at_once,
     decapitalised,
     editable,
+    holds_any,
     remembered,
     sentences,
     words,
@@ -64,6 +65,7 @@ _COMMON = frozenset(
     for word in words("the and has have was are still some just now then that this with")
 )
 # Where the question is about the asker, the place or the moment, an aside might bear on it.
+_NEAR = ("i am", "am i", "my ", " me", "right now", "today", "tonight", "weather", "what time")
 _HERE_AND_NOW = re.compile(
     r"\b(?:am i|who i am|where i am|my name|around me|near me|right now|today|tonight|weather"
     r"|what time|my (?:house|home|room|apartment|flat|desk|neighbou?rs?))\b"
@@ -107,7 +109,9 @@ def distractor(text: str, rng: random.Random) -> str | None:
 def spoken_of(text: str) -> frozenset[str] | None:
     """Stems of the prompt's words; None where a remark beside it might bear on the answer."""
     lowered = text.lower()
-    if _HERE_AND_NOW.search(lowered) or any(map(lowered.__contains__, _ASIDES)):
+    if holds_any(lowered, _ASIDES):
+        return None
+    if holds_any(lowered, _NEAR) and _HERE_AND_NOW.search(lowered):
         return None
     return word_stems(text) if editable(text) else None
 
@@ -204,9 +208,15 @@ _LIKENESSES: tuple[Callable[[str, str], str | None], ...] = (
 def neighbour_style(text: str, rng: random.Random, neighbours: Sequence[str]) -> str | None:
     near = [neighbour.strip() for neighbour in neighbours[:5]]
     for neighbour in rng.sample(near, len(near)):
-        changed = text
-        for likeness in _LIKENESSES:
-            changed = likeness(changed, neighbour) or changed
+        changed = like(text, neighbour)
         if changed != text:
             return changed
     return None
+
+
+@remembered
+def like(text: str, neighbour: str) -> str:
+    """The text in the neighbour's style, as far as it can take it on."""
+    for likeness in _LIKENESSES:
+        text = likeness(text, neighbour) or text
+    return text

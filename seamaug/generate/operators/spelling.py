@@ -35,6 +35,7 @@ mustache moustache|skeptical sceptical|fulfill fulfil|enrollment enrolment|parlo
 _PAIRS = [(us, uk) for us, uk in (pair.split() for pair in _US_UK.split("|"))]
 TO_UK = dict(_PAIRS)
 TO_US = {uk: us for us, uk in _PAIRS}
+_LETTERS = re.compile(r"[a-z]{3,}")
 _WORD = re.compile(r"(?<![\w'\u2019@#/.-])[a-z]{3,}(?![\w'\u2019@#/-]|\.\w)")
 
 NUMBER_WORDS = {
@@ -61,15 +62,17 @@ _NOT_AFTER = frozenset(
         "per is are equals age than"
     )
 )
-_DIGITS = re.compile(rf"(?<=[a-z])( )([2-9]|1[0-2])(?= {_NOT_BEFORE}[a-z]{{3,}}(?![\w-])(?! \d))")
+_DIGITS = re.compile(rf"( )(?<=[a-z] )([2-9]|1[0-2])(?= {_NOT_BEFORE}[a-z]{{3,}}(?![\w-])(?! \d))")
 _SPELT = re.compile(
-    rf"(?<=[a-z])( )({'|'.join(NUMBER_DIGITS)})(?= {_NOT_BEFORE}[a-z]{{3,}}s(?![\w-])(?! \d))"
+    rf"( )(?<=[a-z] )({'|'.join(NUMBER_DIGITS)})(?= {_NOT_BEFORE}[a-z]{{3,}}s(?![\w-])(?! \d))"
 )
 _LAST_WORD = re.compile(r"(?<![\w'\u2019-])[a-z]+\Z")
 
 
 def respelt(text: str, table: dict[str, str]) -> str | None:
     """The text with all words of the table respelt, or None where it has none of them."""
+    if table.keys().isdisjoint(_LETTERS.findall(text)):
+        return None
     edits = [
         (match.start(), match.end(), table[match.group()])
         for match in free_matches(_WORD, text)

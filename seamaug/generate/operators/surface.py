@@ -184,7 +184,7 @@ def end_mark(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
 def spacing(text: str) -> str | None:
     if not editable(text):
         return None
-    wide = free_matches(_WIDE, text)
+    wide = free_matches(_WIDE, text) if "  " in text else []
     if wide:
         return splice(text, [(m.start(), m.end(), " ") for m in wide])
     return "  ".join(sentences(text)) if "\n" not in text else None

@@ -87,15 +87,20 @@ ORDINARY_WORDS = QUESTION_WORDS | frozenset(
 )
 
 
+def holds_any(text: str, phrases: Iterable[str]) -> bool:
+    """Whether one of the phrases stands in the text: much quicker to ask than a pattern."""
+    return any(map(text.__contains__, phrases))
+
+
 def speaks_of_itself(text: str) -> bool:
     """Whether the answer may depend on the very words and length of the prompt."""
-    return any(map(text.lower().__contains__, _SELF_REFERENCE))
+    return holds_any(text.lower(), _SELF_REFERENCE)
 
 
 @remembered
 def concerns_wording(text: str) -> bool:
     """Whether the prompt is about how something is worded or spelt."""
-    return any(map(text.lower().__contains__, _WORDING))
+    return holds_any(text.lower(), _WORDING)
 
 
 @remembered
@@ -107,8 +112,7 @@ def has_code(text: str) -> bool:
 @remembered
 def has_payload(text: str) -> bool:
     """Whether the prompt seems to hand over a text to work on, which must stay as it is."""
-    lowered = text.lower()
-    if any(map(lowered.__contains__, _HANDED_OVER)) and _HANDED.search(lowered):
+    if holds_any(text.lower(), _HANDED_OVER) and _HANDED.search(text.lower()):
         return True
     if ":" not in text:
         return False
