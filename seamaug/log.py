@@ -3,6 +3,8 @@
 import logging
 import sys
 
+from seamaug.printable import printable
+
 logger = logging.getLogger("seamaug")
 logger.addHandler(logging.NullHandler())
 
@@ -17,6 +19,13 @@ def log_to_terminal() -> None:
         handler = RichHandler(
             console=Console(stderr=True), show_path=False, show_level=False, show_time=False
         )
+    handler.addFilter(_make_printable)
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    """Column and file names come from users' files."""
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True

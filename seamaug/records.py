@@ -26,9 +26,12 @@ class Message(TypedDict):
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
+_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+
+
 def text_key(value: Any) -> str:
     """Content hash of text or of JSON-like data: 16 hex digits, the same on every machine."""
-    canonical = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    canonical = _canonical(value)
     return hashlib.blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

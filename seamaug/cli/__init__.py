@@ -9,6 +9,7 @@ from seamaug import __version__
 from seamaug.cli.run import expand, show
 from seamaug.cli.scores import score, select
 from seamaug.errors import SeamaugError
+from seamaug.printable import printable
 
 EPILOG = """\b
 Exit codes: 0 done; 1 an error, said in one message; 2 a wrong command line;
@@ -24,7 +25,7 @@ class _Door(click.Group):
         except SeamaugError as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"error: {error}", err=True)
+            click.echo(printable(f"error: {error}"), err=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo(

@@ -6,22 +6,31 @@ from typing import Any
 from seamaug.clock import clock
 from seamaug.config import LanguageModelConfig, PolicyConfig, RewardConfig
 from seamaug.errors import ModelError
+from seamaug.models.literal import LiteralText
 from seamaug.models.loading import load_model_config, load_tokenizer, longest_sequence, render
 from seamaug.records import Message
 
 
 class _Tokens:
-    """A tokenizer with its chat template, and the longest sequence that its model takes."""
+    """A tokenizer with its chat template, and the longest sequence that its model takes.
+
+    Only the template writes control tokens: those in a prompt or a response are read as text.
+    """
 
     def __init__(self, config: LanguageModelConfig, role: str) -> None:
         self.model_config = load_model_config(config, role)
         self.tokenizer = load_tokenizer(config, role)
         self.max_length = longest_sequence(config, self.model_config, self.tokenizer)
+        self._literal = LiteralText(self.tokenizer)
+
+    def _rendered(self, messages: list[Message], *, generation_prompt: bool) -> str:
+        ready = [self._literal.message(message) for message in messages]
+        return render(self.tokenizer, ready, generation_prompt=generation_prompt)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         with clock.kind("tokenizer"):
-            ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return ids
+            rows = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+            return [self._literal.ids(text, row) for text, row in zip(texts, rows, strict=True)]
 
 
 class PromptTokens(_Tokens):
@@ -29,7 +38,7 @@ class PromptTokens(_Tokens):
 
     def prompt_ids(self, prompt: list[Message]) -> list[int]:
         """Token ids of a prompt up to where the response begins; the template is applied once."""
-        return self._ids([render(self.tokenizer, prompt, generation_prompt=True)])[0]
+        return self._ids([self._rendered(prompt, generation_prompt=True)])[0]
 
     def with_room(
         self, prompts: Sequence[list[Message]], max_new_tokens: int
@@ -62,7 +71,8 @@ class PolicyTokens(PromptTokens):
 
     def response_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of responses as they follow a prompt, with the end token where it counts."""
-        return [row + self._end for row in self._ids(list(texts))] if texts else []
+        ready = [self._literal.response(text) for text in texts]
+        return [row + self._end for row in self._ids(ready)] if texts else []
 
 
 class RewardTokens(_Tokens):
@@ -83,8 +93,7 @@ class RewardTokens(_Tokens):
             return []
         return self._ids(
             [
-                render(
-                    self.tokenizer,
+                self._rendered(
                     [*prompt, {"role": "assistant", "content": response}],
                     generation_prompt=False,
                 )

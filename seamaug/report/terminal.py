@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seamaug.plan import KEEP_SHARE, Plan
+from seamaug.printable import printable
 from seamaug.records import KEPT
 from seamaug.run.folder import read_part
 from seamaug.selection import overlap, worst_share
@@ -25,9 +26,18 @@ _SHOWN_CHARS = 400
 _SHOWN_OPERATORS = 8
 
 
+def _console() -> Console:
+    """A console that takes no text for markup or the name of an emoji."""
+    return Console(markup=False, emoji=False)
+
+
+def _plain(text: str) -> Text:
+    return Text(printable(text))
+
+
 def print_summary(folder: Path, summary: Summary) -> None:
     """The funnel of a run, what it changed, and where its time went."""
-    console = Console()
+    console = _console()
     kept, budget = summary["counts"]["candidates"]["kept"], summary["budget"]
     console.print(
         Text(f"\n{kept:,} of {budget:,} examples kept ({kept / budget:.0%}): {summary['outcome']}",
@@ -60,15 +70,15 @@ def _funnel(counts: dict[str, Any]) -> Table:
         table.add_row("  merged", f"{counts['merged']:,}", "share a prompt with an earlier row")
     table.add_row("seeds", f"{seeds['total']:,}", "different prompts")
     table.add_row("  scored", f"{seeds['scored']:,}")
-    table.add_row("  failed", f"{seeds['failed']:,}", Text(", ".join(seeds["failed_because"])))
+    table.add_row("  failed", f"{seeds['failed']:,}", _plain(", ".join(seeds["failed_because"])))
     table.add_row("  selected", f"{seeds['selected']:,}", "highest SEAM")
     for reason, count in seeds["set_aside"].items():
-        table.add_row("  set aside", f"{count:,}", Text(reason))
+        table.add_row("  set aside", f"{count:,}", _plain(reason))
     table.add_row("candidates", f"{candidates['total']:,}")
     table.add_row("  kept", f"{candidates['kept']:,}")
     for verdict in ("rejected", "failed"):
         for reason, count in candidates[verdict].items():
-            table.add_row(f"  {verdict}", f"{count:,}", Text(reason))
+            table.add_row(f"  {verdict}", f"{count:,}", _plain(reason))
     return table
 
 
@@ -91,7 +101,7 @@ def _times(times: dict[str, dict[str, float]]) -> Table:
 
 def print_examples(folder: Path, count: int) -> None:
     """The kept examples whose SEAM fell most, one per parent, with different operators first."""
-    console = Console()
+    console = _console()
     parents = {row["id"]: row["prompt"][-1]["content"] for row in _parents(folder)}
     for row in _most_instructive(folder, count):
         parent = parents.get(row["parent"])
@@ -103,7 +113,7 @@ def print_examples(folder: Path, count: int) -> None:
             _labelled("chosen", row["chosen"], "green"),
             _labelled(f"rejected ({row['rejected_source']})", row["rejected"], "red"),
         )
-        console.print(Panel(body, title=Text(title), title_align="left"))
+        console.print(Panel(body, title=_plain(title), title_align="left"))
 
 
 def _parents(folder: Path) -> list[dict[str, Any]]:
@@ -133,14 +143,12 @@ def _most_instructive(folder: Path, count: int) -> list[dict[str, Any]]:
 
 def _labelled(label: str, text: str, style: str) -> Text:
     shown = text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
-    # Control characters in a seed could move the cursor or recolour the terminal.
-    safe = "".join(char if char.isprintable() or char == "\n" else "�" for char in shown)
-    return Text.assemble((f"{label}: ", "bold"), (safe, style))
+    return Text.assemble((printable(f"{label}: "), "bold"), (printable(shown), style))
 
 
 def print_scores(table: Dataset, out: Path) -> None:
     """Quartiles of SEAM and of what it is made of; how far the estimators agree."""
-    console = Console()
+    console = _console()
     view = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", "min", "25 %", "median", "75 %", "max"):
         view.add_column(name, justify="right" if name else "left")
@@ -168,7 +176,7 @@ def _worst_fifth(table: Dataset, estimator: str) -> set[str]:
 
 def print_plan(plan: Plan) -> None:
     """What a run would do."""
-    console = Console()
+    console = _console()
     view = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("stage", "rows", "calls per model", "tokens", "time"):
         view.add_column(name, justify="left" if name == "stage" else "right")

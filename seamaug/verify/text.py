@@ -7,14 +7,13 @@ from collections import Counter
 from seamaug.config import VerifyConfig
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_SPACE = re.compile(r"\s+")
 _SLACK_CHARS = 200  # added to short parents: a greeting may triple a five-word question
 _SCRIPT_SAMPLE = 400
 
 
 def normalised(text: str) -> str:
     """What two texts must differ in to count as different: more than white space."""
-    return _SPACE.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 def text_problem(text: str, parent: str, config: VerifyConfig) -> str:

@@ -1,5 +1,6 @@
 """The dataset card: what was made, from what, by what, and its limits."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,12 +10,14 @@ import jinja2
 import pyarrow as pa
 import yaml
 
+from seamaug.printable import printable
 from seamaug.records import KEPT
 from seamaug.run.folder import whole_file
 from seamaug.write.datasets import DATASETS
 
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _SHOWN = 12
+_MARKUP = re.compile(r"[\\`*_\[\]|~&@]|(?<=:)/(?=/)|(?<=www)\.")
 
 
 def kept_statistics(parts: Iterable[pa.Table]) -> dict[str, Any]:
@@ -66,10 +69,7 @@ def write_card(folder: Path, summary: dict[str, Any], licences: dict[str, int]) 
 
 
 def _cell(value: object) -> str:
-    """Text from seeds inside a Markdown table: one line, no markup of its own."""
-    plain = " ".join(str(value).split())
-    for char in "\\`*_[]<>|":
-        plain = plain.replace(
-            char, "\\" + char if char not in "<>" else {"<": "&lt;", ">": "&gt;"}[char]
-        )
+    """Text from seeds inside a Markdown table: one line, no markup and no links of its own."""
+    line = " ".join(printable(str(value)).split())
+    plain = _MARKUP.sub(r"\\\g<0>", line).replace("<", "&lt;").replace(">", "&gt;")
     return plain or "not stated"

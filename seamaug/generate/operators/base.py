@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from seamaug.generate.operators.text import speaks_of_itself
+from seamaug.generate.operators.text import remembered, speaks_of_itself
 
 Rewrite = Callable[[str, random.Random, Sequence[str]], str | None]
 
@@ -32,19 +32,29 @@ class Rule:
     rewrite: Rewrite
 
     def __call__(self, prompt: str, *, rng: random.Random, neighbours: Sequence[str]) -> str | None:
-        core = prompt.strip()
-        # A prompt about its own wording ("how many words are in this sentence?") has an
-        # answer which any rewrite could change, so nothing is embedded in it.
-        if not core or speaks_of_itself(core):
+        parts = _parts(prompt)
+        if parts is None:
             return None
-        start = len(prompt) - len(prompt.lstrip())
-        # Indented code would lose its indentation to whatever is put before it.
-        if prompt[:start].endswith(("    ", "\t")):
-            return None
+        before, core, after = parts
         changed = self.rewrite(core, rng, neighbours)
         if not changed or changed == core:
             return None
-        return prompt[:start] + changed + prompt[start + len(core) :]
+        return before + changed + after
+
+
+@remembered
+def _parts(prompt: str) -> tuple[str, str, str] | None:
+    """What an operator may rewrite, with the white space around it; None where it may nothing."""
+    core = prompt.strip()
+    # A prompt about its own wording ("how many words are in this sentence?") has an
+    # answer which any rewrite could change, so nothing is embedded in it.
+    if not core or speaks_of_itself(core):
+        return None
+    start = len(prompt) - len(prompt.lstrip())
+    # Indented code would lose its indentation to whatever is put before it.
+    if prompt[:start].endswith(("    ", "\t")):
+        return None
+    return prompt[:start], core, prompt[start + len(core) :]
 
 
 OPERATORS: dict[str, Operator] = {}
@@ -63,6 +73,12 @@ def operator(name: str, preserves: str) -> Callable[[Rewrite], Rule]:
     return register
 
 
+def of_text(rewrite: Callable[[str], str | None]) -> Rewrite:
+    """A rewrite that nothing is drawn for: each text is rewritten once."""
+    once = remembered(rewrite)
+    return lambda text, rng, neighbours: once(text)
+
+
 def compose(
     prompt: str,
     *,
@@ -74,9 +90,12 @@ def compose(
     """Apply up to `depth` different operators in random order; None if none applied."""
     text = prompt
     applied: list[str] = []
-    for candidate in rng.sample(operators, len(operators)):
-        if len(applied) >= depth:
-            break
+    left = list(operators)
+    while left and len(applied) < depth:
+        # Drawn one by one: most of the operators are never asked.
+        at = int(rng.random() * len(left))
+        candidate, left[at] = left[at], left[-1]
+        left.pop()
         if candidate.name in applied:
             continue
         changed = candidate(text, rng=rng, neighbours=neighbours)

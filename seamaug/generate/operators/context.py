@@ -12,6 +12,8 @@ from seamaug.generate.operators.text import (
     asks_at_once,
     decapitalised,
     editable,
+    holds_any,
+    remembered,
     sentences,
     words,
 )
@@ -58,12 +60,15 @@ TEMPLATES = (
 )  # fmt: skip
 
 _WORD = re.compile(r"[a-z]{3,}")
-_COMMON = frozenset(words("the and has have was are still some just now then that this with"))
+_COMMON = frozenset(
+    word.rstrip("s")
+    for word in words("the and has have was are still some just now then that this with")
+)
 # Where the question is about the asker, the place or the moment, an aside might bear on it.
+_NEAR = ("i am", "am i", "my ", " me", "right now", "today", "tonight", "weather", "what time")
 _HERE_AND_NOW = re.compile(
-    r"\b(?:am I|who I am|where I am|my name|around me|near me|right now|today|tonight|weather"
-    r"|what time|my (?:house|home|room|apartment|flat|desk|neighbou?rs?))\b",
-    re.I,
+    r"\b(?:am i|who i am|where i am|my name|around me|near me|right now|today|tonight|weather"
+    r"|what time|my (?:house|home|room|apartment|flat|desk|neighbou?rs?))\b"
 )
 _LEANS_BACK = re.compile(
     r"\b(?:he|she|it|they|his|her|hers|him|its|their|them|this|that|these|those|then|so|each)\b",
@@ -80,14 +85,14 @@ _TELL_OPENING = re.compile(
     re.I,
 )
 _THANKS = re.compile(r"(?:thank you|thanks)(?: in advance| so much| a lot)?[.!]*\Z", re.I)
-_ASIDE = re.compile(r"by the way|unrelated, but|off topic, but|on a side note|anyway|P\.S\.", re.I)
+_ASIDES = ("by the way", "unrelated, but", "off topic, but", "on a side note", "anyway", "p.s.")
 
 
 def distractor(text: str, rng: random.Random) -> str | None:
     """A sentence which cannot bear on the prompt, sharing no content word with it."""
-    if _HERE_AND_NOW.search(text) or _ASIDE.search(text) or not editable(text):
+    taken = spoken_of(text)
+    if taken is None:
         return None
-    taken = {word.rstrip("s") for word in _WORD.findall(text.lower())}
     for _ in range(8):
         if rng.random() < 0.5:
             sentence = rng.choice(DISTRACTORS)
@@ -95,10 +100,25 @@ def distractor(text: str, rng: random.Random) -> str | None:
             sentence = rng.choice(TEMPLATES).format(
                 thing=rng.choice(THINGS), place=rng.choice(PLACES), colour=rng.choice(COLOURS)
             )
-        own = {word for word in _WORD.findall(sentence.lower()) if word not in _COMMON}
-        if taken.isdisjoint(word.rstrip("s") for word in own):
+        if taken.isdisjoint(word_stems(sentence) - _COMMON):
             return sentence
     return None
+
+
+@remembered
+def spoken_of(text: str) -> frozenset[str] | None:
+    """Stems of the prompt's words; None where a remark beside it might bear on the answer."""
+    lowered = text.lower()
+    if holds_any(lowered, _ASIDES):
+        return None
+    if holds_any(lowered, _NEAR) and _HERE_AND_NOW.search(lowered):
+        return None
+    return word_stems(text) if editable(text) else None
+
+
+def word_stems(text: str) -> frozenset[str]:
+    """Words of three letters and more in lower case, without an s at the end."""
+    return frozenset(word.rstrip("s") for word in _WORD.findall(text.lower()))
 
 
 def aside(sentence: str, rng: random.Random) -> str:
@@ -188,9 +208,15 @@ _LIKENESSES: tuple[Callable[[str, str], str | None], ...] = (
 def neighbour_style(text: str, rng: random.Random, neighbours: Sequence[str]) -> str | None:
     near = [neighbour.strip() for neighbour in neighbours[:5]]
     for neighbour in rng.sample(near, len(near)):
-        changed = text
-        for likeness in _LIKENESSES:
-            changed = likeness(changed, neighbour) or changed
+        changed = like(text, neighbour)
         if changed != text:
             return changed
     return None
+
+
+@remembered
+def like(text: str, neighbour: str) -> str:
+    """The text in the neighbour's style, as far as it can take it on."""
+    for likeness in _LIKENESSES:
+        text = likeness(text, neighbour) or text
+    return text

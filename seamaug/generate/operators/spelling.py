@@ -6,8 +6,14 @@ import random
 import re
 from collections.abc import Sequence
 
-from seamaug.generate.operators.base import operator
-from seamaug.generate.operators.text import editable, free_matches, splice, words
+from seamaug.generate.operators.base import of_text, operator
+from seamaug.generate.operators.text import (
+    editable,
+    free_matches,
+    remembered,
+    splice,
+    words,
+)
 
 # Lower-case words only, so that names such as "The Color Purple" keep their spelling.
 _US_UK = """
@@ -29,6 +35,7 @@ mustache moustache|skeptical sceptical|fulfill fulfil|enrollment enrolment|parlo
 _PAIRS = [(us, uk) for us, uk in (pair.split() for pair in _US_UK.split("|"))]
 TO_UK = dict(_PAIRS)
 TO_US = {uk: us for us, uk in _PAIRS}
+_LETTERS = re.compile(r"[a-z]{3,}")
 _WORD = re.compile(r"(?<![\w'\u2019@#/.-])[a-z]{3,}(?![\w'\u2019@#/-]|\.\w)")
 
 NUMBER_WORDS = {
@@ -55,15 +62,17 @@ _NOT_AFTER = frozenset(
         "per is are equals age than"
     )
 )
-_DIGITS = re.compile(rf"(?<=[a-z])( )([2-9]|1[0-2])(?= {_NOT_BEFORE}[a-z]{{3,}}(?![\w-])(?! \d))")
+_DIGITS = re.compile(rf"( )(?<=[a-z] )([2-9]|1[0-2])(?= {_NOT_BEFORE}[a-z]{{3,}}(?![\w-])(?! \d))")
 _SPELT = re.compile(
-    rf"(?<=[a-z])( )({'|'.join(NUMBER_DIGITS)})(?= {_NOT_BEFORE}[a-z]{{3,}}s(?![\w-])(?! \d))"
+    rf"( )(?<=[a-z] )({'|'.join(NUMBER_DIGITS)})(?= {_NOT_BEFORE}[a-z]{{3,}}s(?![\w-])(?! \d))"
 )
 _LAST_WORD = re.compile(r"(?<![\w'\u2019-])[a-z]+\Z")
 
 
 def respelt(text: str, table: dict[str, str]) -> str | None:
     """The text with all words of the table respelt, or None where it has none of them."""
+    if table.keys().isdisjoint(_LETTERS.findall(text)):
+        return None
     edits = [
         (match.start(), match.end(), table[match.group()])
         for match in free_matches(_WORD, text)
@@ -72,15 +81,22 @@ def respelt(text: str, table: dict[str, str]) -> str | None:
     return splice(text, edits) if edits else None
 
 
-def renumbered(
-    text: str, rng: random.Random, pattern: re.Pattern[str], table: dict[str, str]
-) -> str | None:
-    """The text with some or all small counts written the other way."""
+@remembered
+def small_counts(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
+    """Matches that count something, and are no label, measure or part of a larger number."""
     found = []
     for match in free_matches(pattern, text):
         before = _LAST_WORD.search(text[max(0, match.start() - 20) : match.start()])
         if before is not None and before.group() not in _NOT_AFTER:
             found.append(match)
+    return found
+
+
+def renumbered(
+    text: str, rng: random.Random, pattern: re.Pattern[str], table: dict[str, str]
+) -> str | None:
+    """The text with some or all small counts written the other way."""
+    found = small_counts(pattern, text)
     if not found:
         return None
     count = len(found) if rng.random() < 0.5 else rng.randint(1, len(found))
@@ -89,7 +105,8 @@ def renumbered(
 
 
 @operator("spelling_variant", "Words change between US and UK spelling of the same word.")
-def spelling_variant(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def spelling_variant(text: str) -> str | None:
     if not editable(text):
         return None
     return respelt(text, TO_UK) or respelt(text, TO_US)

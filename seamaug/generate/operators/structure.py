@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from seamaug.generate.operators.base import operator
+from seamaug.generate.operators.base import of_text, operator
 from seamaug.generate.operators.text import (
     QUESTION_WORDS,
     capitalised,
@@ -15,6 +15,7 @@ from seamaug.generate.operators.text import (
     first_word,
     has_code,
     has_payload,
+    holds_any,
     protected_spans,
     sentences,
     splice,
@@ -85,7 +86,10 @@ def question_first(text: str, rng: random.Random, _: Sequence[str]) -> str | Non
 
 
 @operator("condition_last", "The condition moves behind the question it belongs to, word for word.")
-def condition_last(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def condition_last(text: str) -> str | None:
+    if text[-1] != "?" or not holds_any(text, ("If ", "When ")):
+        return None
     *before, last = sentences(text)
     match = _CONDITION.fullmatch(last)
     if match is None or first_word(match[3]) not in QUESTION_WORDS or has_payload(text):
@@ -103,7 +107,7 @@ def condition_last(text: str, rng: random.Random, _: Sequence[str]) -> str | Non
 
 @operator("indirect_question", "A direct question becomes a request to answer that question.")
 def indirect_question(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
-    if "\n" in text or text.count("?") != 1 or not editable(text) or len(text) > 120:
+    if "\n" in text or text.count("?") != 1 or len(text) > 120 or not editable(text):
         return None
     if len(sentences(text)) > 1:
         return None
@@ -141,8 +145,11 @@ def join_sentences(text: str, rng: random.Random, _: Sequence[str]) -> str | Non
 
 
 @operator("split_sentence", "A sentence of two main clauses becomes two sentences, word for word.")
-def split_sentence(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
-    if "\n" in text or has_code(text) or has_payload(text) or protected_spans(text):
+@of_text
+def split_sentence(text: str) -> str | None:
+    if ", and " not in text or "\n" in text or has_code(text) or has_payload(text):
+        return None
+    if protected_spans(text):
         return None
     parts = sentences(text)
     for index, part in enumerate(parts):

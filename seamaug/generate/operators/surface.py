@@ -6,13 +6,14 @@ import random
 import re
 from collections.abc import Sequence
 
-from seamaug.generate.operators.base import operator
+from seamaug.generate.operators.base import of_text, operator
 from seamaug.generate.operators.text import (
     ORDINARY_WORDS,
     asks_at_once,
     editable,
     free_matches,
     protected_spans,
+    remembered,
     sentences,
     splice,
     words,
@@ -42,8 +43,10 @@ _NO_TYPO = frozenset(
 )
 _TYPO_WORD = re.compile(r"(?<![\w'\u2019@#/.$&+-])[a-z]{5,}(?![\w'\u2019@#/$&+-]|\.\w)")
 _MEANING_PREFIX = ("un", "in", "im", "il", "ir", "dis", "non", "mis", "anti")
-_SENTENCE_START = re.compile(r"(?:^|(?<=[.!?] )|(?<=[.!?]  )|(?<=\n))([A-Z][a-z]*)(?![\w.-])")
-_LONE_I = re.compile(r"(?<![\w.&'-])I(?=(?:['\u2019](?:m|ve|ll|d))? [a-z])")
+_SENTENCE_START = re.compile(
+    r"([A-Z](?:(?<=^[A-Z])|(?<=[.!?] [A-Z])|(?<=[.!?]  [A-Z])|(?<=\n[A-Z]))[a-z]*)(?![\w.-])"
+)
+_LONE_I = re.compile(r"I(?<![\w.&'-]I)(?=(?:['\u2019](?:m|ve|ll|d))? [a-z])")
 _WIDE = re.compile(r"(?<=\S)[ ]{2,}(?=\S)")
 
 _HELPER = r"(do|does|did|is|are|was|were|would|should|could|have|has|had)"
@@ -51,32 +54,37 @@ _NOT = rf"{_HELPER} not(?= (?!only)[a-z])"
 _MORE = r"(?= (?!(?:it|he|she)\b)\w)"
 _STILL = r"(?= (?:a|an|the|my|your|it|this|that|not|some|there)\b)"
 _PAST = r"(?= (?:been|never|always|seen|heard|read|tried|made|got|also|already|just|recently)\b)"
-CONTRACTIONS = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (rf"\b{_NOT}", r"\1n't"),
-        (r"\b[Cc]an ?not(?= [a-z])", "can't"),
-        (r"\bwill not(?= [a-z])", "won't"),
-        (rf"(?:^|(?<=[.!?] ))(What|Who|Where|How|There|It|He|She|what|how) is{_MORE}", r"\1's"),
-        (r"\bI am(?= [a-z])", "I'm"),
-        (rf"\bI have{_PAST}", "I've"),
-        (r"\bI would(?= like [a-z])", "I'd"),
-        (r"(?:^|(?<=[.!?] ))(They|We|You) are(?= [a-z])", r"\1're"),
+# What a text must hold for the pattern to be worth a search (with ' for any apostrophe), the
+# pattern, and what it becomes.
+Rewordings = tuple[tuple[str, re.Pattern[str], str], ...]
+CONTRACTIONS: Rewordings = tuple(
+    (needed, re.compile(pattern), replacement)
+    for needed, pattern, replacement in (
+        (" not ", rf"\b{_NOT}", r"\1n't"),
+        ("not ", r"\b[Cc]an ?not(?= [a-z])", "can't"),
+        ("will not ", r"\bwill not(?= [a-z])", "won't"),
+        (" is ", rf"(?:^|(?<=[.!?] ))(What|Who|Where|How|There|It|He|She|what|how) is{_MORE}",
+         r"\1's"),
+        ("I am ", r"\bI am(?= [a-z])", "I'm"),
+        ("I have ", rf"\bI have{_PAST}", "I've"),
+        ("I would ", r"\bI would(?= like [a-z])", "I'd"),
+        (" are ", r"(?:^|(?<=[.!?] ))(They|We|You) are(?= [a-z])", r"\1're"),
     )
-)
+)  # fmt: skip
 _SUBJECT = r"\b(I|you|we|they|he|she|it|that|who|people|They|He|She|We|It|You) "
-EXPANSIONS = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (rf"{_SUBJECT}{_HELPER}n['\u2019]t(?= [a-z])", r"\1 \2 not"),
-        (rf"{_SUBJECT}can['\u2019]t(?= [a-z])", r"\1 cannot"),
-        (rf"{_SUBJECT}won['\u2019]t(?= [a-z])", r"\1 will not"),
-        (rf"\b([Ww]hat|[Ww]ho|[Ww]here|[Hh]ow|[Tt]hat|[Tt]here)['\u2019]s{_STILL}", r"\1 is"),
-        (r"\bI['\u2019]m(?= [a-z])", "I am"),
-        (r"\bI['\u2019]ve(?= [a-z])", "I have"),
-        (r"\bI['\u2019]ll(?= [a-z])", "I will"),
-        (r"\bI['\u2019]d(?= like\b)", "I would"),
-        (r"\b([Yy]ou|[Tt]hey|[Ww]e)['\u2019]re(?= [a-z])", r"\1 are"),
+EXPANSIONS: Rewordings = tuple(
+    (needed, re.compile(pattern), replacement)
+    for needed, pattern, replacement in (
+        ("n't ", rf"{_SUBJECT}{_HELPER}n['\u2019]t(?= [a-z])", r"\1 \2 not"),
+        ("can't ", rf"{_SUBJECT}can['\u2019]t(?= [a-z])", r"\1 cannot"),
+        ("won't ", rf"{_SUBJECT}won['\u2019]t(?= [a-z])", r"\1 will not"),
+        ("'s ", rf"\b([Ww]hat|[Ww]ho|[Ww]here|[Hh]ow|[Tt]hat|[Tt]here)['\u2019]s{_STILL}",
+         r"\1 is"),
+        ("I'm ", r"\bI['\u2019]m(?= [a-z])", "I am"),
+        ("I've ", r"\bI['\u2019]ve(?= [a-z])", "I have"),
+        ("I'll ", r"\bI['\u2019]ll(?= [a-z])", "I will"),
+        ("I'd ", r"\bI['\u2019]d(?= like\b)", "I would"),
+        ("'re ", r"\b([Yy]ou|[Tt]hey|[Ww]e)['\u2019]re(?= [a-z])", r"\1 are"),
     )
 )  # fmt: skip
 
@@ -116,11 +124,21 @@ def misspelt(word: str, rng: random.Random) -> str:
     return word[:at] + word[at] + word[at:]
 
 
-def replaced_everywhere(
-    text: str, rules: Sequence[tuple[re.Pattern[str], str]], apostrophe: str
-) -> str:
+@remembered
+def typo_words(text: str) -> list[re.Match[str]]:
+    """Long ordinary words, in which a slip changes nothing else."""
+    return [
+        match
+        for match in free_matches(_TYPO_WORD, text)
+        if match.group() not in _NO_TYPO and not match.group().startswith(_MEANING_PREFIX)
+    ]
+
+
+def replaced_everywhere(text: str, rules: Rewordings, apostrophe: str) -> str:
     """Apply all rules outside protected spans."""
-    for pattern, replacement in rules:
+    plain = text.replace("\u2019", "'")
+    # No rule writes what another one needs, so what is not there now will not be there later.
+    for pattern, replacement in [(p, r) for needed, p, r in rules if needed in plain]:
         edits = [
             (match.start(), match.end(), match.expand(replacement).replace("'", apostrophe))
             for match in free_matches(pattern, text)
@@ -130,7 +148,8 @@ def replaced_everywhere(
 
 
 @operator("lowercase", "Only capitals at sentence starts and of I go; names and acronyms stay.")
-def lowercase(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def lowercase(text: str) -> str | None:
     return lower_starts(text) if editable(text) else None
 
 
@@ -138,11 +157,7 @@ def lowercase(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
 def typos(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
     if not editable(text):
         return None
-    candidates = [
-        match
-        for match in free_matches(_TYPO_WORD, text)
-        if match.group() not in _NO_TYPO and not match.group().startswith(_MEANING_PREFIX)
-    ]
+    candidates = typo_words(text)
     most = min(4, max(1, text.count(" ") // 12), len(candidates))
     if most == 0:
         return None
@@ -165,10 +180,11 @@ def end_mark(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
 
 
 @operator("spacing", "Only the width of the gaps between words and sentences changes.")
-def spacing(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def spacing(text: str) -> str | None:
     if not editable(text):
         return None
-    wide = free_matches(_WIDE, text)
+    wide = free_matches(_WIDE, text) if "  " in text else []
     if wide:
         return splice(text, [(m.start(), m.end(), " ") for m in wide])
     return "  ".join(sentences(text)) if "\n" not in text else None
@@ -186,13 +202,15 @@ def line_breaks(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
 
 
 @operator("contract", "Full forms become contractions with the same meaning and polarity.")
-def contract(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def contract(text: str) -> str | None:
     apostrophe = "\u2019" if "\u2019" in text else "'"
     return replaced_everywhere(text, CONTRACTIONS, apostrophe) if editable(text) else None
 
 
 @operator("expand", "Contractions become full forms with the same meaning and polarity.")
-def expand(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def expand(text: str) -> str | None:
     if ("'" not in text and "\u2019" not in text) or not editable(text):
         return None
     return replaced_everywhere(text, EXPANSIONS, "'")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 
 Span = tuple[int, int]
+
+remembered = functools.lru_cache(maxsize=512)
+"""For what is read from a text alone: operators ask the same of one text again and again."""
 
 
 def words(block: str) -> tuple[str, ...]:
@@ -13,33 +17,36 @@ def words(block: str) -> tuple[str, ...]:
     return tuple(block.split())
 
 
+# A search is quick where each branch begins with a literal: regular expressions here look back at
+# what stands before a literal instead of first asking for it.
 # Every branch stops at the next copy of its own opener, so that matching stays linear.
-_PROTECTED = re.compile(
+_MARKED = (
     r"```[\s\S]*?(?:```|\Z)|~~~[\s\S]*?(?:~~~|\Z)|`[^`\n]+`"
     r"|\$\$[^$]*\$\$"
     r"|\$(?=[^$\n]*[\\^_={}]|[A-Za-z]\$)[^$\n]+\$(?!\d)"
     r"|\\\((?:(?!\\\()[\s\S])*?\\\)|\\\[(?:(?!\\\[)[\s\S])*?\\\]"
     r"|\\begin\{(?:(?!\\begin)[\s\S])*?\\end\{\w*\}|\\\S+"
     r"|\"[^\"]*\"|\u201c[^\u201c\u201d]*\u201d|\u201e[^\u201e\u201c]*\u201c|\u00ab[^\u00ab\u00bb]*\u00bb"
-    r"|\u2018[^\u2018\n]*\u2019(?!\w)|(?<!\w)'(?=\S)(?:[^'\n]|(?<=\w)'(?=\w))+'(?!\w)"
-    r"|https?://\S+|www\.\S+|(?<!\S)[\w.+-]{1,64}@\S+"
-    r"|^(?: {4}|\t).*$",
-    re.MULTILINE,
+    r"|\u2018[^\u2018\n]*\u2019(?!\w)|'(?<!\w')(?=\S)(?:[^'\n]|(?<=\w)'(?=\w))+'(?!\w)"
+    r"|https?://\S+|www\.\S+"
 )
-_MAYBE_PROTECTED = re.compile(
-    r"[`~$\\\"'@\u2018\u201c\u201e\u00ab]|//|www\.|^(?: {4}|\t)", re.MULTILINE
+_PROTECTED = re.compile(_MARKED)
+_PROTECTED_AND_MORE = re.compile(
+    rf"{_MARKED}|(?<!\S)[\w.+-]{{1,64}}@\S+|^(?: {{4}}|\t).*$", re.MULTILINE
 )
+_HAS_MORE = re.compile(r"@|^(?: {4}|\t)|\n(?: {4}|\t)")
 _CODE = re.compile(
-    r"```|~~~|`[^`\n]+`|[{}]|;[ \t]*$|\w\(\)|</?[a-zA-Z]\w*>|==|=>|->|\+=|\$\$|\\[a-zA-Z(\[]"
-    r"|\$[A-Za-z]\$|\$[^$\n]*[\\^_=][^$\n]*\$(?!\d)"
-    r"|^[ \t]*(?:def|import|function|const|var|#include|SELECT|print)\b|^(?: {4}|\t)",
+    r"```|~~~|`[^`\n]+`|\{|\}|;[ \t]*$|\(\)(?<=\w\(\))|</?[a-zA-Z]\w*>|==|=>|->|\+=|\$\$"
+    r"|\\[a-zA-Z(\[]|\$[A-Za-z]\$|\$[^$\n]*[\\^_=][^$\n]*\$(?!\d)",
     re.MULTILINE,
 )
-_PAYLOAD = re.compile(
-    r":[ \t]*(?:\n|[\"`\u201c])|\b(?:the following|below|this text|this passage)\b"
-    r"|^(?:Human|Assistant|User|AI|Q|A|Input|Output)[ \t]*:",
-    re.IGNORECASE | re.MULTILINE,
+_CODE_LINE = re.compile(
+    r"[ \t]*(?:def|import|function|const|var|#include|SELECT|print)\b| {4}|\t"
 )
+_INTRODUCED = re.compile(r":[ \t]*(?:\n|[\"`\u201c])")
+_LABELLED_LINE = re.compile(r"(?:Human|Assistant|User|AI|Q|A|Input|Output)[ \t]*:", re.IGNORECASE)
+_HANDED_OVER = ("the following", "below", "this text", "this passage")
+_HANDED = re.compile(rf"\b(?:{'|'.join(_HANDED_OVER)})\b")
 # Word stems which show that the prompt is about wording, spelling or form itself.
 _WORDING = (
     *words(
@@ -80,43 +87,57 @@ ORDINARY_WORDS = QUESTION_WORDS | frozenset(
 )
 
 
+def holds_any(text: str, phrases: Iterable[str]) -> bool:
+    """Whether one of the phrases stands in the text: much quicker to ask than a pattern."""
+    return any(map(text.__contains__, phrases))
+
+
 def speaks_of_itself(text: str) -> bool:
     """Whether the answer may depend on the very words and length of the prompt."""
-    lowered = text.lower()
-    return any(phrase in lowered for phrase in _SELF_REFERENCE)
+    return holds_any(text.lower(), _SELF_REFERENCE)
 
 
+@remembered
 def concerns_wording(text: str) -> bool:
     """Whether the prompt is about how something is worded or spelt."""
-    lowered = text.lower()
-    return any(stem in lowered for stem in _WORDING)
+    return holds_any(text.lower(), _WORDING)
 
 
+@remembered
 def has_code(text: str) -> bool:
     """Whether the prompt holds code or LaTeX, marked as such or not."""
-    return _CODE.search(text) is not None
+    return _CODE.search(text) is not None or any(map(_CODE_LINE.match, text.split("\n")))
 
 
+@remembered
 def has_payload(text: str) -> bool:
     """Whether the prompt seems to hand over a text to work on, which must stay as it is."""
-    return _PAYLOAD.search(text) is not None
+    if holds_any(text.lower(), _HANDED_OVER) and _HANDED.search(text.lower()):
+        return True
+    if ":" not in text:
+        return False
+    return _INTRODUCED.search(text) is not None or any(map(_LABELLED_LINE.match, text.split("\n")))
 
 
+@remembered
 def editable(text: str) -> bool:
     """Whether single words and marks of the prompt may be changed."""
     return not has_code(text) and not has_payload(text) and not concerns_wording(text)
 
 
+@remembered
 def protected_spans(text: str) -> list[Span]:
     """Spans of code, URLs, quotations and LaTeX, in order and not overlapping."""
-    if _MAYBE_PROTECTED.search(text) is None:
-        return []
-    return [match.span() for match in _PROTECTED.finditer(text)]
+    pattern = _PROTECTED_AND_MORE if _HAS_MORE.search(text) else _PROTECTED
+    return [match.span() for match in pattern.finditer(text)]
 
 
+@remembered
 def free_matches(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
     """Matches of the pattern which touch no protected span."""
     spans = protected_spans(text)
+    if not spans:
+        return list(pattern.finditer(text))
     found = []
     at = 0
     for match in pattern.finditer(text):
@@ -137,6 +158,7 @@ def splice(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
     return "".join(parts) + text[at:]
 
 
+@remembered
 def sentences(text: str) -> list[str]:
     """Sentences of one line of text; a break too few is likelier than a break too many."""
     found = []

@@ -6,13 +6,14 @@ import random
 import re
 from collections.abc import Sequence
 
-from seamaug.generate.operators.base import operator
+from seamaug.generate.operators.base import of_text, operator
 from seamaug.generate.operators.text import (
     asks_at_once,
     capitalised,
     decapitalised,
     editable,
     has_payload,
+    holds_any,
     sentences,
 )
 
@@ -76,6 +77,7 @@ PROBLEM_INTEREST = (
 
 _LEADS = (*POLITE_LEADS, *POLITE_HELP, *INTEREST, *PROBLEM_INTEREST, *FRAMES, *PROBLEM_FRAMES)
 _GREETED = re.compile(r"(?:hi|hello|hey|hallo|greetings|dear|good (?:morning|evening|day))\b", re.I)
+_THANKS = ("thank", "cheers", "appreciate", "grateful")
 _THANKED = re.compile(r"\b(?:thanks?|cheers|appreciate\w*|grateful)\b", re.I)
 _IMPERATIVE = re.compile(
     r"(?:tell|give|explain|write|describe|list|suggest|recommend|show|help|make|create|compare"
@@ -132,7 +134,9 @@ def greeting(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
 
 @operator("closing", "Only words of thanks are added at the end; the request is unchanged.")
 def closing(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
-    return None if _THANKED.search(text) else with_tail(text, rng.choice(CLOSINGS))
+    if holds_any(text.lower(), _THANKS) and _THANKED.search(text):
+        return None
+    return with_tail(text, rng.choice(CLOSINGS))
 
 
 @operator("framing", "The question is announced before it is asked, in its own words.")
@@ -167,12 +171,14 @@ def interest(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
 
 
 @operator("please", "The word please is added to an instruction, which asks the same as before.")
-def please(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def please(text: str) -> str | None:
     return add_please(text)
 
 
 @operator("plain_request", "Polite wrapping is taken off a request, whose content is untouched.")
-def plain_request(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+@of_text
+def plain_request(text: str) -> str | None:
     match = _REQUEST.match(text)
     if match is None or "\n" in text:
         return None
@@ -188,10 +194,11 @@ def plain_request(text: str, rng: random.Random, _: Sequence[str]) -> str | None
 
 @operator("ask_politely", "An instruction becomes a request for the same thing.")
 def ask_politely(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
+    if _IMPERATIVE.match(text) is None or "\n" in text:
+        return None
     first = sentences(text)[0]
     small = decapitalised(first)
-    match = _IMPERATIVE.match(first)
-    if small is None or match is None or "\n" in text or "?" in first or has_payload(text):
+    if small is None or "?" in first or has_payload(text):
         return None
     if first[-1] in ":!,;":
         return None
