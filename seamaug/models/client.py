@@ -43,7 +43,7 @@ class Client:
             importlib.import_module("yarl").URL(self._url)
         except ValueError as error:
             raise ModelError(f"`{role}.url` {self._url}: {error}") from None
-        self._sender = Sender(self._key, manners or SCORING)
+        self._sender = Sender(self._url, self._key, manners or SCORING)
 
     def card(self, *, required: bool = True) -> dict[str, Any]:
         """What the server says of the model: `id`, `root`, `max_model_len`.
@@ -101,7 +101,7 @@ class Client:
 
     def close(self) -> None:
         """Let its connections go."""
-        self._run(self._sender.close())
+        self._sender.close()
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise ModelError: role, url, and the reason with what to do."""

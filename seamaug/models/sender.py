@@ -3,11 +3,14 @@
 import asyncio
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from seamaug.models.pace import Pace
 from seamaug.models.retries import Fault, GiveUp, TimedOut, Unreachable, pause, said
@@ -41,7 +44,8 @@ class Manners:
 class Sender:
     """Sends requests and repeats them where that may help; its coroutines run in `loop()`."""
 
-    def __init__(self, key: str, manners: Manners) -> None:
+    def __init__(self, url: str, key: str, manners: Manners) -> None:
+        self._proxy = _proxy(url)
         self._key = key
         self._manners = manners
         self._pace = Pace(manners.in_flight)
@@ -98,10 +102,10 @@ class Sender:
             f"{self._pausing:,} waiting to be sent again{trouble}"
         )
 
-    async def close(self) -> None:
-        """Let the connections go."""
+    def close(self) -> None:
+        """Let the connections go; what is not closed is when its owner is gone."""
         if self._http:
-            await self._http.close()
+            self._closing()
 
     async def _attempt(self, method: str, url: str, content: bytes | None, read: Read) -> Any:
         async with self._pace.slot():
@@ -112,9 +116,7 @@ class Sender:
             try:
                 return read(json.loads(answer))
             except _MALFORMED:
-                raise Fault(
-                    f"answered with something else than was asked: {said(answer)}"
-                ) from None
+                raise Fault(f"answered with something else than asked: {said(answer)}") from None
 
     async def _answer(
         self, method: str, url: str, content: bytes | None
@@ -147,8 +149,9 @@ class Sender:
                 headers=headers,
                 connector=aiohttp.TCPConnector(limit=0),  # the pace is the limit
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT),
-                trust_env=True,  # proxies
+                proxy=self._proxy,
             )
+            self._closing = weakref.finalize(self, _close, self._http)
         return self._http
 
     def _may_pass(self, error: BaseException) -> bool:
@@ -172,9 +175,25 @@ class Sender:
             self._pausing -= 1
 
 
+_THREAD = "seamaug http"
+
+
 @cache
 def loop() -> asyncio.AbstractEventLoop:
     """The event loop of all senders, in a thread that ends with the process."""
     own = asyncio.new_event_loop()
-    threading.Thread(target=own.run_forever, name="seamaug http", daemon=True).start()
+    threading.Thread(target=own.run_forever, name=_THREAD, daemon=True).start()
     return own
+
+
+def _close(session: "aiohttp.ClientSession") -> None:
+    closing = asyncio.run_coroutine_threadsafe(session.close(), loop())
+    if threading.current_thread().name != _THREAD:  # it would wait for itself
+        closing.result()
+
+
+def _proxy(url: str) -> str | None:
+    """What the environment names; not by aiohttp's own way, which reads .netrc as well."""
+    parts = urlsplit(url)
+    bypassed = proxy_bypass(parts.hostname or "")
+    return None if bypassed else getproxies().get(parts.scheme)

@@ -20,7 +20,7 @@ from seamaug.models.engines import Reply, Request
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 from seamaug.models.rewards import raw_rewards
-from seamaug.records import Seed, user_message
+from seamaug.records import Message, Seed, user_message
 from seamaug.scoring.adversarial import PERTURBATIONS, Adversarial
 from seamaug.scoring.hack_set import HackSet, Verifier
 from seamaug.scoring.llm import LLMEstimator
