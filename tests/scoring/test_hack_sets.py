@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from seamaug.config import (
-    GeneratorConfig,
     AdversarialConfig,
+    GeneratorConfig,
     LLMHackConfig,
     OnPolicyConfig,
     PolicyConfig,
