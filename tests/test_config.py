@@ -233,7 +233,7 @@ def test_a_secret_in_the_wrong_place_is_not_shown(tmp_path: Path, text: str) -> 
         ("{structured: true}", "does not read `structured`; remove it, or set `engine: vllm`"),
         (
             "{engine: server, url: http://x/v1, engine_options: {n: 2}}",
-            "`engine_options.n` follows",
+            "`engine_options.n` foll",
         ),
         ("{price_in: 1}", "give both `price_in` and `price_out`, or neither"),
         ("{price_in: -1, price_out: 1}", "greater than or equal to 0"),
