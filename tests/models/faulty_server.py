@@ -65,7 +65,7 @@ class FaultyServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
-    def wait_for(self, replies: int, seconds: float = 60.0) -> None:
+    def wait_for(self, replies: int, seconds: float = 300.0) -> None:
         """Until it has sent so many whole replies."""
         deadline = time.monotonic() + seconds
         while self.replied.total() < replies:
