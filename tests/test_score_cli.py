@@ -15,6 +15,7 @@ from seamaug import score, select
 from seamaug.cli import main
 from seamaug.config import load_config
 from seamaug.errors import ConfigError, InputError, ModelError, RunFolderError
+from seamaug.models.engines import Reply
 from seamaug.plan import _asked, _scored
 from seamaug.resources import resource
 from seamaug.write.table import write_table
@@ -222,11 +223,11 @@ def test_an_undecided_judge_shows_nothing_to_be_worse(rows: Rows) -> None:
 def test_worse_answers_of_an_llm_are_scored(
     rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def write(self: Any, requests: list[Any], **arguments: int) -> list[str]:
+    def stream(self: Any, requests: list[Any], go_on: Any) -> Iterator[tuple[int, Reply]]:
         replies = ["<rewrite>No idea.</rewrite><rewrite>Forty-two bananas</rewrite>", "rubbish"]
-        return [replies[number % 2] for number in range(len(requests))]
+        return ((number, Reply(replies[number % 2])) for number in range(len(requests)))
 
-    monkeypatch.setattr("seamaug.models.generator.Generator.write", write)
+    monkeypatch.setattr("seamaug.models.generator.TransformersGenerator.stream", stream)
     responses = tmp_path / "r.parquet"
     table = score(
         rows[:6], estimator=["contrast", "llm"], samples=4, generator=POLICY, responses=responses

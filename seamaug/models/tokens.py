@@ -6,6 +6,7 @@ from typing import Any
 from seamaug.clock import clock
 from seamaug.config import LanguageModelConfig, PolicyConfig, RewardConfig
 from seamaug.errors import ModelError
+from seamaug.models.engines import too_long
 from seamaug.models.literal import LiteralText
 from seamaug.models.loading import load_model_config, load_tokenizer, longest_sequence, render
 from seamaug.records import Message
@@ -20,7 +21,7 @@ class _Tokens:
     def __init__(self, config: LanguageModelConfig, role: str) -> None:
         self.model_config = load_model_config(config, role)
         self.tokenizer = load_tokenizer(config, role)
-        self.max_length = longest_sequence(config, self.model_config, self.tokenizer)
+        self.max_length: int = longest_sequence(config, self.model_config, self.tokenizer)
         self._literal = LiteralText(self.tokenizer)
 
     def _rendered(self, messages: list[Message], *, generation_prompt: bool) -> str:
@@ -44,15 +45,26 @@ class PromptTokens(_Tokens):
         self, prompts: Sequence[list[Message]], max_new_tokens: int
     ) -> dict[int, list[int]]:
         """Token ids, by position, of the prompts that leave room for so many tokens more."""
-        found = {}
+        return self.fitting(prompts, max_new_tokens)[0]
+
+    def fitting(
+        self, prompts: Sequence[list[Message]], max_new_tokens: int
+    ) -> tuple[dict[int, list[int]], dict[int, str]]:
+        """Token ids, by position, of the prompts that leave such room; why the others do not."""
+        found, refused = {}, {}
         for position, prompt in enumerate(prompts):
             try:
                 ids = self.prompt_ids(prompt)
-            except ModelError:  # one conversation that a template refuses is no one else's
+            except ModelError as error:  # a conversation that a template refuses is no one else's
+                refused[position] = str(error)
                 continue
-            if ids and len(ids) + max_new_tokens <= self.max_length:
+            if reason := too_long(len(ids), max_new_tokens, self.max_length):
+                refused[position] = reason
+            elif not ids:
+                refused[position] = "the chat template makes nothing of the prompt"
+            else:
                 found[position] = ids
-        return found
+        return found, refused
 
     def decode(self, rows: Any) -> list[str]:
         """Texts of generated token ids, without special tokens and surrounding space."""

@@ -9,12 +9,14 @@ import pytest
 
 from seamaug.config import (
     AdversarialConfig,
+    GeneratorConfig,
     LLMHackConfig,
     OnPolicyConfig,
     PolicyConfig,
     RewardConfig,
 )
 from seamaug.generate.llm import LLMWriter
+from seamaug.models.engines import Reply, Request
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 from seamaug.models.rewards import raw_rewards
@@ -151,17 +153,20 @@ def test_a_prompt_that_the_template_refuses_stands_alone(saved: Callable[..., st
 
 
 class Replies:
-    """A generator that replies as told and keeps what it was asked."""
+    """A generation that replies as told and keeps what it was asked."""
+
+    config = GeneratorConfig(max_new_tokens=10)
+    max_length = None
 
     def __init__(self, *replies: str) -> None:
         self.replies = list(replies)
         self.asked: list[str] = []
-        self.calls: list[dict[str, int]] = []
+        self.calls: list[Sequence[Request]] = []
 
-    def write(self, requests: Sequence[list[Message]], **arguments: int) -> list[str]:
-        self.asked += [request[0]["content"] for request in requests]
-        self.calls.append(arguments)
-        return [self.replies[i % len(self.replies)] for i in range(len(requests))]
+    def write(self, requests: Sequence[Request]) -> list[Reply]:
+        self.asked += [request.messages[0]["content"] for request in requests]
+        self.calls.append(requests)
+        return [Reply(self.replies[i % len(self.replies)]) for i in range(len(requests))]
 
 
 def of(*texts: str) -> str:
@@ -193,8 +198,8 @@ def test_answers_go_through_the_aspects_in_turn() -> None:
         "1. three\n2. one",
         "1. two",
     ]
-    assert [call["answers"] for call in generator.calls] == [2, 2, 1]
-    assert len({call["seed"] for call in generator.calls}) == 3
+    assert [call[0].max_new_tokens for call in generator.calls] == [20, 20, 10]
+    assert len({request.seed for call in generator.calls for request in call}) == 9
     assert "[BEGIN REQUEST]\nWhat is 1 + 1?\n[END REQUEST]" in generator.asked[1]
     assert "[BEGIN RESPONSE]\nA: 2\n[END RESPONSE]" in generator.asked[1]
 
