@@ -9,12 +9,14 @@ from typing import Any
 
 from seamaug.clock import clock
 from seamaug.config import Config
-from seamaug.generate.llm import LLMWriter
-from seamaug.generate.variants import VariantMaker, operator_names
+from seamaug.generate.llm.operators import load_operators
+from seamaug.generate.llm.writer import LLMWriter
+from seamaug.generate.variants import VariantMaker, check_operators
 from seamaug.identity import expand_identity, models_of, score_identity, versions
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
 from seamaug.models.embedder import Embedder
+from seamaug.models.generation import Generation
 from seamaug.models.generator import Generator
 from seamaug.models.load import load_policy, load_reward
 from seamaug.parents import ParentMaker
@@ -30,6 +32,7 @@ from seamaug.scoring.scorer import Scorer
 from seamaug.scoring.seeds import SeedScores, score_seeds
 from seamaug.seeds import Seeds
 from seamaug.selection import select_parents
+from seamaug.verify.golden import NewGoldenCheck
 from seamaug.verify.worse import Judge, Reference, Vote
 from seamaug.write.card import kept_statistics, write_card
 from seamaug.write.datasets import is_written, write_datasets
@@ -54,13 +57,15 @@ def load_writer(config: Config) -> LLMWriter | None:
     """The LLM that writes variants; None for the embedded operators alone."""
     if config.generator.name == EMBEDDED:
         return None
-    return LLMWriter(Generator(config.generator))
+    generation = Generation(Generator(config.generator), config.generator)
+    operators = load_operators(config.generate.operators_from)
+    return LLMWriter(generation, operators, config.generator)
 
 
 def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) -> Summary:
     """Run the whole flow in the folder `out`, or resume it there; returns what run.json holds."""
     # A misspelt operator must not show after an hour of scoring.
-    operator_names(config.generate.operators, with_llm=config.generator.name != EMBEDDED)
+    check_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
     _warn_of_stand_ins(config)
     marks = models_of(config)
     run = RunFolder(out, expand_identity(config, seeds, marks))
@@ -88,6 +93,7 @@ def _flow(
         outcome = Rounds(
             config=config,
             maker=VariantMaker(config.generate, models.writer, config.seed),
+            check_new_golden=_new_golden_check(config, models.writer),
             embedder=models.embedder,
             scorer=models.scorer,
             rule=keep_rule(config.keep),
@@ -147,6 +153,12 @@ def _samples_verifier(config: Config, writer: LLMWriter | None) -> Verifier:
         return Vote([load_reward(config.reward.like(name)) for name in own.judges])
     assert writer is not None, "the config sees to it that there is a generator"
     return Judge(writer.prefers)
+
+
+def _new_golden_check(config: Config, writer: LLMWriter | None) -> NewGoldenCheck | None:
+    if writer is None:
+        return None
+    return NewGoldenCheck(writer.prefers, config.verify.reference_overlap)
 
 
 def _write(

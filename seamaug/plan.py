@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamaug.config import Config
-from seamaug.generate.variants import operator_names
+from seamaug.generate.variants import check_operators
 from seamaug.pipeline import Models
 from seamaug.resources import EMBEDDED
 from seamaug.scoring.scorer import ResponseSet
@@ -51,7 +51,7 @@ class Plan:
 
 def make_plan(config: Config, seeds: Seeds) -> Plan:
     """Plan a run from the seeds and a timed sample of the two models' work."""
-    operator_names(config.generate.operators, with_llm=config.generator.name != EMBEDDED)
+    check_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
     models = Models(config, with_writer=False)
     tokens, seconds = _measure(models, seeds)  # per sequence
     select, keep = config.select, config.keep
