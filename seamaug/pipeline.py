@@ -11,7 +11,7 @@ from seamaug.clock import clock
 from seamaug.config import Config
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.llm.writer import LLMWriter
-from seamaug.generate.variants import VariantMaker, check_operators
+from seamaug.generate.variants import VariantMaker, chosen_operators
 from seamaug.identity import expand_identity, models_of, score_identity, versions
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
@@ -65,7 +65,7 @@ def load_writer(config: Config) -> LLMWriter | None:
 def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) -> Summary:
     """Run the whole flow in the folder `out`, or resume it there; returns what run.json holds."""
     # A misspelt operator must not show after an hour of scoring.
-    check_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
+    chosen_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
     _warn_of_stand_ins(config)
     marks = models_of(config)
     run = RunFolder(out, expand_identity(config, seeds, marks))

@@ -12,11 +12,12 @@ import click
     help="Also those of a folder of your own, as `generate.operators_from` names one.",
 )
 def operators(folder: str | None) -> None:
-    """What can make variants: each operator's name, kind, what it preserves and what it does.
+    """What can make variants: each operator by kind, with what it preserves and what it does.
 
-    Those of kind `rule` need no LLM. One that does not preserve the answer also writes a new golden
-    response, which a judge must prefer to the old one. Name them under `generate.operators`; those
-    of kind `golden` and `worse` write responses (`generate.golden_rewrites`, `generate.llm_worse`).
+    Operators of kind `rule` need no LLM. One that does not preserve the answer has a new golden
+    response written, which a judge must prefer to the old one. Choose under `generate.operators`;
+    those of kind `golden` and `worse` write responses (`generate.golden_rewrites`,
+    `generate.llm_worse`).
 
     A folder's operators are checked as at the start of a run, so this tries out your own.
     """
@@ -26,13 +27,16 @@ def operators(folder: str | None) -> None:
 
     from seamaug.generate.llm.operators import load_operators
     from seamaug.generate.operators import OPERATORS
-    from seamaug.generate.variants import RULE
 
-    view = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("operator", "kind", "preserves", "does"):
-        view.add_column(name, no_wrap=name in ("operator", "kind"))
-    for rule in OPERATORS.values():
-        view.add_row(rule.name, RULE, "meaning, numbers, answer", Text(rule.preserves))
+    groups: dict[str, list[tuple[str, str]]] = {
+        "rule, preserves answer": [(rule.name, rule.preserves) for rule in OPERATORS.values()]
+    }
     for llm in load_operators(folder).values():
-        view.add_row(llm.name, llm.kind, ", ".join(sorted(llm.preserves)), Text(llm.does))
-    Console().print(view)
+        kept = f", preserves {', '.join(llm.preserves)}" if llm.preserves else ""
+        groups.setdefault(f"{llm.kind}{kept}", []).append((llm.name, llm.does))
+    console = Console()
+    for heading, rows in groups.items():
+        view = Table(box=None, pad_edge=False, show_header=False)
+        for name, does in rows:
+            view.add_row(f"  {name}", Text(does))
+        console.print(Text(heading, style="bold"), view)

@@ -9,7 +9,7 @@ from seamaug.config import GenerateConfig
 from seamaug.errors import ConfigError
 from seamaug.generate.llm.operators import LLMOperator, load_operators
 from seamaug.generate.llm.writer import LLMWriter, Task, Written
-from seamaug.generate.operators import OPERATORS, compose
+from seamaug.generate.operators import OPERATORS, Operator, compose
 from seamaug.records import (
     GOLDEN,
     GOLDEN_REWRITE,
@@ -29,10 +29,7 @@ class VariantMaker:
     """Makes candidates; the same seed, parent and round give the same ones."""
 
     def __init__(self, config: GenerateConfig, writer: LLMWriter | None, seed: int) -> None:
-        known = writer.operators if writer else {}
-        names = _chosen(config.operators, known)
-        self._rules = [OPERATORS[name] for name in names if name in OPERATORS]
-        self._llm = [known[name] for name in names if name in known]
+        self._rules, self._llm = _chosen(config.operators, writer.operators if writer else {})
         self._writer = writer
         self._config = config
         self._seed = seed
@@ -74,10 +71,10 @@ class VariantMaker:
             candidate.id = text_key([self._seed, number, order, candidate.parent, candidate.text])
         return flat
 
-    def checked(self, candidate: Candidate) -> frozenset[str]:
+    def checked(self, candidate: Candidate) -> tuple[str, ...]:
         """What the candidate must be seen to preserve; by embedded operators it is certain."""
         operator = next((op for op in self._llm if op.name == candidate.operator), None)
-        return operator.preserves if operator else frozenset()
+        return operator.preserves if operator else ()
 
     def _draw(self, parent: Parent, rng: random.Random) -> Candidate:
         """A variant by embedded operators, or the promise of one by the LLM."""
@@ -141,20 +138,24 @@ def _take(candidate: Candidate, task: Task, written: Written) -> None:
         candidate.chosen, candidate.chosen_source = written.text("response"), NEW_GOLDEN
 
 
-def check_operators(config: GenerateConfig, *, with_llm: bool) -> None:
-    """Raise ConfigError if an operator is unknown, broken, or cannot run."""
-    _chosen(config.operators, load_operators(config.operators_from) if with_llm else {})
+Chosen = tuple[list[Operator], list[LLMOperator]]
+"""Embedded operators, and the LLM's."""
 
 
-def _chosen(names: Sequence[str], known: Mapping[str, LLMOperator]) -> list[str]:
-    """Operator names with `all` spelt out; raises ConfigError on one that cannot run."""
+def chosen_operators(config: GenerateConfig, *, with_llm: bool) -> Chosen:
+    """What makes variants; raises ConfigError if an operator is unknown, broken, or cannot run."""
+    return _chosen(config.operators, load_operators(config.operators_from) if with_llm else {})
+
+
+def _chosen(names: Sequence[str], known: Mapping[str, LLMOperator]) -> Chosen:
     available = [*OPERATORS, *(name for name, own in known.items() if own.rewrites_prompt)]
     if not names:
         raise ConfigError("`generate.operators` is empty; name operators, or `all`")
     for name in names:
         if name != "all" and name not in available:
             raise ConfigError(_refusal(name, available, known))
-    return available if "all" in names else list(dict.fromkeys(names))
+    own = available if "all" in names else list(dict.fromkeys(names))
+    return [OPERATORS[n] for n in own if n in OPERATORS], [known[n] for n in own if n in known]
 
 
 def _refusal(name: str, available: Sequence[str], known: Mapping[str, LLMOperator]) -> str:

@@ -38,8 +38,8 @@ class _Entry(Section):
     """`paraphrase`, `perturbation` and `blend` (with a similar request) write a prompt, `golden`
     and `worse` a response."""
     preserves: tuple[Kept, ...] = ()
-    """`meaning`: the new text may not drift from the old one; `numbers`: it must hold all of the old
-    one's; `answer`: the golden response stays right. Without `answer` the LLM writes a new golden
+    """`meaning`: the new text may not drift from the old one; `numbers`: it must hold all of its
+    numbers; `answer`: the golden response stays right. Without `answer` the LLM writes a new golden
     response as well, which must be verified."""
     does: str = ""
     """For `seamaug operators`."""
@@ -67,7 +67,7 @@ class LLMOperator:
 
     name: str
     kind: Kind
-    preserves: frozenset[Kept]
+    preserves: tuple[Kept, ...]
     does: str
     template: Template
 
@@ -146,7 +146,7 @@ def _operator(path: Path, name: str, entry: Any) -> LLMOperator:
         raise ConfigError(f"{path}: `{name}` needs its template, {file}, which does not exist")
     template = Template.read(file)
     _check(template, file, found.kind)
-    return LLMOperator(name, found.kind, frozenset(found.preserves), found.does, template)
+    return LLMOperator(name, found.kind, found.preserves, found.does, template)
 
 
 def _explained(path: Path, name: str, error: ValidationError) -> list[str]:

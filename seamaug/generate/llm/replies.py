@@ -59,9 +59,7 @@ class Form:
         """What the LLM is told about its reply."""
         if structured:
             return f"Reply with nothing but JSON of this form:\n{self._json_example()}"
-        one = "\n".join(
-            f"<{name}-{key}>\n({_WHAT[name]})\n</{name}-{key}>" for name in self.fields
-        )
+        one = "\n".join(f"<{name}-{key}>\n({_WHAT[name]})\n</{name}-{key}>" for name in self.fields)
         if self.answers == 1:
             return f"Reply in this form, with these very tags:\n{one}"
         return (
@@ -81,10 +79,7 @@ class Form:
         Raises ReplyError where there is none, or where one that should be whole is not.
         """
         text = reply.text.strip()
-        # Tags inside a JSON text are that text's own, and braces between tags likewise.
-        ways = [self._json, self._tagged] if text.startswith("{") else [self._tagged, self._json]
-        found = (way(text, key, reply.cut) for way in (*ways, self._untagged))
-        answers = next((answers for answers in found if answers), [])
+        answers = self._answers(text, key, reply.cut)
         if not answers and reply.cut:
             raise ReplyError("the reply was cut off at the limit of new tokens; write less")
         if not answers:
@@ -94,6 +89,14 @@ class Form:
             self._check(answer)
         return answers
 
+    def _answers(self, text: str, key: str, cut: bool) -> list[Answer]:
+        # In this order: tags inside a JSON text, and braces between tags, are the text's own.
+        if text.startswith("{"):
+            return self._json(text)
+        if f"-{key}>" in text:
+            return self._rows([self._between(text, f"{name}-{key}", cut) for name in self.needed])
+        return self._json(text) or self._untagged(text, cut)
+
     def _check(self, answer: Answer) -> None:
         for name, text in answer.items():
             # Of several answers an empty one keeps the others in their places.
@@ -102,10 +105,7 @@ class Form:
             if not _is_text(text):
                 raise ReplyError(f"{name} holds half a character (a lone surrogate)")
 
-    def _tagged(self, text: str, key: str, cut: bool) -> list[Answer]:
-        return self._rows([self._between(text, f"{name}-{key}", cut) for name in self.needed])
-
-    def _untagged(self, text: str, key: str, cut: bool) -> list[Answer]:
+    def _untagged(self, text: str, cut: bool) -> list[Answer]:
         """Tags without the key, where they leave no doubt: one answer, each tag once."""
         once = (
             text.count(f"<{name}>") == 1 and text.count(f"</{name}>") <= 1 for name in self.needed
@@ -128,14 +128,16 @@ class Form:
             found.append(unclosed.strip())
         return found[-self.answers :]
 
-    def _json(self, text: str, key: str, cut: bool) -> list[Answer]:
+    def _json(self, text: str) -> list[Answer]:
         """The last objects that have the fields, wherever in the reply they stand."""
         found = []
         for value in _objects(text):
             several = value.get("answers")
             for item in several if isinstance(several, list) else [value]:
-                if isinstance(item, dict) and all(isinstance(item.get(n), str) for n in self.needed):
-                    found.append({name: item[name].strip() for name in self.needed})
+                own = [item.get(n) for n in self.needed] if isinstance(item, dict) else [None]
+                texts = [value.strip() for value in own if isinstance(value, str)]
+                if len(texts) == len(self.needed):
+                    found.append(dict(zip(self.needed, texts, strict=True)))
         return found[-self.answers :]
 
 
@@ -170,4 +172,3 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-

@@ -12,7 +12,7 @@ from seamaug.generate.templates import Template
 from seamaug.log import logger
 from seamaug.models.engines import Reply, Request
 from seamaug.models.generation import Generation
-from seamaug.records import Parent, Seed, text_key, user_message
+from seamaug.records import Message, Parent, Seed, text_key, user_message
 
 _SHOWN_NEIGHBOURS = 3
 _DECIDED = 0.01  # a verdict is no sample; engines take no 0 here
@@ -59,12 +59,12 @@ class _Ask:
 
     def again(self, reply: Reply, error: str, *, structured: bool) -> Request:
         """The same request with its reply, and what was wrong with that, as further turns."""
-        told = (
-            f"Your reply cannot be read: {error}. Write it again.\n"
-            + self.form.instructions(self.key, structured=structured)
+        told = f"Your reply cannot be read: {error}. Write it again.\n" + self.form.instructions(
+            self.key, structured=structured
         )
-        turns = [*self.request.messages, {"role": "assistant", "content": reply.text}]
-        return replace(self.request, messages=[*turns, *user_message(told)])
+        said: Message = {"role": "assistant", "content": reply.text}
+        turns = [*self.request.messages, said, *user_message(told)]
+        return replace(self.request, messages=turns)
 
 
 class LLMWriter:
