@@ -39,6 +39,10 @@ class ExpandArguments(ScoreArguments, total=False):
     """Of everything that is drawn at random."""
     max_time: float | str | None
     """Seconds, or "2h": stop generating then and write what there is."""
+    max_tokens: int | str | None
+    """Tokens that the generator may read and write, or "2M"; then as after `max_time`."""
+    max_cost: float | None
+    """USD that they may cost, by the prices in the config."""
 
 
 def prepare(seeds: SeedSource, arguments: ScoreArguments) -> tuple[Config, Seeds]:

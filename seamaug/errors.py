@@ -21,3 +21,13 @@ class ModelError(SeamaugError):
 
 class RunFolderError(SeamaugError):
     """The run folder belongs to another run, cannot be written, or ran out of space."""
+
+
+class LimitReached(SeamaugError):  # noqa: N818 - a state, not a mistake
+    """The tokens or the money that an LLM may take are spent; `outcome` says which, in short."""
+
+    exit_code = 3
+
+    def __init__(self, outcome: str, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome

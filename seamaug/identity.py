@@ -3,7 +3,7 @@
 from importlib.metadata import packages_distributions, version
 from typing import Any
 
-from seamaug.config import Config, ModelConfig, ScorerConfig
+from seamaug.config import Config, GeneratorConfig, LanguageModelConfig, ModelConfig
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.templates import Template
 from seamaug.models.client import served_model
@@ -25,22 +25,27 @@ _RESOURCES = (
     "block_size",
 )
 """Options of vLLM that change where and how fast it computes, and roundings alone."""
+_MANNERS = ("in_flight", "timeout", "attempts", "patience", "price_in", "price_out")
+"""How a server is asked, and what it costs."""
 _NOT_IN_THE_OUTPUT: Any = {
-    "max_time": True,  # only says when to pause
+    # These only say when to pause.
+    "max_time": True,
+    "max_tokens": True,
+    "max_cost": True,
     "seeds": True,  # their content is in, their path is not
     "generate": {"operators_from"},  # likewise
-    # What a run that is out of memory has to lower to go on: it changes rounding and which texts
-    # are drawn where they are still to be sampled, not what they are a sample of.
-    "generator": {"batch_tokens"},
     **{
         role: {
+            # What a run that is out of memory has to lower to go on: it changes rounding and which
+            # texts are drawn where they are still to be sampled, not what they are a sample of.
             "batch_tokens": True,
             # Where the model runs; which one it is, the server says.
             "url": True,
             "api_key_env": True,
             "engine_options": set(_RESOURCES),
+            **dict.fromkeys(_MANNERS if role == "generator" else (), True),
         }
-        for role in ("policy", "reward")
+        for role in ("policy", "reward", "generator")
     },
 }
 SCORING = ("policy", "reward", "embedder", "score", "verify", "seed")
@@ -69,19 +74,25 @@ def models_of(config: Config) -> dict[str, dict[str, str]]:
             "fingerprint": fingerprint(other, "reward"),
             **_place(other, "reward"),
         }
-    name = config.generator.name
-    mark = "" if name == EMBEDDED else fingerprint(config.generator, "generator")
-    models["generator"] = {"name": name, "fingerprint": mark}
+    models["generator"] = {"name": config.generator.name, **_generator(config.generator)}
     return models
+
+
+def _generator(config: GeneratorConfig) -> dict[str, str]:
+    """A server's name for a model need not be that of a folder or hub id."""
+    if config.name == EMBEDDED:
+        return {"fingerprint": ""}
+    mark = "" if config.engine == "server" else fingerprint(config, "generator")
+    return {"fingerprint": mark, **_place(config, "generator")}
 
 
 def _place(config: ModelConfig, role: str) -> dict[str, str]:
     """What runs a role's model: a device, a version of vLLM, or a server."""
-    engine = config.engine if isinstance(config, ScorerConfig) else "transformers"
-    if isinstance(config, ScorerConfig) and engine == "server":
+    engine = config.engine if isinstance(config, LanguageModelConfig) else "transformers"
+    if isinstance(config, LanguageModelConfig) and engine == "server":
         return {"served": served_model(config, role)}
     place = {"device": device_of(config).type}
-    if isinstance(config, ScorerConfig):
+    if isinstance(config, LanguageModelConfig):
         place["dtype"] = str(dtype_of(config)).removeprefix("torch.")
     if engine == "vllm":
         # The distribution of a build for another device has another name.

@@ -204,6 +204,11 @@ class ParentMaker:
         return int(key[:8], 16)
 
 
+def finished_parents(run: RunFolder) -> list[Parent]:
+    """The parents that a run has stored so far."""
+    return [Parent(**row) for table in run.parts(STAGE) for row in table.to_pylist()]
+
+
 @dataclass
 class _WorseSet:
     """Worse responses of a parent: each text once, none a golden one, up to a size."""

@@ -4,11 +4,13 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from seamaug.clock import clock
 from seamaug.config import Config
+from seamaug.errors import LimitReached
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.llm.writer import LLMWriter
 from seamaug.generate.variants import VariantMaker, chosen_operators
@@ -16,10 +18,10 @@ from seamaug.identity import expand_identity, models_of, score_identity, version
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
 from seamaug.models.embedder import Embedder
-from seamaug.models.generation import Generation
-from seamaug.models.generator import Generator
-from seamaug.models.load import load_policy, load_reward
-from seamaug.parents import ParentMaker
+from seamaug.models.generation import COST_LIMIT, TOKEN_LIMIT, Generation, Limits
+from seamaug.models.journal import Journal
+from seamaug.models.load import load_generator, load_policy, load_reward
+from seamaug.parents import ParentMaker, finished_parents
 from seamaug.records import FAILED, KEPT, REJECTED, Parent
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.embed import embed_seeds
@@ -38,11 +40,14 @@ from seamaug.write.card import kept_statistics, write_card
 from seamaug.write.datasets import is_written, write_datasets
 from seamaug.write.summary import Summary, read_summary, write_summary
 
+PAUSED = (TIME_UP, TOKEN_LIMIT, COST_LIMIT)
+"""Outcomes from which the same command goes on."""
+
 
 class Models:
-    """The models of a run, loaded once; the LLM that writes only where it is asked for."""
+    """The models of a run, loaded once; the LLM that writes only where it has a journal."""
 
-    def __init__(self, config: Config, *, with_writer: bool) -> None:
+    def __init__(self, config: Config, journal: Path | None = None) -> None:
         require_faiss()  # its absence must not show after the models are loaded
         with clock.stage("load models"), clock.kind("models"):
             self.embedder = Embedder(config.embedder)
@@ -50,16 +55,27 @@ class Models:
             self.scorer = Scorer(
                 self.policy, [load_reward(member) for member in config.reward.members()]
             )
-            self.writer = load_writer(config) if with_writer else None
+            self.writer = load_writer(config, journal) if journal else None
+
+    @property
+    def accounts(self) -> dict[str, dict[str, Any]]:
+        """What the LLM's work came to, by operator."""
+        return self.writer.generation.accounts if self.writer else {}
+
+    def close(self) -> None:
+        """Let the journal go."""
+        if self.writer:
+            self.writer.generation.close()
 
 
-def load_writer(config: Config) -> LLMWriter | None:
+def load_writer(config: Config, journal: Path) -> LLMWriter | None:
     """The LLM that writes variants; None for the embedded operators alone."""
     if config.generator.name == EMBEDDED:
         return None
-    generation = Generation(Generator(config.generator), config.generator)
-    operators = load_operators(config.generate.operators_from)
-    return LLMWriter(generation, operators, config.generator)
+    limits = Limits(config.max_tokens, config.max_cost)
+    engine = load_generator(config.generator)
+    generation = Generation(engine, config.generator, Journal(journal), limits)
+    return LLMWriter(generation, load_operators(config.generate.operators_from))
 
 
 def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) -> Summary:
@@ -70,7 +86,7 @@ def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) 
     marks = models_of(config)
     run = RunFolder(out, expand_identity(config, seeds, marks))
     finished = read_summary(out)
-    if finished and finished["outcome"] != TIME_UP and is_written(out):
+    if finished and finished["outcome"] not in PAUSED and is_written(out):
         logger.info(f"{out} is finished: {finished['outcome']}; nothing to do")
         return finished
     with run:
@@ -81,16 +97,14 @@ def _flow(
     run: RunFolder, config: Config, seeds: Seeds, marks: dict[str, Any], *, quiet: bool
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
-    models = Models(config, with_writer=True)
-    index, scores = _score(run, seeds, models, config, quiet=quiet)
-    with clock.stage("select"):
-        selected = select_parents(scores.seam(config.score.weighting), config.select)
-    with clock.stage("parents"):
-        parents = ParentMaker(
+    with closing(Models(config, run.replies)) as models:
+        index, scores = _score(run, seeds, models, config, quiet=quiet)
+        with clock.stage("select"):
+            selected = select_parents(scores.seam(config.score.weighting), config.select)
+        maker = ParentMaker(
             config, seeds, scores, index, models.policy, models.scorer, models.writer
-        ).make_all(run, [int(position) for position in selected], quiet=quiet)
-    with clock.stage("candidates"):
-        outcome = Rounds(
+        )
+        rounds = Rounds(
             config=config,
             maker=VariantMaker(config.generate, models.writer, config.seed),
             check_new_golden=_new_golden_check(config, models.writer),
@@ -99,9 +113,17 @@ def _flow(
             rule=keep_rule(config.keep),
             scale=scores.scale,
             seed_prompts=frozenset(prompt_key(prompt) for prompt in seeds.prompts()),
-        ).run(run, parents, deadline=deadline, quiet=quiet)
-    with clock.stage("write"):
-        return _write(run, config, seeds, scores, parents, marks, outcome)
+        )
+        try:
+            with clock.stage("parents"):
+                parents = maker.make_all(run, [int(p) for p in selected], quiet=quiet)
+            with clock.stage("candidates"):
+                outcome = rounds.run(run, parents, deadline=deadline, quiet=quiet)
+        except LimitReached as reached:
+            logger.warning(str(reached))
+            parents, outcome = finished_parents(run), reached.outcome
+        with clock.stage("write"):
+            return _write(run, config, seeds, scores, parents, marks, outcome, models.accounts)
 
 
 def _warn_of_stand_ins(config: Config) -> None:
@@ -119,8 +141,9 @@ def run_score(config: Config, seeds: Seeds, work: Path, *, quiet: bool = False) 
     """SEAM of every seed, resumable in the folder `work`."""
     _warn_of_stand_ins(config)
     with RunFolder(work, score_identity(config, seeds, models_of(config))) as run:
-        models = Models(config, with_writer=config.uses_writer_to_score)
-        return _score(run, seeds, models, config, quiet=quiet)[1]
+        journal = run.replies if config.uses_writer_to_score else None
+        with closing(Models(config, journal)) as models:
+            return _score(run, seeds, models, config, quiet=quiet)[1]
 
 
 def _score(
@@ -169,6 +192,7 @@ def _write(
     parents: list[Parent],
     marks: dict[str, Any],
     outcome: str,
+    accounts: dict[str, dict[str, Any]],
 ) -> Summary:
     (run.path / "run.json").unlink(missing_ok=True)  # it would vouch for files half replaced
     write_datasets(run.path, run.parts(STAGE))
@@ -178,6 +202,7 @@ def _write(
         "weighting": config.score.weighting,
         "counts": _counts(run, seeds, scores, parents),
         "kept": kept_statistics(run.parts(STAGE)),
+        "generation": accounts,
         "reward_scores": {
             "means": list(scores.scale.means),
             "stds": list(scores.scale.stds),

@@ -55,7 +55,7 @@ class Plan:
 def make_plan(config: Config, seeds: Seeds) -> Plan:
     """Plan a run from the seeds and a timed sample of the two models' work."""
     operators = chosen_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
-    models = Models(config, with_writer=False)
+    models = Models(config)
     tokens, seconds = _measure(models, seeds)  # per sequence
     select, keep = config.select, config.keep
     selected = min(select.top or math.ceil(select.share * len(seeds)), len(seeds))

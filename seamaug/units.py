@@ -5,7 +5,8 @@ import re
 from seamaug.errors import ConfigError
 
 _NUMBER = r"(\d+(?:\.\d+)?|\.\d+)"
-_BUDGET = re.compile(rf"{_NUMBER}\s*([kKmM]?)", re.ASCII)
+_COUNT = re.compile(rf"{_NUMBER}\s*([kKmMgG]?)", re.ASCII)
+_FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 _DURATION_PART = re.compile(rf"{_NUMBER}\s*([smhd])", re.ASCII)
 _LARGEST = 2**53  # above it a float no longer counts exactly
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -13,18 +14,27 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def parse_budget(text: str | int) -> int:
     """Number of examples in ``500``, ``10k`` or ``1.5M``; raises ConfigError unless >= 1."""
-    how = "write a number of examples such as 500, 10k or 1.5M"
-    match = _BUDGET.fullmatch(str(text).strip())
+    return _count(text, "budget", "example", "500, 10k or 1.5M")
+
+
+def parse_tokens(text: str | int) -> int:
+    """Number of tokens in ``500k``, ``2M`` or ``1.5G``; raises ConfigError unless >= 1."""
+    return _count(text, "token limit", "token", "500k, 2M or 1.5G")
+
+
+def _count(text: str | int, name: str, unit: str, such_as: str) -> int:
+    how = f"write a number of {unit}s such as {such_as}"
+    match = _COUNT.fullmatch(str(text).strip())
     if match is None:
-        raise ConfigError(f"budget {text!r} is not a number of examples: {how}")
-    exact = float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()]
+        raise ConfigError(f"{name} {text!r} is not a number of {unit}s: {how}")
+    exact = float(match[1]) * _FACTORS[match[2].lower()]
     if exact > _LARGEST:
-        raise ConfigError(f"budget {_short(text)} is too large: {how}")
+        raise ConfigError(f"{name} {_short(text)} is too large: {how}")
     count = round(exact)
     if abs(count - exact) > 1e-6:
-        raise ConfigError(f"budget {text!r} is not a whole number of examples: {how}")
+        raise ConfigError(f"{name} {text!r} is not a whole number of {unit}s: {how}")
     if count < 1:
-        raise ConfigError(f"budget {text!r} is below one example: {how}")
+        raise ConfigError(f"{name} {text!r} is below one {unit}: {how}")
     return count
 
 

@@ -13,7 +13,8 @@ from seamaug.errors import SeamaugError
 
 EPILOG = """\b
 Exit codes: 0 done; 1 an error, said in one message; 2 a wrong command line;
-3 done, or paused by --max-time, with the budget not filled; 130 interrupted."""
+3 done, or paused by --max-time, --max-tokens or --max-cost, with the budget not filled;
+130 interrupted."""
 
 
 class _Door(click.Group):

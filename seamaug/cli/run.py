@@ -40,6 +40,18 @@ from seamaug.cli.options import (
     metavar="T",
     help="Stop generating after 90s, 30m, 2h and write what there is; the same command goes on.",
 )
+@click.option(
+    "--max-tokens",
+    callback=parsed("parse_tokens"),
+    metavar="N",
+    help="The same, when the generator has read and written so many tokens: 500k, 2M.",
+)
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="The same, when they cost so much, by generator.price_in and price_out in the config.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and how long it takes.")
 @options(*SEED_OPTIONS)
 def expand(seeds: tuple[str, ...], out: Path, dry_run: bool, **flags: Any) -> None:

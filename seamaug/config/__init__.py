@@ -14,7 +14,6 @@ from seamaug.config.models import (
     ModelConfig,
     PolicyConfig,
     RewardConfig,
-    ScorerConfig,
 )
 from seamaug.config.score import (
     AdversarialConfig,
@@ -39,7 +38,6 @@ __all__ = [
     "PolicyConfig",
     "RewardConfig",
     "ScoreConfig",
-    "ScorerConfig",
     "Section",
     "SeedsConfig",
     "SelectConfig",

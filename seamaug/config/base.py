@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from seamaug.errors import ConfigError
-from seamaug.units import parse_budget, parse_duration, parse_share
+from seamaug.units import parse_budget, parse_duration, parse_share, parse_tokens
 
 
 def _typed(parse: Any) -> BeforeValidator:
@@ -26,6 +26,7 @@ def listed(value: Any) -> Any:
 
 
 Budget = Annotated[int, _typed(parse_budget)]
+Tokens = Annotated[int, _typed(parse_tokens)]
 Share = Annotated[float, _typed(parse_share)]
 Duration = Annotated[float, _typed(parse_duration)]
 Positive = Annotated[int, Field(ge=1)]

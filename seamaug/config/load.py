@@ -4,11 +4,11 @@ import difflib
 import os
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from seamaug.config.base import Budget, Duration, Section
+from seamaug.config.base import Budget, Duration, Section, Tokens
 from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig, VerifyConfig
 from seamaug.config.models import EmbedderConfig, GeneratorConfig, PolicyConfig, RewardConfig
 from seamaug.config.score import ScoreConfig
@@ -35,6 +35,10 @@ class Config(Section):
     """Seed of everything that is drawn at random."""
     max_time: Duration | None = None
     """Seconds after which the run stops generating and writes what it has."""
+    max_tokens: Tokens | None = None
+    """Tokens that the generator may read and write; then the run ends as after `max_time`."""
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    """USD that they may cost, by the generator's prices."""
 
     @model_validator(mode="after")
     def _independent_judges(self) -> "Config":
@@ -62,6 +66,21 @@ class Config(Section):
             raise ValueError(
                 "the operators of `generate.operators_from` need an LLM: give `generator.name` "
                 "(--generator MODEL)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _limits_that_count(self) -> "Config":
+        for name in ("max_tokens", "max_cost"):
+            if getattr(self, name) is not None and self.generator.name == EMBEDDED:
+                raise ValueError(
+                    f"`{name}` limits what an LLM writes, and there is none: give "
+                    "`generator.name` (--generator MODEL), or limit the run by `max_time`"
+                )
+        if self.max_cost is not None and self.generator.price_in is None:
+            raise ValueError(
+                "`max_cost` needs `generator.price_in` and `generator.price_out`, in USD per "
+                "million tokens"
             )
         return self
 

@@ -1,11 +1,24 @@
 """Sections of the models: which one, and what runs it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from seamaug.config.base import Positive, Section
+from seamaug.config.base import Duration, Positive, Section
 from seamaug.resources import EMBEDDED
+
+Price = Annotated[float, Field(ge=0)]
+ReadBy = tuple[tuple[str, ...], tuple[str, ...], str]
+_SERVER_ALONE: ReadBy = (
+    ("server",),
+    ("url", "served_name", "api_key_env"),
+    "set `engine: server`",
+)
+_DEVICE: ReadBy = (
+    ("transformers",),
+    ("device",),
+    "choose the device where vLLM starts (CUDA_VISIBLE_DEVICES)",
+)
 
 
 class ModelConfig(Section):
@@ -21,7 +34,7 @@ class ModelConfig(Section):
 
 
 class LanguageModelConfig(ModelConfig):
-    """What policy, reward model and generator share."""
+    """What policy, reward model and generator share: the engine that runs them, and its limits."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: bfloat16 where the hardware multiplies it fast (a GPU, a CPU with AMX or AVX-512
@@ -33,31 +46,35 @@ class LanguageModelConfig(ModelConfig):
     chat_template: str | None = None
     """Template for a model that has none: a Jinja file, or `question_answer`, which ships."""
     max_length: Positive | None = None
-    """Longest sequence in tokens; default is what the model's config allows."""
-
-
-class ScorerConfig(LanguageModelConfig):
-    """What policy and reward model share: the engine that runs them."""
-
+    """Longest sequence in tokens; default is what the model's config, or its server, allows."""
     engine: Literal["transformers", "vllm", "server"] = "transformers"
-    """`vllm`: vLLM in this process; `server`: a vLLM server at `url`."""
+    """`vllm`: vLLM in this process; `server`: a server at `url`."""
     url: str | None = None
-    """Where the server is, such as http://127.0.0.1:8000/v1. The tokenizer is read here, by
-    `name`."""
+    """Where the server is, such as http://127.0.0.1:8000/v1. For policy and reward model it is
+    vLLM's, and their tokenizers are read here, by `name`; a generator's needs only OpenAI's chat
+    API."""
     served_name: str | None = None
     """The model's name at the server; default is `name`."""
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     """Environment variable that holds the server's key, which itself is never stored."""
     engine_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of vllm.LLM, such as tensor_parallel_size, quantization, gpu_memory_utilization
-    (here 0.4 by default: policy and reward model may share a GPU)."""
+    (here 0.4 by default: models may share a GPU). For a generator's server: fields that its
+    requests have beside the usual ones (chat_template_kwargs), or lack (`seed: null`)."""
+
+    read_by: ClassVar[tuple[ReadBy, ...]] = (
+        _SERVER_ALONE,
+        (("vllm",), ("engine_options",), "set `engine: vllm`"),
+        _DEVICE,
+        (("transformers", "vllm"), ("dtype",), "start the server with --dtype"),
+    )
+    """Engines, the settings that only they read, and what to do instead."""
 
     @model_validator(mode="after")
-    def _settings_of_the_engine(self) -> "ScorerConfig":
-        """A setting that the engine would not read is a mistake."""
+    def _engine_reads_its_settings(self) -> Self:
         if self.engine == "server" and self.url is None:
             raise ValueError("`engine: server` needs `url`, such as http://127.0.0.1:8000/v1")
-        for engines, names, fix in _READ_BY:
+        for engines, names, fix in self.read_by:
             fields = type(self).model_fields
             default = {name: fields[name].get_default(call_default_factory=True) for name in names}
             given = [name for name in names if getattr(self, name) != default[name]]
@@ -78,13 +95,6 @@ class ScorerConfig(LanguageModelConfig):
         return self
 
 
-_READ_BY: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
-    (("server",), ("url", "served_name", "api_key_env"), "set `engine: server`"),
-    (("vllm",), ("engine_options",), "set `engine: vllm`"),
-    (("transformers",), ("device",), "choose the device where vLLM starts (CUDA_VISIBLE_DEVICES)"),
-    (("transformers", "vllm"), ("dtype",), "start the server with --dtype"),
-)
-"""Engines, the settings that only they read, and what to do instead."""
 _SET_FROM_CONFIG = {
     "model",
     "revision",
@@ -95,18 +105,22 @@ _SET_FROM_CONFIG = {
     "convert",
     "pooler_config",
     "logprobs_mode",
+    "messages",
+    "response_format",
+    "stream",
+    "n",
 }
-"""Arguments of vllm.LLM that are not options."""
+"""Arguments of vllm.LLM, and fields of a request, that are not options."""
 
 
-class PolicyConfig(ScorerConfig):
+class PolicyConfig(LanguageModelConfig):
     """The policy model (PM): a causal language model."""
 
     count_eos: bool = True
     """Count the end-of-sequence token as part of a response."""
 
 
-class RewardConfig(ScorerConfig):
+class RewardConfig(LanguageModelConfig):
     """The reward model (RM): a sequence classifier with one label."""
 
     others: tuple[str, ...] = ()
@@ -132,9 +146,49 @@ class EmbedderConfig(ModelConfig):
 
 
 class GeneratorConfig(LanguageModelConfig):
-    """The LLM that writes variants; `embedded` uses the rule-based operators alone."""
+    """The LLM that writes variants; `embedded` uses the rule-based operators alone.
+
+    On a server, `name` is what the server calls it: no file of it is needed here.
+    """
 
     max_new_tokens: Positive = 256
     """For each answer that a reply is to hold."""
     temperature: Annotated[float, Field(gt=0)] = 0.8
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    structured: bool | None = None
+    """Hold replies to a JSON schema where one is given; default is to do so where the engine
+    can, which a server is asked at the start."""
+    in_flight: Positive = 64
+    """Requests at a time to a server, at most: fewer for as long as it says that it is busy."""
+    timeout: Duration = 600.0
+    """Seconds that a server may take for a reply."""
+    attempts: Positive = 6
+    """Times that one request is sent to a server that fails or does not answer."""
+    patience: Duration = 1800.0
+    """Seconds that one request may take with all attempts and pauses; a server that says it is
+    busy (429, 503) is asked again for as long."""
+    price_in: Price | None = None
+    """USD per million tokens of a prompt."""
+    price_out: Price | None = None
+    """USD per million tokens of a reply."""
+
+    read_by: ClassVar[tuple[ReadBy, ...]] = (
+        (
+            ("server",),
+            (*_SERVER_ALONE[1], "in_flight", "timeout", "attempts", "patience"),
+            _SERVER_ALONE[2],
+        ),
+        (("vllm", "server"), ("engine_options", "structured"), "set `engine: vllm` or `server`"),
+        _DEVICE,
+        (
+            ("transformers", "vllm"),
+            ("dtype", "batch_tokens", "chat_template", "revision", "trust_remote_code"),
+            "give it to the server",
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _both_prices(self) -> Self:
+        if (self.price_in is None) != (self.price_out is None):
+            raise ValueError("give both `price_in` and `price_out`, or neither")
+        return self

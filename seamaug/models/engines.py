@@ -1,6 +1,6 @@
 """What the flow asks of policy, reward model and generator, whichever engine runs them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,12 +99,32 @@ class Reply:
     new_tokens: int = 0
 
 
+def always() -> bool:
+    """No limit."""
+    return True
+
+
 class GeneratorEngine(Protocol):
     """An LLM that answers requests, many at a time."""
 
     structured: bool
     """Whether it holds the model to a request's `schema`."""
+    paid: bool
+    """Whether a reply costs, so that none is asked for a second time."""
+    mark: dict[str, Any]
+    """What, beside a request, decides the reply: the model and its settings."""
 
-    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
-        """Each request's position and reply, as they arrive; every position once."""
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that a prompt and its reply may have together, where that is known."""
+        ...
+
+    def stream(
+        self, requests: Sequence[Request], go_on: Callable[[], bool] = always
+    ) -> Iterator[tuple[int, Reply]]:
+        """Each request's position and reply, as they arrive; every position once.
+
+        Where `go_on` is false, no more requests are begun, and those have no reply.
+        Raises ModelError where nothing can be had from the engine.
+        """
         ...

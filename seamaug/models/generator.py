@@ -1,40 +1,55 @@
-"""The LLM that writes variants and worse responses."""
+"""The LLM that writes, through transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from seamaug.config import GeneratorConfig
+from seamaug.models.engines import Reply, Request, always
 from seamaug.models.policy import CausalLM
-from seamaug.records import Message
+from seamaug.records import text_key
 
 
-class Generator:
-    """An instruction-tuned causal model through transformers."""
+class TransformersGenerator:
+    """An instruction-tuned causal model; the same requests in the same order get the same replies.
+
+    A reply depends on what is in its batch, so one alone cannot be had again.
+    """
+
+    structured = False
+    paid = False
 
     def __init__(self, config: GeneratorConfig) -> None:
-        self.config = config
+        self._top_p = config.top_p
+        self.mark = {"model": config.name, "top_p": config.top_p}
         self._lm = CausalLM(config, "generator")
+        self.max_length = self._lm.max_length
 
-    def write(
-        self,
-        requests: Sequence[list[Message]],
-        *,
-        seed: int,
-        answers: int = 1,
-        temperature: float | None = None,
-    ) -> list[str]:
-        """One reply to each request; empty where the request is too long for the model.
+    def stream(
+        self, requests: Sequence[Request], go_on: Callable[[], bool] = always
+    ) -> Iterator[tuple[int, Reply]]:
+        """Each request's position and reply, those with the same settings together."""
+        kinds: dict[tuple[int, float], list[int]] = {}
+        for position, request in enumerate(requests):
+            kinds.setdefault((request.max_new_tokens, request.temperature), []).append(position)
+        for (new, temperature), positions in kinds.items():
+            if go_on():
+                yield from self._alike(requests, positions, new, temperature)
 
-        A reply that is to hold several `answers` may have `max_new_tokens` for each, as far as half
-        of what the model can read. `temperature` takes the place of the configured one.
-        """
-        own = self.config.max_new_tokens
-        room = max(own, min(answers * own, self._lm.max_length // 2))
-        replies = self._lm.sample(
-            requests,
+    def _alike(
+        self, requests: Sequence[Request], positions: list[int], new: int, temperature: float
+    ) -> Iterator[tuple[int, Reply]]:
+        fits, refused = self._lm.fitting([requests[i].messages for i in positions], new)
+        for order, reason in refused.items():
+            yield positions[order], Reply(error=reason)
+        drawn = self._lm.draw(
+            list(fits.values()),
             n=1,
-            seed=seed,
-            max_new_tokens=room,
-            temperature=self.config.temperature if temperature is None else temperature,
-            top_p=self.config.top_p,
+            # The whole batch draws from one stream.
+            seed=int(text_key([requests[positions[order]].seed for order in fits])[:8], 16),
+            max_new_tokens=new,
+            temperature=temperature,
+            top_p=self._top_p,
         )
-        return [texts[0] if texts else "" for texts in replies]
+        for (order, prompt), (ids,) in zip(fits.items(), drawn, strict=True):
+            cut = len(ids) >= new and ids[-1] not in self._lm.ends
+            (text,) = self._lm.decode([ids])
+            yield positions[order], Reply(text, "", cut, len(prompt), len(ids))

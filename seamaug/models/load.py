@@ -1,7 +1,7 @@
 """Which engine runs a role's model, by configuration."""
 
-from seamaug.config import PolicyConfig, RewardConfig
-from seamaug.models.engines import PolicyEngine, RewardEngine
+from seamaug.config import GeneratorConfig, PolicyConfig, RewardConfig
+from seamaug.models.engines import GeneratorEngine, PolicyEngine, RewardEngine
 
 
 def load_policy(config: PolicyConfig) -> PolicyEngine:
@@ -35,3 +35,18 @@ def load_reward(config: RewardConfig) -> RewardEngine:
     from seamaug.models.reward import RewardModel
 
     return RewardModel(config)
+
+
+def load_generator(config: GeneratorConfig) -> GeneratorEngine:
+    """The LLM that writes on the configured engine; else as `load_policy`."""
+    if config.engine == "vllm":
+        from seamaug.models.vllm import VLLMGenerator
+
+        return VLLMGenerator(config)
+    if config.engine == "server":
+        from seamaug.models.chat import ServerGenerator
+
+        return ServerGenerator(config)
+    from seamaug.models.generator import TransformersGenerator
+
+    return TransformersGenerator(config)

@@ -33,6 +33,9 @@ class CausalLM(PromptTokens):
         eos = self.tokenizer.eos_token_id
         # Padding is masked out, so any id serves a model that names none (GPT-2, Llama).
         self.pad_id = next((i for i in (self.tokenizer.pad_token_id, eos) if i is not None), 0)
+        own = self.model.generation_config.eos_token_id
+        self.ends = frozenset([own] if isinstance(own, int) else own or ())
+        """Tokens that end a reply."""
 
     @torch.inference_mode()
     def sample(
@@ -51,20 +54,41 @@ class CausalLM(PromptTokens):
         seed, `batch_tokens` and hardware give the same texts.
         """
         rows = self.with_room(prompts, max_new_tokens)
-        fits = list(rows)
-        lengths = [(len(row) + max_new_tokens) * n for row in rows.values()]
+        drawn = self.draw(
+            list(rows.values()),
+            n=n,
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+        )
         answers: list[list[str]] = [[] for _ in prompts]
+        for i, found in zip(rows, drawn, strict=True):
+            answers[i] = self.decode(found)
+        return answers
+
+    @torch.inference_mode()
+    def draw(
+        self,
+        rows: Sequence[list[int]],
+        *,
+        n: int,
+        seed: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+    ) -> list[list[list[int]]]:
+        """`n` sampled continuations of each row of token ids, up to and with the end token."""
+        lengths = [(len(row) + max_new_tokens) * n for row in rows]
+        answers: list[list[list[int]]] = [[] for _ in rows]
 
         def take(rest: Sequence[int], tokens: int) -> tuple[int, int]:
             return rows_within([lengths[position] for position in rest], tokens)
 
         def work(batch: Sequence[int]) -> None:
-            members = [fits[position] for position in batch]
-            texts = self._generate(
-                [rows[i] for i in members], n, max_new_tokens, temperature, top_p
-            )
-            for order, i in enumerate(members):
-                answers[i] = texts[order * n : (order + 1) * n]
+            found = self._generate([rows[i] for i in batch], n, max_new_tokens, temperature, top_p)
+            for order, i in enumerate(batch):
+                answers[i] = found[order * n : (order + 1) * n]
 
         state = torch.get_rng_state()
         torch.manual_seed(seed)  # once: batches that each began anew would draw alike
@@ -81,7 +105,7 @@ class CausalLM(PromptTokens):
         max_new_tokens: int,
         temperature: float,
         top_p: float,
-    ) -> list[str]:
+    ) -> list[list[int]]:
         # Generation continues the last column, so the padding goes to the left.
         ids, mask = (t.flip(1) for t in right_padded([row[::-1] for row in rows], self.pad_id))
         with clock.kind("generation"):
@@ -97,7 +121,12 @@ class CausalLM(PromptTokens):
                 repetition_penalty=1.0,  # a model's own default would not be its distribution
                 pad_token_id=self.pad_id,
             )
-        return self.decode(output[:, ids.shape[1] :].cpu())
+        return [self._up_to_the_end(row) for row in output[:, ids.shape[1] :].tolist()]
+
+    def _up_to_the_end(self, row: list[int]) -> list[int]:
+        """Without the padding of a continuation that ended before others of its batch."""
+        end = next((i + 1 for i, token in enumerate(row) if token in self.ends), len(row))
+        return row[:end]
 
 
 class Policy(CausalLM, PolicyTokens):

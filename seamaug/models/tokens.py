@@ -10,13 +10,20 @@ from seamaug.models.loading import load_model_config, load_tokenizer, longest_se
 from seamaug.records import Message
 
 
+def too_long(prompt: int, new: int, limit: int) -> str:
+    """Why a prompt of so many tokens does not go in; empty if it does."""
+    if prompt + new <= limit:
+        return ""
+    return f"prompt too long: {prompt:,} tokens and {new:,} for the reply, of {limit:,} at most"
+
+
 class _Tokens:
     """A tokenizer with its chat template, and the longest sequence that its model takes."""
 
     def __init__(self, config: LanguageModelConfig, role: str) -> None:
         self.model_config = load_model_config(config, role)
         self.tokenizer = load_tokenizer(config, role)
-        self.max_length = longest_sequence(config, self.model_config, self.tokenizer)
+        self.max_length: int = longest_sequence(config, self.model_config, self.tokenizer)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         with clock.kind("tokenizer"):
@@ -35,15 +42,26 @@ class PromptTokens(_Tokens):
         self, prompts: Sequence[list[Message]], max_new_tokens: int
     ) -> dict[int, list[int]]:
         """Token ids, by position, of the prompts that leave room for so many tokens more."""
-        found = {}
+        return self.fitting(prompts, max_new_tokens)[0]
+
+    def fitting(
+        self, prompts: Sequence[list[Message]], max_new_tokens: int
+    ) -> tuple[dict[int, list[int]], dict[int, str]]:
+        """Token ids, by position, of the prompts that leave such room; why the others do not."""
+        found, refused = {}, {}
         for position, prompt in enumerate(prompts):
             try:
                 ids = self.prompt_ids(prompt)
-            except ModelError:  # one conversation that a template refuses is no one else's
+            except ModelError as error:  # a conversation that a template refuses is no one else's
+                refused[position] = str(error)
                 continue
-            if ids and len(ids) + max_new_tokens <= self.max_length:
+            if reason := too_long(len(ids), max_new_tokens, self.max_length):
+                refused[position] = reason
+            elif not ids:
+                refused[position] = "the chat template makes nothing of the prompt"
+            else:
                 found[position] = ids
-        return found
+        return found, refused
 
     def decode(self, rows: Any) -> list[str]:
         """Texts of generated token ids, without special tokens and surrounding space."""

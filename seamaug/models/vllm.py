@@ -1,15 +1,18 @@
-"""Policy and reward model on vLLM, in this process."""
+"""Policy, reward model and generator on vLLM, in this process."""
 
 import importlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from seamaug.config import PolicyConfig, RewardConfig, ScorerConfig
+from seamaug.clock import clock
+from seamaug.config import GeneratorConfig, LanguageModelConfig, PolicyConfig, RewardConfig
 from seamaug.errors import ModelError
+from seamaug.models.engines import Reply, Request, always
 from seamaug.models.loading import LOADING_ERRORS, dtype_of, locate
 from seamaug.models.sequences import Draw, SequencePolicy, SequenceReward, response_total
+from seamaug.models.tokens import PromptTokens
 
 _GPU_SHARE = 0.4
 """Of a GPU's memory for each model; vLLM's own 0.92 would leave a second one nothing, and the
@@ -90,6 +93,62 @@ class VLLMReward(SequenceReward):
         return [float(output.outputs.probs[0]) for output in outputs]
 
 
+class VLLMGenerator(PromptTokens):
+    """The LLM that writes on vLLM: each request with its own seed, held to its JSON schema."""
+
+    paid = False
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config, "generator")
+        self.structured = config.structured is not False
+        self.mark = {"model": config.name, "top_p": config.top_p}
+        self._top_p = config.top_p
+        options: dict[str, Any] = {"runner": "generate"}
+        if config.max_length is not None:
+            options["max_model_len"] = min(config.max_length, _longest(self.model_config))
+        self._llm = _start(config, "generator", options)
+        self.max_length: int = min(self.max_length, self._llm.model_config.max_model_len)
+
+    def stream(
+        self, requests: Sequence[Request], go_on: Callable[[], bool] = always
+    ) -> Iterator[tuple[int, Reply]]:
+        """Each request's position and reply; vLLM takes all requests together."""
+        if not go_on():
+            return
+        asked: list[tuple[int, list[int]]] = []
+        for i, request in enumerate(requests):
+            fits, refused = self.fitting([request.messages], request.max_new_tokens)
+            if refused:
+                yield i, Reply(error=refused[0])
+            else:
+                asked.append((i, fits[0]))
+        with clock.kind("generation"), _alive("generator"):
+            outputs = self._llm.generate(
+                [{"prompt_token_ids": ids} for _, ids in asked],
+                [self._params(requests[i]) for i, _ in asked],
+                use_tqdm=False,
+            )
+        for (i, ids), output in zip(asked, outputs, strict=True):
+            (item,) = output.outputs
+            new = list(item.token_ids)
+            (text,) = self.decode([new])
+            yield i, Reply(text, "", item.finish_reason == "length", len(ids), len(new))
+
+    def _params(self, request: Request) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        held = self.structured and request.schema is not None
+        return SamplingParams(
+            seed=request.seed,
+            max_tokens=request.max_new_tokens,
+            temperature=request.temperature,
+            top_p=self._top_p,
+            detokenize=held,  # vLLM's own text is not used, but the grammar's end is found in it
+            structured_outputs=StructuredOutputsParams(json=request.schema) if held else None,
+        )
+
+
 @contextmanager
 def _alive(role: str) -> Iterator[None]:
     """Says what to do where the engine's process dies under the work."""
@@ -110,7 +169,7 @@ def _longest(model_config: Any) -> int:
     return int(limit or 1 << 30)
 
 
-def _start(config: ScorerConfig, role: str, options: dict[str, Any]) -> Any:
+def _start(config: LanguageModelConfig, role: str, options: dict[str, Any]) -> Any:
     """vllm.LLM with a role's model; raises ModelError where vLLM is missing or does not start."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # its start is told in 100 lines
     try:

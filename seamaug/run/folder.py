@@ -2,6 +2,7 @@
 
     OUT/stages/identity.json        what the run is: config, fingerprints, versions
     OUT/stages/<stage>/00000.parquet, 00001.parquet, ...
+    OUT/stages/replies.sqlite       what an LLM replied, in and between parts
 
 A part appears under its final name only when it is whole: it is written to a temporary name,
 synced and renamed. So a killed run loses the part in flight and nothing else.
@@ -39,6 +40,8 @@ class RunFolder:
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path = path
         self.stages = path / "stages"
+        self.replies = self.stages / "replies.sqlite"
+        """Where an LLM's replies are kept as they arrive."""
         self._claim(identity)
 
     def _claim(self, identity: dict[str, Any]) -> None:

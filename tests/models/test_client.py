@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from seamaug.config import PolicyConfig, RewardConfig, load_config
 from seamaug.errors import ModelError
 from seamaug.identity import models_of
-from seamaug.models import client
+from seamaug.models import client, retries
 from seamaug.models.engines import Logprob
 from seamaug.models.load import load_policy, load_reward
 from seamaug.models.server import ServerPolicy, ServerReward
@@ -104,7 +105,7 @@ def _as_vllm(path: str, body: Any) -> Any:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    monkeypatch.setattr(client, "PAUSE", 0.01)
+    monkeypatch.setattr(retries, "PAUSE", 0.01)
     stand_in = StandIn()
     thread = threading.Thread(target=stand_in.http.serve_forever, args=(0.01,))
     thread.start()
@@ -196,14 +197,14 @@ def test_a_server_is_given_the_time_it_asks_for(server: StandIn, form: str) -> N
 
 
 def test_a_server_may_not_ask_for_ever(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(retries, "LONGEST_PAUSE", 0.05)
     engine = policy(server)
     server.faults = [(503, {}, {"Retry-After": "86400"}), (503, {}, {"Retry-After": "soon"})]
     assert total(engine) == -3.0
 
 
 def test_pauses_grow_and_differ(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PAUSE", 1.0)
+    monkeypatch.setattr(retries, "PAUSE", 1.0)
 
     class State:
         outcome = None
@@ -211,7 +212,7 @@ def test_pauses_grow_and_differ(server: StandIn, monkeypatch: pytest.MonkeyPatch
     def pauses(attempt: int) -> list[float]:
         state: Any = State()
         state.attempt_number = attempt
-        return [client._pause(state) for _ in range(50)]
+        return [retries.pause(state) for _ in range(50)]
 
     first, fifth = pauses(1), pauses(5)
     assert len(set(first)) > 40
@@ -224,8 +225,8 @@ def test_a_lasting_fault_ends_the_run_with_its_reason(server: StandIn) -> None:
     server.faults = [(500, {"error": {"message": "EngineCore\nencountered an issue"}}, {})] * 99
     message = said(lambda: total(engine))
     assert server.url in message
-    assert f"answered 500 to {client.ATTEMPTS} attempts: EngineCore encountered an issue" in message
-    assert len(server.seen) == 1 + client.ATTEMPTS
+    assert "answered 500: EngineCore encountered an issue (6 attempts)" in message
+    assert len(server.seen) == 1 + client.SCORING.attempts
 
 
 def test_a_wrong_request_is_not_repeated(server: StandIn) -> None:
@@ -236,13 +237,12 @@ def test_a_wrong_request_is_not_repeated(server: StandIn) -> None:
 
 
 def test_an_answer_that_does_not_come(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "ANSWER", 0.1)
-    monkeypatch.setattr(client, "ATTEMPTS", 2)
+    monkeypatch.setattr(client, "SCORING", replace(client.SCORING, timeout=0.1, attempts=2))
     engine = policy(server)
     server.faults = [0.3]
     assert total(engine) == -3.0  # the second attempt is in time
     server.faults = [0.3, 0.3]
-    assert "gave no answer within 0.1 s, 2 times" in said(lambda: total(engine))
+    assert "gave no answer within 0.1 s (2 attempts)" in said(lambda: total(engine))
 
 
 def test_a_server_that_is_not_there_is_named_at_once(server: StandIn) -> None:
@@ -260,7 +260,7 @@ def test_a_server_that_goes_away_is_waited_for(server: StandIn) -> None:
     server.http.server_close()
     start = time.monotonic()
     assert "cannot be reached" in said(lambda: total(engine))
-    assert time.monotonic() - start > (client.ATTEMPTS - 1) * client.PAUSE / 2
+    assert time.monotonic() - start > (client.SCORING.attempts - 1) * retries.PAUSE / 2
 
 
 def test_the_first_failure_ends_the_rest(server: StandIn) -> None:
@@ -268,14 +268,14 @@ def test_the_first_failure_ends_the_rest(server: StandIn) -> None:
     server.slow = 0.05
     server.faults = [(400, {"message": "no"}, {})]
     said(lambda: engine.logprobs([(PROMPT, [[7]] * 200)]))
-    assert len(server.seen) < 1 + 4 * client.IN_FLIGHT
+    assert len(server.seen) < 1 + 4 * client.SCORING.in_flight
 
 
 def test_requests_in_flight_are_few(server: StandIn) -> None:
     engine = policy(server, batch_tokens=1)
     server.slow = 0.02
     engine.logprobs([(PROMPT, [[7]] * 40)])
-    assert 1 < server.most_at_once <= client.IN_FLIGHT
+    assert 1 < server.most_at_once <= client.SCORING.in_flight
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_requests_in_flight_are_few(server: StandIn) -> None:
 )
 def test_an_answer_of_another_kind(server: StandIn, answer: Any) -> None:
     engine = policy(server)
-    server.faults = [(200, answer, {})]
+    server.faults = [(200, answer, {})] * client.SCORING.attempts  # it may have been garbled
     assert f"the policy server {server.url} answered" in said(lambda: total(engine))
 
 

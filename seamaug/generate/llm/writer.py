@@ -4,7 +4,6 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from seamaug.config import GeneratorConfig
 from seamaug.generate.llm.fences import DATA_RULE, item_values, pair_values
 from seamaug.generate.llm.operators import LLMOperator
 from seamaug.generate.llm.replies import Answer, Form, ReplyError
@@ -70,15 +69,9 @@ class _Ask:
 class LLMWriter:
     """The LLM's operators, and what scoring asks of it."""
 
-    def __init__(
-        self,
-        generation: Generation,
-        operators: Mapping[str, LLMOperator],
-        config: GeneratorConfig,
-    ) -> None:
+    def __init__(self, generation: Generation, operators: Mapping[str, LLMOperator]) -> None:
+        self.generation = generation
         self.operators = operators
-        self._generation = generation
-        self._config = config
         self._judge = Template.load("judge")
 
     def write(self, tasks: Sequence[Task]) -> list[Written]:
@@ -133,25 +126,30 @@ class LLMWriter:
         seed: int,
         temperature: float | None = None,
     ) -> _Ask:
-        structured = self._generation.structured
+        structured, config = self.generation.structured, self.generation.config
         parts = [text, DATA_RULE, form.instructions(key, structured=structured)]
         request = Request(
             operator=operator,
             messages=user_message("\n\n".join(parts)),
             seed=seed,
-            max_new_tokens=self._config.max_new_tokens * form.texts,
-            temperature=self._config.temperature if temperature is None else temperature,
+            max_new_tokens=self._room(form.texts),
+            temperature=config.temperature if temperature is None else temperature,
             schema=form.schema() if structured else None,
         )
         return _Ask(request, form, key)
 
+    def _room(self, texts: int) -> int:
+        """`max_new_tokens` for each text of a reply, up to half of what the model can read."""
+        own, limit = self.generation.config.max_new_tokens, self.generation.max_length
+        return texts * own if limit is None else max(own, min(texts * own, limit // 2))
+
     def _have(self, asks: Sequence[_Ask]) -> list[Written]:
         """What the LLM makes of each; what cannot be read is asked for once more."""
-        structured = self._generation.structured
-        replies = self._generation.write([ask.request for ask in asks])
+        structured = self.generation.structured
+        replies = self.generation.write([ask.request for ask in asks])
         found = [ask.read(reply) for ask, reply in zip(asks, replies, strict=True)]
         unread = [i for i, reply in enumerate(replies) if found[i].error and not reply.error]
-        second = self._generation.write(
+        second = self.generation.write(
             [asks[i].again(replies[i], found[i].error, structured=structured) for i in unread]
         )
         for i, reply in zip(unread, second, strict=True):

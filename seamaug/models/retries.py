@@ -1,0 +1,122 @@
+"""What becomes of a request that failed: whether to send it again, when, and what to say."""
+
+import time
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+    from tenacity import RetryCallState
+
+PAUSE = 0.5
+"""Seconds before the second attempt, on average; doubled each time."""
+LONGEST_PAUSE = 300.0
+"""Seconds: a server that asks for more is not waited for any longer."""
+_LONGEST_BACKOFF = 30.0
+_BUSY = (429, 503)
+
+
+class Fault(Exception):  # noqa: N818 - what the server did, not an error of ours
+    """A request without a usable answer, and why, in a few words.
+
+    status: of the server's answer; 0 where there was none. lasting: the same request would fail
+    again. response: what came, if anything did.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status: int = 0,
+        lasting: bool = False,
+        response: "httpx.Response | None" = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+        self.lasting = lasting
+        self.response = response
+        self.attempts = 1
+
+    @property
+    def busy(self) -> bool:
+        """Whether the server says that it would answer later."""
+        return self.status in _BUSY
+
+    @property
+    def overload(self) -> bool:
+        """Whether fewer requests at a time may help."""
+        return self.busy or isinstance(self, TimedOut)
+
+
+class Unreachable(Fault):
+    """No server is there."""
+
+
+class TimedOut(Fault):
+    """The server took too long for an answer."""
+
+
+def refusal(response: "httpx.Response") -> Fault:
+    """The fault that an answer with an error's status is."""
+    status = response.status_code
+    lasting = status < 500 and status not in (408, 409, 425, 429)
+    return Fault(
+        f"answered {status}: {_said(response)}", status=status, lasting=lasting, response=response
+    )
+
+
+def _said(response: "httpx.Response") -> str:
+    """What a server says is wrong, in one short line."""
+    try:
+        body: Any = response.json()
+        text = str((body.get("error") or body)["message"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        text = response.text
+    return " ".join(text.split())[:300] or "no reason given"
+
+
+class GiveUp:
+    """When tenacity is to stop: after `attempts` faults, or where `patience` seconds would pass.
+
+    Busy is no fault: what a server puts off is asked for again as long as patience lasts.
+    """
+
+    def __init__(self, attempts: int, patience: float) -> None:
+        self._attempts, self._patience = attempts, patience
+        self._faults = 0
+
+    def __call__(self, state: "RetryCallState") -> bool:
+        """Whether the attempt that just failed was the last."""
+        fault = state.outcome.exception() if state.outcome else None
+        self._faults += not (isinstance(fault, Fault) and fault.busy)
+        late = (state.seconds_since_start or 0.0) + state.upcoming_sleep > self._patience
+        return late or self._faults >= self._attempts
+
+
+def pause(state: "RetryCallState") -> float:
+    """Seconds to wait: what the server asks for, else twice as long each time, with jitter.
+
+    Without jitter all requests that failed together would come again together.
+    """
+    from tenacity import wait_random_exponential
+
+    fault = state.outcome.exception() if state.outcome else None
+    response = getattr(fault, "response", None)
+    asked = _retry_after(response.headers.get("Retry-After")) if response is not None else None
+    backoff = PAUSE / 2 + wait_random_exponential(multiplier=PAUSE, max=_LONGEST_BACKOFF)(state)
+    return backoff if asked is None else min(asked + backoff - PAUSE / 2, LONGEST_PAUSE)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds from a Retry-After header: a number, or a date."""
+    if value is None:
+        return None
+    try:
+        return max(float(value), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except ValueError:
+        return None
