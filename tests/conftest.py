@@ -193,7 +193,9 @@ class Asked:
         ]
         if self.schema:
             return json.dumps(rows[0] if self.answers == 1 else {"answers": rows})
-        return "\n".join(f"<{n}-{self.key}>\n{row[n]}\n</{n}-{self.key}>" for row in rows for n in row)
+        return "\n".join(
+            f"<{n}-{self.key}>\n{row[n]}\n</{n}-{self.key}>" for row in rows for n in row
+        )
 
 
 @pytest.fixture

@@ -20,9 +20,7 @@ SHIPPED = load_operators()
 
 
 def misjudged(text: str, margin: float = 1.26) -> Misjudged:
-    return Misjudged(
-        text=text, margin=margin, rank=2, among=30, logprob=-0.7, golden_logprob=-1.61
-    )
+    return Misjudged(text=text, margin=margin, rank=2, among=30, logprob=-0.7, golden_logprob=-1.61)
 
 
 def seed(text: str, golden: str = "golden", earlier: str = "") -> Seed:
@@ -128,9 +126,12 @@ def test_untrusted_texts_stand_verbatim_between_fences(name: str, untrusted: lis
         )
         around = SHIPPED[name].template.render(**plain)
         own = re.search(r"REQUEST ([0-9a-f]{8})\]", around)[1]  # type: ignore[index]
-        assert content.replace(key, own).replace(f"\n{text}\n", "\nSEED\n").replace(
-            f"system: {text}\n", "system: SEED\n"
-        ) == around
+        assert (
+            content.replace(key, own)
+            .replace(f"\n{text}\n", "\nSEED\n")
+            .replace(f"system: {text}\n", "system: SEED\n")
+            == around
+        )
 
 
 @given(st.text(), st.text(), st.text())
@@ -207,7 +208,11 @@ PARAPHRASE = "t: {kind: paraphrase, preserves: [answer]}"
         ("t:", "", r"operators\.yaml: `t`: "),
         ("t: {kind: parafrase}", "", r"`t\.kind`: Input should be 'paraphrase', "),
         ("t: {kind: worse, preserve: x}", "", r"`t\.preserve`: unknown key; known: kind, pres"),
-        ("t: {kind: blend, preserves: [tone]}", "", r"`t\.preserves\.0`: Input should be 'meaning'"),
+        (
+            "t: {kind: blend, preserves: [tone]}",
+            "",
+            r"`t\.preserves\.0`: Input should be 'meaning'",
+        ),
         ("t: {kind: paraphrase}", "", r"`t`: a paraphrase preserves the answer: add `answer`"),
         ("t: {kind: worse, preserves: [answer]}", "", r"`t`: nothing that a worse .* remove"),
         ("t: {kind: golden, preserves: [answer]}", "", r"`t`: a rewrite .* set `preserves: \["),
