@@ -65,5 +65,5 @@ def test_a_template_that_is_none(tmp_path: Path, content: bytes, message: str) -
 
 
 def test_a_template_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="gone.jinja cannot be read"):
+    with pytest.raises(ConfigError, match=r"gone\.jinja cannot be read"):
         Template.read(tmp_path / "gone.jinja")

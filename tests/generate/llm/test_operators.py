@@ -188,8 +188,8 @@ def test_three_lines_and_a_template(tmp_path: Path) -> None:
 
 
 def test_the_entry_counts_in_the_hash(tmp_path: Path) -> None:
-    mine = folder(tmp_path, "a: {kind: perturbation, preserves: [answer]}\nb: {kind: perturbation}\n",
-                  a="{{ prompt }}", b="{{ prompt }}")  # fmt: skip
+    entries = "a: {kind: perturbation, preserves: [answer]}\nb: {kind: perturbation}\n"
+    mine = folder(tmp_path, entries, a="{{ prompt }}", b="{{ prompt }}")
     found = load_operators(mine)
     assert found["a"].template.hash == found["b"].template.hash
     assert found["a"].hash != found["b"].hash
