@@ -221,10 +221,11 @@ def test_a_secret_in_the_wrong_place_is_not_shown(tmp_path: Path, text: str) -> 
     assert "`policy" in found
 
 
-def test_the_generator_has_no_engine(tmp_path: Path) -> None:
-    assert "unknown key `generator.engine`" in message(
-        written(tmp_path, "generator: {engine: vllm}")
-    )
+def test_operators_of_one_s_own_need_an_llm(tmp_path: Path) -> None:
+    found = message(written(tmp_path, "generate: {operators_from: mine}"))
+    assert "`generate.operators_from` need an LLM: give `generator.name`" in found
+    own = "generate: {operators_from: mine}\ngenerator: {name: some-llm}\n"
+    assert load_config(written(tmp_path, own)).generate.operators_from == "mine"
 
 
 def test_overrides_go_before_the_file(tmp_path: Path) -> None:

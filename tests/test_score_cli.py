@@ -220,13 +220,16 @@ def test_an_undecided_judge_shows_nothing_to_be_worse(rows: Rows) -> None:
 
 
 def test_worse_answers_of_an_llm_are_scored(
-    rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scripted: Any, asked: Any
 ) -> None:
-    def write(self: Any, requests: list[Any], **arguments: int) -> list[str]:
-        replies = ["<rewrite>No idea.</rewrite><rewrite>Forty-two bananas</rewrite>", "rubbish"]
-        return [replies[number % 2] for number in range(len(requests))]
+    answers = ["No idea.", "Forty-two bananas", "", ""]
 
-    monkeypatch.setattr("seamaug.models.generator.Generator.write", write)
+    def respond(request: Any) -> str:
+        # Every second seed gets rubbish, the second time too.
+        odd = [row["prompt"] for row in rows[:6]].index(asked(request).texts["REQUEST"]) % 2
+        return "rubbish" if odd else asked(request).reply(response=answers)
+
+    monkeypatch.setattr("seamaug.pipeline.load_generator", lambda config: scripted(respond))
     responses = tmp_path / "r.parquet"
     table = score(
         rows[:6], estimator=["contrast", "llm"], samples=4, generator=POLICY, responses=responses
