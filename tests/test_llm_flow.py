@@ -50,14 +50,14 @@ def mine(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def llm(asked: Any) -> Callable[[Request], Reply | str]:
-    """An LLM that does as it is told, but for every eighth text."""
+    """An LLM that does as it is told, but for every second formal text."""
 
     def respond(request: Request) -> Reply | str:
         own = asked(request)
         if request.operator == "judge":
             better = next((n for n, text in own.texts.items() if text == NEW), "RESPONSE T")
             return own.reply(better=better[-1])
-        if request.operator == "formal" and request.seed % 8 == 0:
+        if request.operator == "formal" and request.seed % 2 == 0:
             return "I would rather not."
         if request.operator.startswith("worse"):
             return own.reply(response="Bananas, I suppose.")
