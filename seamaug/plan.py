@@ -11,6 +11,7 @@ from seamaug.config import Config
 from seamaug.generate.llm.operators import LLMOperator
 from seamaug.generate.operators import Operator
 from seamaug.generate.variants import chosen_operators
+from seamaug.models.journal import Account
 from seamaug.pipeline import Models
 from seamaug.resources import EMBEDDED
 from seamaug.scoring.scorer import ResponseSet
@@ -19,6 +20,8 @@ from seamaug.seeds import Seeds
 
 _SAMPLE_SEEDS = 24
 _SAMPLE_RESPONSES = 8
+_TEMPLATE_CHARS = 1500
+_CHARS_PER_TOKEN = 4
 KEEP_SHARE = 0.5
 """Assumed share of candidates that are kept; only a run shows the real one."""
 
@@ -45,6 +48,12 @@ class Plan:
     steps: list[Step]
     generator_calls: int
     """Requests to the LLM generator, not in the time estimate (nor are samples of the policy)."""
+    read: int
+    """Tokens of those requests, roughly."""
+    written: int
+    """Tokens of the replies, at most."""
+    cost: float | None
+    """USD for both, by the generator's prices; None without."""
 
     @property
     def seconds(self) -> float:
@@ -75,7 +84,16 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
     per_parent = config.generate.llm_worse + config.generate.golden_rewrites
     llm = 0 if config.generator.name == EMBEDDED else selected * per_parent
     llm += round(candidates * _per_candidate(*operators)) + len(seeds) * _asked(config)
-    return Plan(seeds.rows_read, len(seeds), selected, config.budget, steps, llm)
+    read, written = round(llm * _request_tokens(seeds)), llm * config.generator.max_new_tokens
+    price_in, price_out = config.generator.price_in, config.generator.price_out
+    cost = (
+        None
+        if price_in is None or price_out is None
+        else Account(llm, read, written).cost(price_in, price_out)
+    )
+    return Plan(
+        seeds.rows_read, len(seeds), selected, config.budget, steps, llm, read, written, cost
+    )
 
 
 def _scored(estimator: str, config: Config, seeds: int) -> int:
@@ -103,10 +121,16 @@ def _per_candidate(rules: Sequence[Operator], llm: Sequence[LLMOperator]) -> flo
     return written / 2 if rules else written
 
 
+def _request_tokens(seeds: Seeds) -> float:
+    """Tokens of one request to the LLM, roughly: a template with a prompt and its responses."""
+    sample = list(seeds.at(_spread(seeds)))
+    texts = sum(len(seed.text) + 2 * len(seed.golden) for seed in sample) / len(sample)
+    return (_TEMPLATE_CHARS + texts) / _CHARS_PER_TOKEN
+
+
 def _measure(models: Models, seeds: Seeds) -> tuple[float, float]:
     """Tokens (policy and reward model together) and seconds of one scored sequence."""
-    positions = np.unique(np.linspace(0, len(seeds) - 1, _SAMPLE_SEEDS).astype(int))
-    sample = list(seeds.at(positions))
+    sample = list(seeds.at(_spread(seeds)))
     pool = [seed.golden for seed in sample]
     sets = [
         ResponseSet(seed.prompt, seed.golden, (pool[i + 1 :] + pool[:i])[:_SAMPLE_RESPONSES])
@@ -129,3 +153,8 @@ def _measure(models: Models, seeds: Seeds) -> tuple[float, float]:
         answers = scorer.policy.response_ids([item.golden, *item.worse])
         tokens += sum(len(row) for row in rows) + sum(prompt + len(row) for row in answers)
     return tokens / calls, seconds / calls
+
+
+def _spread(seeds: Seeds) -> np.ndarray:
+    """Positions of a few seeds from all over the file."""
+    return np.unique(np.linspace(0, len(seeds) - 1, _SAMPLE_SEEDS).astype(int))

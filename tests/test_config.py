@@ -228,6 +228,57 @@ def test_operators_of_one_s_own_need_an_llm(tmp_path: Path) -> None:
     assert load_config(written(tmp_path, own)).generate.operators_from == "mine"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{engine: server, name: m}", "`engine: server` needs `url`"),
+        ("{in_flight: 8}", "does not read `in_flight`; remove it, or set `engine: server`"),
+        ("{engine: vllm, timeout: 10s}", "does not read `timeout`"),
+        ("{engine: server, url: http://x/v1, batch_tokens: 8}", "does not read `batch_tokens`"),
+        ("{engine: server, url: http://x/v1, chat_template: t}", "does not read `chat_template`"),
+        ("{engine: server, url: http://x/v1, device: cuda}", "does not read `device`"),
+        ("{structured: true}", "does not read `structured`; remove it, or set `engine: vllm`"),
+        (
+            "{engine: server, url: http://x/v1, engine_options: {n: 2}}",
+            "`engine_options.n` foll",
+        ),
+        ("{price_in: 1}", "give both `price_in` and `price_out`, or neither"),
+        ("{price_in: -1, price_out: 1}", "greater than or equal to 0"),
+        ("{engine: server, url: http://x/v1, timeout: soon}", "such as 90s, 30m"),
+    ],
+)
+def test_a_generator_s_setting_that_nothing_reads_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    assert said in message(written(tmp_path, f"generator: {text}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("max_tokens: 2M", "`max_tokens` limits what an LLM writes, and there is none: give"),
+        ("{max_cost: 3, generator: {name: m}}", "`max_cost` needs `generator.price_in` and"),
+        ("{max_tokens: 0, generator: {name: m}}", "below one token: write a number of tokens"),
+        ("{max_cost: 0, generator: {name: m, price_in: 1, price_out: 1}}", "greater than 0"),
+    ],
+)
+def test_a_limit_that_could_not_be_kept_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    assert said in message(written(tmp_path, text))
+
+
+def test_a_generator_on_a_hosted_server(tmp_path: Path) -> None:
+    text = """
+max_tokens: 2M
+max_cost: 20
+generator: {name: some-llm, engine: server, url: 'https://api.example.com/v1', api_key_env: KEY,
+  in_flight: 128, timeout: 2m, attempts: 3, price_in: 0.15, price_out: 0.6,
+  engine_options: {seed: null}}
+"""
+    config = load_config(written(tmp_path, text))
+    assert (config.max_tokens, config.max_cost) == (2_000_000, 20)
+    assert (config.generator.in_flight, config.generator.timeout) == (128, 120)
+
+
 def test_overrides_go_before_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "budget: 5\npolicy: {name: a, batch_tokens: 7}\nseed: 1\n")
     config = load_config(path, {"policy.name": "b", "budget": "2k", "seed": None})

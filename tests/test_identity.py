@@ -24,6 +24,14 @@ def identity(seeds: Seeds, settings: dict[str, Any]) -> dict[str, Any]:
 
 SERVER = {"policy.engine": "server", "policy.url": "http://a/v1"}
 VLLM = {"reward.engine": "vllm"}
+LLM = {
+    "score.estimators": ["llm"],
+    "generator.name": "some-llm",
+    "generator.engine": "server",
+    "generator.url": "http://a/v1",
+    "generator.price_in": 1,
+    "generator.price_out": 1,
+}
 
 
 @pytest.mark.parametrize(
@@ -35,6 +43,19 @@ VLLM = {"reward.engine": "vllm"}
         (VLLM, {**VLLM, "reward.engine_options": {"tensor_parallel_size": 2}}),
         ({}, {"policy.batch_tokens": 5}),
         ({}, {"generator.batch_tokens": 5}),
+        (LLM, {**LLM, "max_tokens": "2M", "max_cost": 1}),
+        *(
+            (LLM, {**LLM, f"generator.{name}": value})
+            for name, value in (
+                ("url", "http://b/v1"),
+                ("api_key_env", "KEY"),
+                ("in_flight", 3),
+                ("timeout", "5s"),
+                ("attempts", 2),
+                ("patience", "5m"),
+                ("price_in", 2),
+            )
+        ),
     ],
 )
 def test_where_a_model_runs_may_change(
@@ -51,6 +72,10 @@ def test_where_a_model_runs_may_change(
         (SERVER, {**SERVER, "policy.served_name": "x"}),
         (VLLM, {**VLLM, "reward.engine_options": {"quantization": "fp8"}}),
         ({}, {"policy.count_eos": False}),
+        (LLM, {**LLM, "generator.engine_options": {"top_k": 5}}),
+        (LLM, {**LLM, "generator.served_name": "x"}),
+        (LLM, {**LLM, "generator.structured": False}),
+        (LLM, {**LLM, "generator.max_new_tokens": 9}),
     ],
 )
 def test_what_computes_the_scores_may_not(

@@ -13,6 +13,7 @@ from seamaug.units import (
     parse_budget,
     parse_duration,
     parse_share,
+    parse_tokens,
 )
 
 fuzz = settings(deadline=None, database=None, max_examples=300, derandomize=True)
@@ -66,6 +67,17 @@ def test_bad_budget_says_what_to_write(text: str | int, said: str) -> None:
         parse_budget(text)
     assert "such as 500, 10k or 1.5M" in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+def test_tokens() -> None:
+    assert [parse_tokens(text) for text in ("500k", "2M", "1.5G", 7)] == [
+        500_000,
+        2_000_000,
+        1_500_000_000,
+        7,
+    ]
+    with pytest.raises(ConfigError, match="'lots' is not a number of tokens: write a number of"):
+        parse_tokens("lots")
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,9 @@ from typing import Any
 from seamaug.config import GeneratorConfig
 from seamaug.log import logger
 from seamaug.models.client import Client
-from seamaug.models.engines import Reply, Request, always
+from seamaug.models.engines import Reply, Request, always, too_long
 from seamaug.models.retries import Fault, Unreachable
 from seamaug.models.sender import Manners
-from seamaug.models.tokens import too_long
 from seamaug.records import user_message
 
 _PATH = "/chat/completions"

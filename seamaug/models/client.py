@@ -38,12 +38,12 @@ class Client:
         self._url = config.url.rstrip("/")
         self.name = f"the {role} server {self._url}"
         self._key = _key(config, role)
-        httpx = _httpx(role)
+        _require(role)
         try:
-            httpx.URL(self._url)
-            self._sender = Sender(self._key, manners or SCORING)
-        except (httpx.InvalidURL, ValueError) as error:
+            importlib.import_module("yarl").URL(self._url)
+        except ValueError as error:
             raise ModelError(f"`{role}.url` {self._url}: {error}") from None
+        self._sender = Sender(self._url, self._key, manners or SCORING)
 
     def card(self, *, required: bool = True) -> dict[str, Any]:
         """What the server says of the model: `id`, `root`, `max_model_len`.
@@ -101,7 +101,7 @@ class Client:
 
     def close(self) -> None:
         """Let its connections go."""
-        self._run(self._sender.close())
+        self._sender.close()
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise ModelError: role, url, and the reason with what to do."""
@@ -179,10 +179,10 @@ def _by_name(cards: Any) -> dict[str, dict[str, Any]]:
     return {str(card["id"]): dict(card) for card in cards["data"]}
 
 
-def _httpx(role: str) -> Any:
+def _require(role: str) -> None:
     try:
+        importlib.import_module("aiohttp")
         importlib.import_module("tenacity")
-        return importlib.import_module("httpx")
     except ImportError as error:
         raise ModelError(
             f"`{role}.engine: server` needs {error.name}: pip install 'seamaug[server]'"

@@ -99,6 +99,13 @@ class Reply:
     new_tokens: int = 0
 
 
+def too_long(prompt: int, new: int, limit: int) -> str:
+    """Why a prompt of so many tokens does not go in; empty if it does."""
+    if prompt + new <= limit:
+        return ""
+    return f"prompt too long: {prompt:,} tokens and {new:,} for the reply, of {limit:,} at most"
+
+
 def always() -> bool:
     """No limit."""
     return True

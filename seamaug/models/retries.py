@@ -1,11 +1,11 @@
 """What becomes of a request that failed: whether to send it again, when, and what to say."""
 
+import json
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import httpx
     from tenacity import RetryCallState
 
 PAUSE = 0.5
@@ -19,24 +19,20 @@ _BUSY = (429, 503)
 class Fault(Exception):  # noqa: N818 - what the server did, not an error of ours
     """A request without a usable answer, and why, in a few words.
 
-    status: of the server's answer; 0 where there was none. lasting: the same request would fail
-    again. response: what came, if anything did.
+    status: of the server's answer; 0 where there was none. later: its Retry-After header.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        status: int = 0,
-        lasting: bool = False,
-        response: "httpx.Response | None" = None,
-    ) -> None:
+    def __init__(self, reason: str, status: int = 0, later: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
-        self.lasting = lasting
-        self.response = response
+        self.later = later
         self.attempts = 1
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the same request would fail again."""
+        return 300 <= self.status < 500 and self.status not in (408, 409, 425, 429)
 
     @property
     def busy(self) -> bool:
@@ -57,22 +53,13 @@ class TimedOut(Fault):
     """The server took too long for an answer."""
 
 
-def refusal(response: "httpx.Response") -> Fault:
-    """The fault that an answer with an error's status is."""
-    status = response.status_code
-    lasting = status < 500 and status not in (408, 409, 425, 429)
-    return Fault(
-        f"answered {status}: {_said(response)}", status=status, lasting=lasting, response=response
-    )
-
-
-def _said(response: "httpx.Response") -> str:
+def said(content: bytes) -> str:
     """What a server says is wrong, in one short line."""
     try:
-        body: Any = response.json()
+        body: Any = json.loads(content)
         text = str((body.get("error") or body)["message"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        text = response.text
+        text = content.decode("utf-8", "replace")
     return " ".join(text.split())[:300] or "no reason given"
 
 
@@ -102,13 +89,12 @@ def pause(state: "RetryCallState") -> float:
     from tenacity import wait_random_exponential
 
     fault = state.outcome.exception() if state.outcome else None
-    response = getattr(fault, "response", None)
-    asked = _retry_after(response.headers.get("Retry-After")) if response is not None else None
+    asked = _seconds(fault.later) if isinstance(fault, Fault) else None
     backoff = PAUSE / 2 + wait_random_exponential(multiplier=PAUSE, max=_LONGEST_BACKOFF)(state)
     return backoff if asked is None else min(asked + backoff - PAUSE / 2, LONGEST_PAUSE)
 
 
-def _retry_after(value: str | None) -> float | None:
+def _seconds(value: str | None) -> float | None:
     """Seconds from a Retry-After header: a number, or a date."""
     if value is None:
         return None

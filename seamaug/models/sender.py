@@ -3,17 +3,20 @@
 import asyncio
 import json
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from seamaug.models.pace import Pace
-from seamaug.models.retries import Fault, GiveUp, TimedOut, Unreachable, pause, refusal
+from seamaug.models.retries import Fault, GiveUp, TimedOut, Unreachable, pause, said
 
 if TYPE_CHECKING:
-    import httpx
+    import aiohttp
     from tenacity import RetryCallState
 
 _CONNECT = 10.0
@@ -41,19 +44,15 @@ class Manners:
 class Sender:
     """Sends requests and repeats them where that may help; its coroutines run in `loop()`."""
 
-    def __init__(self, key: str, manners: Manners) -> None:
-        import httpx
-
+    def __init__(self, url: str, key: str, manners: Manners) -> None:
+        self._proxy = _proxy(url)
+        self._key = key
         self._manners = manners
         self._pace = Pace(manners.in_flight)
         self._pausing = 0
         self._trouble = ""
         self._reached = False
-        self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(None, connect=_CONNECT),
-            limits=httpx.Limits(max_keepalive_connections=manners.in_flight),
-        )
+        self._http: aiohttp.ClientSession | None = None
 
     async def settle(self, method: str, url: str, body: Any, read: Read) -> Any:
         """What `read` makes of the answer, after as many attempts as it takes; or a Fault."""
@@ -103,36 +102,57 @@ class Sender:
             f"{self._pausing:,} waiting to be sent again{trouble}"
         )
 
-    async def close(self) -> None:
-        """Let the connections go."""
-        await self._http.aclose()
+    def close(self) -> None:
+        """Let the connections go; what is not closed is when its owner is gone."""
+        if self._http:
+            self._closing()
 
     async def _attempt(self, method: str, url: str, content: bytes | None, read: Read) -> Any:
         async with self._pace.slot():
-            response = await self._answer(method, url, content)
+            status, later, answer = await self._answer(method, url, content)
             self._reached = True
-            if not response.is_success:
-                raise refusal(response)
+            if not 200 <= status < 300:
+                raise Fault(f"answered {status}: {said(answer)}", status, later)
             try:
-                return read(response.json())
+                return read(json.loads(answer))
             except _MALFORMED:
-                text = " ".join(response.text.split())[:80]
-                raise Fault(f"answered with something else than what was asked: {text}") from None
+                raise Fault(f"answered with something else than asked: {said(answer)}") from None
 
-    async def _answer(self, method: str, url: str, content: bytes | None) -> "httpx.Response":
-        import httpx
+    async def _answer(
+        self, method: str, url: str, content: bytes | None
+    ) -> tuple[int, str | None, bytes]:
+        """Status, Retry-After and body of an answer."""
+        import aiohttp
 
         try:
-            async with asyncio.timeout(self._manners.timeout):
-                return await self._http.request(
-                    method, url, content=content, headers={"Content-Type": "application/json"}
-                )
+            async with (
+                asyncio.timeout(self._manners.timeout),
+                self._session().request(method, url, data=content, allow_redirects=False) as answer,
+            ):
+                return answer.status, answer.headers.get("Retry-After"), await answer.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise Unreachable(f"cannot be reached ({error})") from None
         except TimeoutError:
             raise TimedOut(f"gave no answer within {self._manners.timeout:g} s") from None
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise Unreachable(f"cannot be reached ({error})") from None
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise Fault(f"broke off the connection ({error or type(error).__name__})") from None
+
+    def _session(self) -> "aiohttp.ClientSession":
+        """Made where it is used: it belongs to the running loop."""
+        import aiohttp
+
+        if self._http is None:
+            headers = {"Content-Type": "application/json"}
+            if self._key:
+                headers["Authorization"] = f"Bearer {self._key}"
+            self._http = aiohttp.ClientSession(
+                headers=headers,
+                connector=aiohttp.TCPConnector(limit=0),  # the pace is the limit
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT),
+                proxy=self._proxy,
+            )
+            self._closing = weakref.finalize(self, _close, self._http)
+        return self._http
 
     def _may_pass(self, error: BaseException) -> bool:
         """Whether the same request may succeed later.
@@ -155,9 +175,25 @@ class Sender:
             self._pausing -= 1
 
 
+_THREAD = "seamaug http"
+
+
 @cache
 def loop() -> asyncio.AbstractEventLoop:
     """The event loop of all senders, in a thread that ends with the process."""
     own = asyncio.new_event_loop()
-    threading.Thread(target=own.run_forever, name="seamaug http", daemon=True).start()
+    threading.Thread(target=own.run_forever, name=_THREAD, daemon=True).start()
     return own
+
+
+def _close(session: "aiohttp.ClientSession") -> None:
+    closing = asyncio.run_coroutine_threadsafe(session.close(), loop())
+    if threading.current_thread().name != _THREAD:  # it would wait for itself
+        closing.result()
+
+
+def _proxy(url: str) -> str | None:
+    """What the environment names; not by aiohttp's own way, which reads .netrc as well."""
+    parts = urlsplit(url)
+    bypassed = proxy_bypass(parts.hostname or "")
+    return None if bypassed else getproxies().get(parts.scheme)

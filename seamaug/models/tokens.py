@@ -6,15 +6,9 @@ from typing import Any
 from seamaug.clock import clock
 from seamaug.config import LanguageModelConfig, PolicyConfig, RewardConfig
 from seamaug.errors import ModelError
+from seamaug.models.engines import too_long
 from seamaug.models.loading import load_model_config, load_tokenizer, longest_sequence, render
 from seamaug.records import Message
-
-
-def too_long(prompt: int, new: int, limit: int) -> str:
-    """Why a prompt of so many tokens does not go in; empty if it does."""
-    if prompt + new <= limit:
-        return ""
-    return f"prompt too long: {prompt:,} tokens and {new:,} for the reply, of {limit:,} at most"
 
 
 class _Tokens:

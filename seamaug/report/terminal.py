@@ -43,6 +43,8 @@ def print_summary(folder: Path, summary: Summary) -> None:
         )
         used = list(found["operators"].items())[:_SHOWN_OPERATORS]
         console.print("Operators: " + ", ".join(f"{name} {count:,}" for name, count in used))
+    if accounts := summary.get("generation"):
+        console.print(_generation(accounts))
     console.print(_times(summary["times"]))
     console.print(
         Text(f"Datasets in {folder}: sft, preference, prompts; why: {PROVENANCE}.parquet")
@@ -70,6 +72,24 @@ def _funnel(counts: dict[str, Any]) -> Table:
         for reason, count in candidates[verdict].items():
             table.add_row(f"  {verdict}", f"{count:,}", Text(reason))
     return table
+
+
+def _generation(accounts: dict[str, dict[str, Any]]) -> Table:
+    """What each operator of the LLM asked for, and what it took."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("LLM operator", "replies", "failed", "tokens read", "written", "USD"):
+        table.add_column(name, justify="left" if name == "LLM operator" else "right")
+    counts = ("requests", "failed", "prompt_tokens", "new_tokens")
+    costs = [account["cost"] for account in accounts.values()]
+    for name, account in accounts.items():
+        table.add_row(Text(name), *(f"{account[c]:,}" for c in counts), _usd(account["cost"]))
+    sums = (sum(account[count] for account in accounts.values()) for count in counts)
+    table.add_row("all", *(f"{n:,}" for n in sums), _usd(None if None in costs else sum(costs)))
+    return table
+
+
+def _usd(cost: float | None) -> str:
+    return "no prices" if cost is None else f"{cost:,.2f}"
 
 
 def _times(times: dict[str, dict[str, float]]) -> Table:
@@ -166,6 +186,15 @@ def _worst_fifth(table: Dataset, estimator: str) -> set[str]:
     return {table["id"][int(i)] for i in worst_share(np.array(values, dtype=float), 0.2)}
 
 
+def _llm(plan: Plan) -> str:
+    cost = "" if plan.cost is None else f", {plan.cost:,.2f} USD"
+    return (
+        f"The LLM gets about {plan.generator_calls:,} requests, with {human_count(plan.read)} "
+        f"tokens to read and at most {human_count(plan.written)} to write{cost}; the time leaves "
+        "them out. "
+    )
+
+
 def print_plan(plan: Plan) -> None:
     """What a run would do."""
     console = Console()
@@ -187,7 +216,6 @@ def print_plan(plan: Plan) -> None:
     )
     console.print(
         f"Candidates assume that {KEEP_SHARE:.0%} are kept. "
-        + (f"The LLM gets about {plan.generator_calls:,} requests, which the time leaves out. "
-           if plan.generator_calls else "")
+        + (_llm(plan) if plan.generator_calls else "")
         + "Samples of the policy are left out as well. Nothing was written."
     )  # fmt: skip

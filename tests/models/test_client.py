@@ -383,7 +383,7 @@ def _on(server: StandIn) -> dict[str, str]:
     return {"engine": "server", "url": server.url, "served_name": "tiny"}
 
 
-@pytest.mark.parametrize("missing", ["httpx", "tenacity"])
+@pytest.mark.parametrize("missing", ["aiohttp", "tenacity"])
 def test_a_missing_library_is_named(
     server: StandIn, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:

@@ -1,0 +1,178 @@
+"""The whole flow with an LLM on a server: limits, accounts, kill -9, and nothing paid twice."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from seamaug import expand
+from seamaug.cli import main
+from seamaug.models.generation import TOKEN_LIMIT
+from seamaug.rounds import BUDGET_MET, RAN_OUT
+from tests.models.faulty_server import MODEL, FaultyServer, words_of
+
+OUTPUTS = ("README.md", "provenance.parquet", "sft/train.parquet", "preference/train.parquet")
+
+
+def rewrite(body: dict[str, Any]) -> str:
+    """What it was shown, with a word more."""
+    shown = body["messages"][0]["content"]
+    marker = "[BEGIN RESPONSE]" if "[BEGIN RESPONSE]" in shown else "[BEGIN REQUEST]"
+    text = shown.split(marker)[1].split("[END ")[0].strip()
+    return f"<rewrite>{text} {words_of(body)}</rewrite>"
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyServer]:
+    with FaultyServer(reply=rewrite) as running:
+        yield running
+
+
+@pytest.fixture
+def command(server: FaultyServer, tmp_path: Path, bundled: Any) -> list[str]:
+    """`seamaug expand` of a few seeds, less the folder."""
+    (tmp_path / "seeds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bundled(24)))
+    config = {
+        "score": {"batch_seeds": 8, "samples": 4},
+        "select": {"share": 0.4},
+        "generate": {
+            "batch_parents": 2,
+            "per_round": 3,
+            "per_parent": 6,
+            "policy_max_new_tokens": 4,
+            "operators": ["paraphrase", "typos"],
+        },
+        "verify": {"min_similarity": -1},
+        "generator": {
+            "name": MODEL,
+            "engine": "server",
+            "url": server.url,
+            "structured": False,
+            "in_flight": 4,
+            "price_in": 100,
+            "price_out": 1000,
+        },
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    return ["expand", f"{tmp_path}/seeds.jsonl", "--config", f"{tmp_path}/config.yaml",
+            "--budget", "20"]  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in OUTPUTS}
+
+
+def run(command: list[str], out: Path, *options: str) -> Any:
+    return CliRunner().invoke(main, [*command, "--out", str(out), *options])
+
+
+def paid(server: FaultyServer) -> dict[str, int]:
+    return {prompt: n for prompt, n in server.replied.items() if prompt != "Say hello."}
+
+
+def test_a_limit_pauses_the_run_and_a_higher_one_goes_on(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    whole = run(command, tmp_path / "whole")
+    assert whole.exit_code in (0, 3), whole.output
+    summary = json.loads((tmp_path / "whole" / "run.json").read_text())
+    assert summary["outcome"] in (BUDGET_MET, RAN_OUT)
+    everything = paid(server)
+    server.replied.clear()
+
+    accounts = summary["generation"]
+    assert {"paraphrase", "golden_rewrite", "worse_answer"} <= accounts.keys()
+    assert sum(account["requests"] for account in accounts.values()) == len(everything)
+    total = sum(account["prompt_tokens"] + account["new_tokens"] for account in accounts.values())
+    cost = sum(account["cost"] for account in accounts.values())
+    assert "| paraphrase | " in (tmp_path / "whole" / "README.md").read_text()
+
+    # In the parents' stage, then among the candidates, then not at all.
+    mine = tmp_path / "mine"
+    for limits in (
+        ["--max-tokens", str(total // 6)],
+        ["--max-cost", f"{cost * 0.8:.6f}"],
+    ):
+        paused = run(command, mine, *limits)
+        assert paused.exit_code == 3, paused.output
+        stored = json.loads((mine / "run.json").read_text())
+        assert stored["outcome"].endswith("limit reached")
+        assert stored["outcome"] in paused.output
+        assert len(paid(server)) < len(everything)
+    assert run(command, mine, "--max-tokens", "1M").exit_code == whole.exit_code
+    assert contents(mine) == contents(tmp_path / "whole")
+    assert paid(server) == everything, "something was paid for twice, or not at all"
+    assert "LLM operator" in CliRunner().invoke(main, ["show", str(mine)]).output
+
+
+def test_a_limit_reached_while_scoring_is_said(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    stopped = run(command, out, "--estimator", "llm", "--max-tokens", "30")
+    assert stopped.exit_code == 3
+    assert f"{TOKEN_LIMIT}: the generator took" in stopped.output
+    assert not (out / "run.json").exists()
+    before = paid(server)
+    again = run(command, out, "--estimator", "llm", "--max-tokens", "1M")
+    assert again.exit_code in (0, 3), again.output
+    assert {prompt: server.replied[prompt] for prompt in before} == before
+
+
+def test_killed_it_resumes_with_the_same_bytes_and_nothing_is_paid_for_twice(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    assert run(command, tmp_path / "whole").exit_code in (0, 3)
+    everything = paid(server)
+    server.replied.clear()
+    server.latency = 0.01
+    out = tmp_path / "killed"
+    child = [sys.executable, "-m", "seamaug.cli", "-q", *command, "--out", str(out)]
+    with subprocess.Popen(child) as process:
+        server.wait_for(len(everything) // 2)
+        process.send_signal(signal.SIGKILL)
+    assert run(command, out).exit_code in (0, 3)
+    assert contents(out) == contents(tmp_path / "whole")
+    again = paid(server)
+    assert again.keys() == everything.keys()
+    # What was in flight when it was killed was never received.
+    assert sum(again.values()) - sum(everything.values()) <= 4
+
+
+def test_another_server_for_the_same_model_goes_on(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    assert run(command, out, "--max-tokens", "100").exit_code == 3
+    before = paid(server)
+    config = yaml.safe_load(Path(command[3]).read_text())
+    with FaultyServer(reply=rewrite) as other:
+        config["generator"] |= {"url": other.url, "in_flight": 2, "price_out": 3}
+        Path(command[3]).write_text(yaml.safe_dump(config))
+        assert run(command, out).exit_code in (0, 3)
+        assert not paid(other).keys() & before.keys()
+        marks = json.loads((out / "run.json").read_text())["models"]["generator"]
+    assert marks == {"name": MODEL, "fingerprint": "", "served": "org/served"}
+
+
+def test_the_plan_says_what_it_may_cost(command: list[str]) -> None:
+    result = CliRunner().invoke(main, [*command, "--dry-run"])
+    assert result.exit_code == 0, result.output
+    told = " ".join(result.output.split())
+    assert "tokens to read and at most" in told
+    assert "USD; the time leaves them out" in told
+
+
+def test_the_library_takes_the_limits(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    result = expand(command[1], config=command[3], budget=5, out=tmp_path / "run", max_tokens="50")
+    assert result.summary["outcome"] == TOKEN_LIMIT
+    assert len(result.preference) == result.summary["counts"]["candidates"]["kept"] == 0
