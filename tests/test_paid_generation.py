@@ -14,8 +14,10 @@ from click.testing import CliRunner
 
 from seamaug import expand
 from seamaug.cli import main
+from seamaug.models.engines import Request
 from seamaug.models.generation import TOKEN_LIMIT
 from seamaug.rounds import BUDGET_MET, RAN_OUT
+from tests.conftest import Asked
 from tests.models.faulty_server import MODEL, FaultyServer, words_of
 
 OUTPUTS = ("README.md", "provenance.parquet", "sft/train.parquet", "preference/train.parquet")
@@ -23,10 +25,12 @@ OUTPUTS = ("README.md", "provenance.parquet", "sft/train.parquet", "preference/t
 
 def rewrite(body: dict[str, Any]) -> str:
     """What it was shown, with a word more."""
-    shown = body["messages"][0]["content"]
-    marker = "[BEGIN RESPONSE]" if "[BEGIN RESPONSE]" in shown else "[BEGIN REQUEST]"
-    text = shown.split(marker)[1].split("[END ")[0].strip()
-    return f"<rewrite>{text} {words_of(body)}</rewrite>"
+    word = words_of(body)
+    if "[BEGIN" not in body["messages"][0]["content"]:
+        return word
+    asked = Asked(Request("", body["messages"], 0, 1, 1.0))
+    response = f"{asked.texts.get('RIGHT RESPONSE')} {word}"
+    return asked.reply(request=f"{asked.texts['REQUEST']} {word}", response=response)
 
 
 @pytest.fixture
@@ -88,8 +92,8 @@ def test_a_limit_pauses_the_run_and_a_higher_one_goes_on(
     server.replied.clear()
 
     accounts = summary["generation"]
-    assert {"paraphrase", "golden_rewrite", "worse_answer"} <= accounts.keys()
-    assert sum(account["requests"] for account in accounts.values()) == len(everything)
+    assert {"paraphrase", "golden_rewrite", "worse_by_aspect"} <= accounts.keys()
+    assert sum(account["requests"] for account in accounts.values()) == sum(everything.values())
     total = sum(account["prompt_tokens"] + account["new_tokens"] for account in accounts.values())
     cost = sum(account["cost"] for account in accounts.values())
     assert "| paraphrase | " in (tmp_path / "whole" / "README.md").read_text()

@@ -15,7 +15,6 @@ from seamaug import score, select
 from seamaug.cli import main
 from seamaug.config import load_config
 from seamaug.errors import ConfigError, InputError, ModelError, RunFolderError
-from seamaug.models.engines import Reply
 from seamaug.plan import _asked, _scored
 from seamaug.resources import resource
 from seamaug.write.table import write_table
