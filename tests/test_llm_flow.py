@@ -1,6 +1,7 @@
 """The LLM's operators through the whole flow: a real tiny model, and a scripted one for faults."""
 
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -128,6 +129,31 @@ def test_every_row_is_accounted_for_and_says_what_made_it(
     told = f"{first['margin']:.1f} standard deviations above the right one (place {first['rank']}"
     assert first["margin"] > 0
     assert any(first["text"] in content and told in content for content in worse)
+
+
+def test_parents_say_why_they_are_parents(rows: Any, llm: Any, use: Any, tmp_path: Path) -> None:
+    """The misjudged response and its place, worked out anew from the stored scores."""
+    use(llm)
+    result = run(rows, tmp_path / "run", **{"generate.operators": ["closing"]})
+    scale = result.summary["reward_scores"]
+    files = sorted((result.path / "stages" / "score-contrast").glob("*.parquet"))
+    scored = [row for file in files for row in pq.read_table(file).to_pylist()]
+    for parent in parents(result.path):
+        row, found = scored[parent["position"]], parent["misjudged"]
+        rewards = [(r - scale["means"][0]) / scale["stds"][0] for r in row["rewards"][0]]
+        logprobs = [total / n for total, n in zip(row["logprobs"], row["tokens"], strict=True)]
+        worse = [row["worse"][i] for i in row["kept"]]
+        weights = [
+            math.exp(logprob) * max(reward - rewards[0], 0)
+            for reward, logprob in zip(rewards[1:], logprobs[1:], strict=True)
+        ]
+        i = weights.index(max(weights))
+        assert found["text"] == worse[i]
+        assert found["margin"] == pytest.approx(rewards[i + 1] - rewards[0])
+        assert found["rank"] == sorted(rewards[1:], reverse=True).index(rewards[i + 1]) + 1
+        assert found["among"] == len(worse)
+        assert found["logprob"] == pytest.approx(logprobs[i + 1])
+        assert found["golden_logprob"] == pytest.approx(logprobs[0])
 
 
 def test_a_new_golden_response_that_the_judge_does_not_prefer_is_rejected(

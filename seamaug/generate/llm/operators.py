@@ -26,6 +26,8 @@ Kind = Literal["paraphrase", "perturbation", "blend", "golden", "worse"]
 Kept = Literal["meaning", "numbers", "answer"]
 
 _FILE = "operators.yaml"
+_RESERVED = ("all", "judge")
+"""What other things than operators are called, in the config and in accounts."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SAMPLE: dict[str, Any] = dict.fromkeys(VARIABLES, "x") | {"neighbours": ["x"], "aspects": ["x"]}
 _BARE = _SAMPLE | {"neighbours": [], "misjudged": ""}
@@ -105,8 +107,8 @@ def load_operators(folder: str | None = None) -> dict[str, LLMOperator]:
         return operators
     own = Path(folder)
     added = _read(own)
-    if known := sorted(added.keys() & {*operators, *OPERATORS}):
-        raise ConfigError(f"{own / _FILE}: an operator called `{known[0]}` ships; rename yours")
+    if known := sorted(added.keys() & {*operators, *OPERATORS, *_RESERVED}):
+        raise ConfigError(f"{own / _FILE}: the name `{known[0]}` is taken; rename yours")
     if unlisted := sorted({path.stem for path in own.glob("*.jinja")} - added.keys()):
         raise ConfigError(
             f"{own / _FILE} does not name `{unlisted[0]}`, whose template lies beside it; add it, "

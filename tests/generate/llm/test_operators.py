@@ -247,11 +247,11 @@ def test_what_is_wrong_is_said_with_file_key_and_fix(
 
 
 def test_names_that_are_taken(tmp_path: Path) -> None:
-    for number, name in enumerate(("paraphrase", next(iter(OPERATORS)))):
+    for number, name in enumerate(("paraphrase", next(iter(OPERATORS)), "judge", "all")):
         home = tmp_path / str(number)
         home.mkdir()
         mine = folder(home, f"{name}: {{kind: perturbation}}", **{name: "{{ prompt }}"})
-        with pytest.raises(ConfigError, match=f"an operator called `{name}` ships; rename yours"):
+        with pytest.raises(ConfigError, match=f"the name `{name}` is taken; rename yours"):
             load_operators(mine)
 
 
