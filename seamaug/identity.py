@@ -4,11 +4,12 @@ from importlib.metadata import packages_distributions, version
 from typing import Any
 
 from seamaug.config import Config, GeneratorConfig, LanguageModelConfig, ModelConfig
+from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.templates import Template
 from seamaug.models.client import served_model
 from seamaug.models.loading import device_of, dtype_of, fingerprint
 from seamaug.records import SCHEMA_VERSION
-from seamaug.resources import EMBEDDED, resource
+from seamaug.resources import EMBEDDED
 from seamaug.seeds import Seeds
 
 _RESOURCES = (
@@ -32,6 +33,7 @@ _NOT_IN_THE_OUTPUT: Any = {
     "max_tokens": True,
     "max_cost": True,
     "seeds": True,  # their content is in, their path is not
+    "generate": {"operators_from"},  # likewise
     **{
         role: {
             # What a run that is out of memory has to lower to go on: it changes rounding and which
@@ -111,7 +113,7 @@ def expand_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dic
         "models": models,
         "versions": versions(),
         "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
-        "templates": _templates(),
+        "templates": _templates(config.generate.operators_from),
     }
 
 
@@ -134,11 +136,10 @@ def score_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict
     }
 
 
-def _templates() -> dict[str, str]:
-    return {
-        path.stem: Template.load(path.stem).hash
-        for path in sorted(resource("prompts").glob("*.jinja"))
-    }
+def _templates(folder: str | None = None) -> dict[str, str]:
+    """Content hashes of the operators that ship, and of those in a user's folder."""
+    operators = {name: operator.hash for name, operator in load_operators(folder).items()}
+    return {**operators, "judge": Template.load("judge").hash}
 
 
 def versions() -> dict[str, str]:

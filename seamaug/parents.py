@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from seamaug.config import Config
-from seamaug.generate.llm import LLMWriter
+from seamaug.generate.llm.operators import Kind
+from seamaug.generate.llm.writer import LLMWriter, Task
 from seamaug.models.engines import PolicyEngine
 from seamaug.records import Parent, SetScores, text_key, to_table
 from seamaug.retrieve.index import VectorIndex
@@ -77,7 +78,7 @@ class ParentMaker:
                     goldens=[seed.golden],
                     neighbours=[other.id for other in neighbours],
                     neighbour_texts=[other.text for other in neighbours],
-                    misjudged=next((text for text, _ in self.scores.worse(position)), ""),
+                    misjudged=self.scores.misjudged(position),
                     worse=[],
                     worse_sources=[],
                     verifiers=[],
@@ -89,24 +90,18 @@ class ParentMaker:
 
     def _with_goldens(self, parents: list[Parent]) -> list[Parent]:
         """Add the LLM's rewrites of the golden response that keep its numbers and its gist."""
-        if self.writer is None:
-            return parents
-        extra: list[list[str]] = [[] for _ in parents]
-        for order in range(self.config.generate.golden_rewrites):
-            texts = self.writer.write(
-                "golden_rewrite", parents, seed=self._seed("golden", order, parents)
-            )
-            for found, parent, text in zip(extra, parents, texts, strict=True):
-                if (
-                    text
-                    and not loses_numbers(text, parent.golden)
-                    and self._same_gist(text, parent)
-                ):
-                    found.append(text)
-        return [
-            replace(parent, goldens=list(dict.fromkeys([*parent.goldens, *found])))
-            for parent, found in zip(parents, extra, strict=True)
+        extra = self._written("golden", self.config.generate.golden_rewrites, parents)
+        kept = [
+            [text for text in texts if self._is_golden(text, parent)]
+            for parent, texts in zip(parents, extra, strict=True)
         ]
+        return [
+            replace(parent, goldens=list(dict.fromkeys([*parent.goldens, *texts])))
+            for parent, texts in zip(parents, kept, strict=True)
+        ]
+
+    def _is_golden(self, text: str, parent: Parent) -> bool:
+        return not loses_numbers(text, parent.golden) and self._same_gist(text, parent)
 
     def _same_gist(self, text: str, parent: Parent) -> bool:
         return rouge_l(text, parent.golden) >= self.config.verify.reference_overlap
@@ -115,7 +110,7 @@ class ParentMaker:
         sources = {
             "given": self._given,
             "policy": self._sampled,
-            "llm": self._written,
+            "llm": self._written_worse,
             "scored": self._scored,
         }
         sets = [_WorseSet(parent, self.config.keep.hack_set_size) for parent in parents]
@@ -143,16 +138,30 @@ class ParentMaker:
             self._verified(parent, texts) for parent, texts in zip(parents, samples, strict=True)
         ]
 
-    def _written(self, parents: list[Parent]) -> list[list[tuple[str, str]]]:
-        found: list[list[tuple[str, str]]] = [[] for _ in parents]
+    def _written_worse(self, parents: list[Parent]) -> list[list[tuple[str, str]]]:
+        texts = self._written("worse", self.config.generate.llm_worse, parents)
+        return [self._verified(parent, own) for parent, own in zip(parents, texts, strict=True)]
+
+    def _written(self, kind: Kind, count: int, parents: list[Parent]) -> list[list[str]]:
+        """`count` responses to each parent, by the LLM's operators of a kind in turn.
+
+        Fewer where a reply is of no use. Each parent begins the turn elsewhere.
+        """
+        found: list[list[str]] = [[] for _ in parents]
         if self.writer is None:
             return found
-        for order in range(self.config.generate.llm_worse):
-            texts = self.writer.write(
-                "worse_answer", parents, seed=self._seed("worse", order, parents)
-            )
-            for items, parent, text in zip(found, parents, texts, strict=True):
-                items += self._verified(parent, [text])
+        operators = [op for op in self.writer.operators.values() if op.kind == kind]
+        aspects = self.config.score.llm.aspects if kind == "worse" else ()
+        places, tasks = [], []
+        for place, parent in enumerate(parents):
+            start = int(text_key([self.config.seed, kind, parent.id])[:8], 16)
+            for number in range(start, start + count):
+                operator = operators[number % len(operators)]
+                aspect = aspects[number % len(aspects)] if aspects else None
+                places.append(place)
+                tasks.append(Task(operator, parent, number, (aspect,) if aspect else ()))
+        for place, written in zip(places, self.writer.write(tasks), strict=True):
+            found[place] += [answer["response"] for answer in written.answers]
         return found
 
     def _verified(self, parent: Parent, texts: Sequence[str]) -> list[tuple[str, str]]:

@@ -11,8 +11,9 @@ from typing import Any
 from seamaug.clock import clock
 from seamaug.config import Config
 from seamaug.errors import LimitReached
-from seamaug.generate.llm import LLMWriter
-from seamaug.generate.variants import VariantMaker, operator_names
+from seamaug.generate.llm.operators import load_operators
+from seamaug.generate.llm.writer import LLMWriter
+from seamaug.generate.variants import VariantMaker, chosen_operators
 from seamaug.identity import expand_identity, models_of, score_identity, versions
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
@@ -33,6 +34,7 @@ from seamaug.scoring.scorer import Scorer
 from seamaug.scoring.seeds import SeedScores, score_seeds
 from seamaug.seeds import Seeds
 from seamaug.selection import select_parents
+from seamaug.verify.golden import NewGoldenCheck
 from seamaug.verify.worse import Judge, Reference, Vote
 from seamaug.write.card import kept_statistics, write_card
 from seamaug.write.datasets import is_written, write_datasets
@@ -72,13 +74,14 @@ def load_writer(config: Config, journal: Path) -> LLMWriter | None:
         return None
     limits = Limits(config.max_tokens, config.max_cost)
     engine = load_generator(config.generator)
-    return LLMWriter(Generation(engine, config.generator, Journal(journal), limits))
+    generation = Generation(engine, config.generator, Journal(journal), limits)
+    return LLMWriter(generation, load_operators(config.generate.operators_from))
 
 
 def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) -> Summary:
     """Run the whole flow in the folder `out`, or resume it there; returns what run.json holds."""
     # A misspelt operator must not show after an hour of scoring.
-    operator_names(config.generate.operators, with_llm=config.generator.name != EMBEDDED)
+    chosen_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
     _warn_of_stand_ins(config)
     marks = models_of(config)
     run = RunFolder(out, expand_identity(config, seeds, marks))
@@ -104,6 +107,7 @@ def _flow(
         rounds = Rounds(
             config=config,
             maker=VariantMaker(config.generate, models.writer, config.seed),
+            check_new_golden=_new_golden_check(config, models.writer),
             embedder=models.embedder,
             scorer=models.scorer,
             rule=keep_rule(config.keep),
@@ -172,6 +176,12 @@ def _samples_verifier(config: Config, writer: LLMWriter | None) -> Verifier:
         return Vote([load_reward(config.reward.like(name)) for name in own.judges])
     assert writer is not None, "the config sees to it that there is a generator"
     return Judge(writer.prefers)
+
+
+def _new_golden_check(config: Config, writer: LLMWriter | None) -> NewGoldenCheck | None:
+    if writer is None:
+        return None
+    return NewGoldenCheck(writer.prefers, config.verify.reference_overlap)
 
 
 def _write(

@@ -2,12 +2,15 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from seamaug.config import Config
-from seamaug.generate.variants import operator_names
+from seamaug.generate.llm.operators import LLMOperator
+from seamaug.generate.operators import Operator
+from seamaug.generate.variants import chosen_operators
 from seamaug.models.journal import Account
 from seamaug.pipeline import Models
 from seamaug.resources import EMBEDDED
@@ -60,7 +63,7 @@ class Plan:
 
 def make_plan(config: Config, seeds: Seeds) -> Plan:
     """Plan a run from the seeds and a timed sample of the two models' work."""
-    operator_names(config.generate.operators, with_llm=config.generator.name != EMBEDDED)
+    operators = chosen_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
     models = Models(config)
     tokens, seconds = _measure(models, seeds)  # per sequence
     select, keep = config.select, config.keep
@@ -79,8 +82,8 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
         for name, rows, each in work
     ]
     per_parent = config.generate.llm_worse + config.generate.golden_rewrites
-    llm = 0 if config.generator.name == EMBEDDED else selected * per_parent + candidates // 2
-    llm += len(seeds) * _asked(config)
+    llm = 0 if config.generator.name == EMBEDDED else selected * per_parent
+    llm += round(candidates * _per_candidate(*operators)) + len(seeds) * _asked(config)
     read, written = round(llm * _request_tokens(seeds)), llm * config.generator.max_new_tokens
     price_in, price_out = config.generator.price_in, config.generator.price_out
     cost = (
@@ -108,6 +111,14 @@ def _asked(config: Config) -> int:
     judged = "on-policy" in own.estimators and own.on_policy.verifier == "judge"
     written = math.ceil(own.samples / own.llm.per_call) if "llm" in own.estimators else 0
     return written + (2 * own.samples if judged else 0)
+
+
+def _per_candidate(rules: Sequence[Operator], llm: Sequence[LLMOperator]) -> float:
+    """Mean requests to the LLM for a candidate: one to write it, two to judge a changed answer."""
+    if not llm:
+        return 0.0
+    written = sum(3 if operator.changes_answer else 1 for operator in llm) / len(llm)
+    return written / 2 if rules else written
 
 
 def _request_tokens(seeds: Seeds) -> float:

@@ -23,7 +23,34 @@ class Message(TypedDict):
     content: str
 
 
+class Misjudged(TypedDict):
+    """Why a prompt has a discrepancy: the worse response that weighs most in its SEAM."""
+
+    text: str
+    margin: float
+    """Its reward less the golden response's, in standard deviations of the scores."""
+    rank: int
+    """Its place by reward among the worse responses; 1 is the highest."""
+    among: int
+    """How many worse responses were scored."""
+    logprob: float
+    """Its mean log-probability per token under the policy, nats."""
+    golden_logprob: float
+    """The golden response's."""
+
+
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+MISJUDGED = pa.struct(
+    [
+        ("text", pa.string()),
+        ("margin", pa.float64()),
+        ("rank", pa.int32()),
+        ("among", pa.int32()),
+        ("logprob", pa.float64()),
+        ("golden_logprob", pa.float64()),
+    ]
+)
 
 
 _canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
@@ -115,8 +142,8 @@ class Parent:
     neighbours: list[str]
     """Ids of near seeds, nearest first."""
     neighbour_texts: list[str]
-    misjudged: str
-    """The worse response that weighs most in the seed's SEAM."""
+    misjudged: Misjudged
+    """The worse response that weighs most in the seed's SEAM, as the seed's scores have it."""
     worse: list[str]
     """The hack set that the parent and its candidates are scored against."""
     worse_sources: list[str]
@@ -137,7 +164,7 @@ class Parent:
             ("goldens", pa.list_(pa.string())),
             ("neighbours", pa.list_(pa.string())),
             ("neighbour_texts", pa.list_(pa.string())),
-            ("misjudged", pa.string()),
+            ("misjudged", MISJUDGED),
             ("worse", pa.list_(pa.string())),
             ("worse_sources", pa.list_(pa.string())),
             ("verifiers", pa.list_(pa.string())),
@@ -156,12 +183,18 @@ class Parent:
         """Whether it has a discrepancy that a variant could reduce."""
         return not self.error and max(self.seams) > 0
 
+    def seam_beside(self, golden: str) -> float:
+        """SEAM with this golden response; with the seed's own for one that is not the parent's."""
+        return self.seams[self.goldens.index(golden) if golden in self.goldens else 0]
+
     def with_text(self, text: str) -> list[Message]:
         """The prompt with another last user turn."""
         return [*self.prompt[:-1], {"role": "user", "content": text}]
 
 
 KEPT, REJECTED, FAILED = "kept", "rejected", "failed"
+GOLDEN, GOLDEN_REWRITE, NEW_GOLDEN = "golden", "golden_rewrite", "new_golden"
+"""Where a chosen response comes from."""
 
 
 @dataclass(slots=True)
@@ -174,12 +207,15 @@ class Candidate:
     chosen: str
     operator: str
     """Operators joined by `+` in the order applied."""
+    kind: str
+    """`rule` for embedded operators; else the LLM operator's, such as `paraphrase`."""
     template_hash: str
     """Content hash of the LLM template; empty for embedded operators."""
     neighbours: list[str]
     """Ids of the near seeds on offer to the operator."""
     chosen_source: str = ""
-    """`golden`, or `golden_rewrite` where an LLM reworded it."""
+    """`golden`; `golden_rewrite` where an LLM reworded it; `new_golden` where the operator changed
+    the answer: an LLM wrote it, and preferred it to the golden one in both orders."""
     rejected: str = ""
     rejected_source: str = ""
     verifier: str = ""
@@ -193,6 +229,8 @@ class Candidate:
     logprob_rejected: float | None = None
     verdict: str = ""
     reason: str = ""
+    reply: str = ""
+    """What an LLM wrote that could not be read, or in full why it wrote nothing."""
 
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
@@ -201,6 +239,7 @@ class Candidate:
             ("prompt", MESSAGES),
             ("chosen", pa.string()),
             ("operator", pa.string()),
+            ("kind", pa.string()),
             ("template_hash", pa.string()),
             ("neighbours", pa.list_(pa.string())),
             ("chosen_source", pa.string()),
@@ -214,6 +253,7 @@ class Candidate:
             ("logprob_rejected", pa.float64()),
             ("verdict", pa.string()),
             ("reason", pa.string()),
+            ("reply", pa.string()),
         ]
     )
 
@@ -225,6 +265,10 @@ class Candidate:
     def reject(self, reason: str) -> None:
         """Record a rejection with its one reason."""
         self.verdict, self.reason = REJECTED, reason
+
+    def fail(self, stage: str, error: str) -> None:
+        """Record a failure; the numbers of this row, behind a colon, do not go into its reason."""
+        self.verdict, self.reason = FAILED, f"{stage}: {error.split(':')[0]}"
 
 
 def to_table(rows: Sequence[Any], schema: pa.Schema) -> pa.Table:

@@ -13,15 +13,24 @@ from typing import Any
 import pyarrow as pa
 
 from seamaug.config import Config
-from seamaug.generate.llm import PROMPT_OPERATORS
 from seamaug.generate.variants import VariantMaker
 from seamaug.keep.rules import KeepRule
 from seamaug.models.embedder import Embedder
-from seamaug.records import FAILED, KEPT, Candidate, Message, Parent, SetScores, text_key, to_table
+from seamaug.records import (
+    KEPT,
+    NEW_GOLDEN,
+    Candidate,
+    Message,
+    Parent,
+    SetScores,
+    text_key,
+    to_table,
+)
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import Progress, progress
 from seamaug.scoring.scorer import ResponseSet, Scorer
 from seamaug.scoring.seam import RewardScale, discrepancy, mean_logprobs, worst_responses
+from seamaug.verify.golden import NewGolden, NewGoldenCheck
 from seamaug.verify.text import loses_numbers, normalised, text_problem
 
 STAGE = "candidates"
@@ -79,6 +88,8 @@ class Rounds:
 
     config: Config
     maker: VariantMaker
+    check_new_golden: NewGoldenCheck | None
+    """None where no LLM writes."""
     embedder: Embedder
     scorer: Scorer
     rule: KeepRule
@@ -145,7 +156,7 @@ class Rounds:
     def _verify(self, candidates: list[Candidate], group: list[Parent], state: Progressed) -> None:
         parents = {parent.id: parent for parent in group}
         seen: set[str] = set()
-        for candidate in candidates:
+        for candidate in (c for c in candidates if not c.verdict):
             parent = parents[candidate.parent]
             problem = text_problem(candidate.text, parent.text, self.config.verify)
             key = prompt_key(candidate.prompt)
@@ -153,15 +164,17 @@ class Rounds:
                 problem = "same as seed"
             elif not problem and (key in seen or key in state.prompts):
                 problem = "duplicate"
-            elif not problem and _by_llm(candidate) and loses_numbers(candidate.text, parent.text):
-                problem = "number lost"
+            elif not problem and "numbers" in self.maker.checked(candidate):
+                problem = "number lost" if loses_numbers(candidate.text, parent.text) else ""
             seen.add(key)
             if problem:
                 candidate.reject(problem)
-        self._check_meaning([c for c in candidates if not c.verdict and _by_llm(c)], parents)
+        unjudged = [c for c in candidates if not c.verdict]
+        self._check_meaning([c for c in unjudged if "meaning" in self.maker.checked(c)], parents)
+        self._check_goldens([c for c in candidates if not c.verdict], parents)
 
     def _check_meaning(self, candidates: list[Candidate], parents: dict[str, Parent]) -> None:
-        """An LLM's rewrite must stay near its parent; embedded operators do by construction."""
+        """What must keep its meaning stays near its parent."""
         if not candidates:
             return
         own = self.embedder.embed([candidate.text for candidate in candidates])
@@ -169,6 +182,20 @@ class Rounds:
         for candidate, cosine in zip(candidates, (own * theirs).sum(axis=1), strict=True):
             if cosine < self.config.verify.min_similarity:
                 candidate.reject("meaning drift")
+
+    def _check_goldens(self, candidates: list[Candidate], parents: dict[str, Parent]) -> None:
+        """Where the operator changed the answer, nothing vouches yet for the new one."""
+        changed = [c for c in candidates if c.chosen_source == NEW_GOLDEN]
+        if not changed:
+            return
+        assert self.check_new_golden is not None, "only an LLM writes golden responses"
+        cases = [
+            NewGolden(c.prompt, c.chosen, parents[c.parent].golden, parents[c.parent].worse)
+            for c in changed
+        ]
+        for candidate, problem in zip(changed, self.check_new_golden(cases), strict=True):
+            if problem:
+                candidate.reject(problem)
 
     def _rescore(
         self, candidates: list[Candidate], group: list[Parent]
@@ -183,10 +210,7 @@ class Rounds:
         for candidate, scores in zip(passed, results, strict=True):
             parent = parents[candidate.parent]
             if scores.error or len(scores.kept) < len(parent.worse):
-                candidate.verdict = FAILED
-                # Without the counts behind the colon: reasons are what the funnel groups by.
-                error = scores.error.split(":")[0] or "a response is too long for a model"
-                candidate.reason = f"rescore: {error}"
+                candidate.fail("rescore", scores.error or "a response is too long for a model")
             else:
                 scored.append((candidate, parent, scores))
         return scored
@@ -220,7 +244,7 @@ class Rounds:
         room = self.config.budget - state.kept
         uses = state.rejected_uses.copy()
         for candidate, parent, scores in scored:
-            candidate.seam_before = parent.seams[parent.goldens.index(candidate.chosen)]
+            candidate.seam_before = parent.seam_beside(candidate.chosen)
             candidate.seam_after = discrepancy(scores, self.scale).under(
                 self.config.score.weighting
             )
@@ -238,10 +262,6 @@ class Rounds:
                 candidate.verdict = KEPT
                 room -= 1
                 uses[text_key(normalised(candidate.rejected))] += 1
-
-
-def _by_llm(candidate: Candidate) -> bool:
-    return candidate.operator in PROMPT_OPERATORS
 
 
 def _groups(parents: list[Parent], size: int) -> list[list[Parent]]:

@@ -2,8 +2,9 @@
 
 import gzip
 import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from transformers import (
     Qwen2Config,
 )
 
+from seamaug.models.engines import Reply, Request
 from seamaug.resources import resource
 
 settings.register_profile("untimed", deadline=None)  # tests never assert on time
@@ -134,3 +136,75 @@ def bundled() -> Callable[[int], list[dict[str, Any]]]:
         rows = [json.loads(line) for line in stream]
     short = [row for row in rows if len(row["prompt"]) + len(row["chosen"]) < 300]
     return lambda count: short[:: len(short) // count][:count]
+
+
+class ScriptedEngine:
+    """A generator that replies as told: for faults, and for what a tiny model never writes."""
+
+    paid = False
+    max_length: int | None = None
+
+    def __init__(self, respond: Callable[[Request], Reply | str], *, structured: bool = False):
+        self.respond = respond
+        self.structured = structured
+        self.mark = {"model": "scripted"}
+        self.asked: list[Request] = []
+
+    def stream(
+        self, requests: Sequence[Request], go_on: Callable[[], bool] = lambda: True
+    ) -> Iterator[tuple[int, Reply]]:
+        for position, request in enumerate(requests):
+            self.asked.append(request)
+            said = self.respond(request)
+            yield position, Reply(said) if isinstance(said, str) else said
+
+
+@pytest.fixture
+def scripted() -> type[ScriptedEngine]:
+    return ScriptedEngine
+
+
+class Asked:
+    """What a request shows and wants, read as an LLM would."""
+
+    def __init__(self, request: Request) -> None:
+        content = request.messages[0]["content"]
+        self.key = re.search(r"^\[BEGIN [A-Z ]+ ([0-9a-f]{8})\]$", content, re.MULTILINE)[1]  # type: ignore[index]
+        found = re.findall(
+            rf"^\[BEGIN ([A-Z ]+) {self.key}\]\n(.*?)\n\[END \1 {self.key}\]$",
+            content,
+            re.MULTILINE | re.DOTALL,
+        )
+        self.texts = dict(found)
+        self.many = re.search(r"Reply with (\d+) answers|with (\d+) answers in the order", content)
+        self.answers = int(self.many[1] or self.many[2]) if self.many else 1
+        self.schema = request.schema
+        self.fields = [
+            name
+            for name in ("mistake", "request", "response", "better")
+            if f"<{name}-{self.key}>" in content or f'"{name}"' in content.rsplit("Reply", 1)[1]
+        ]
+
+    def reply(self, **texts: str | list[str]) -> str:
+        """These texts by field in the form asked for; a list has one for each answer."""
+        rows = [
+            {n: t[i] if isinstance(t := texts.get(n, "-"), list) else t for n in self.fields}
+            for i in range(self.answers)
+        ]
+        if self.schema:
+            return json.dumps(rows[0] if self.answers == 1 else {"answers": rows})
+        return "\n".join(
+            f"<{n}-{self.key}>\n{row[n]}\n</{n}-{self.key}>" for row in rows for n in row
+        )
+
+
+@pytest.fixture
+def asked() -> type[Asked]:
+    return Asked
+
+
+@pytest.fixture(scope="session")
+def untrusted() -> list[str]:
+    """Texts of seeds that try to be more than text."""
+    path = Path(__file__).parent / "data" / "untrusted.jsonl"
+    return [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]

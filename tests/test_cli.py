@@ -119,12 +119,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, seeds: Path) -> Path:
     return run
 
 
-@pytest.mark.parametrize("command", ["", "expand", "score", "select", "show"])
+@pytest.mark.parametrize("command", ["", "expand", "score", "select", "show", "operators"])
 def test_help_of_every_command(command: str) -> None:
     result = seamaug_says(*([command] if command else []), "--help")
     assert result.exit_code == 0
     assert f"Usage: main {command}".strip() in result.stdout
-    for option in {"": ["expand", "Exit codes"], "show": ["RUN"]}.get(command, ["--out"]):
+    named = {"": ["expand", "Exit codes"], "show": ["RUN"], "operators": ["--from"]}
+    for option in named.get(command, ["--out"]):
         assert option in result.stdout
 
 
@@ -132,7 +133,7 @@ def test_help_starts_without_the_heavy_libraries() -> None:
     program = (
         "import sys\n"
         "from seamaug.cli import main\n"
-        "for command in ([], ['expand'], ['score'], ['select'], ['show']):\n"
+        "for command in ([], ['expand'], ['score'], ['select'], ['show'], ['operators']):\n"
         "    try:\n"
         "        main([*command, '--help'])\n"
         "    except SystemExit as end:\n"

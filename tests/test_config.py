@@ -221,6 +221,13 @@ def test_a_secret_in_the_wrong_place_is_not_shown(tmp_path: Path, text: str) -> 
     assert "`policy" in found
 
 
+def test_operators_of_one_s_own_need_an_llm(tmp_path: Path) -> None:
+    found = message(written(tmp_path, "generate: {operators_from: mine}"))
+    assert "`generate.operators_from` need an LLM: give `generator.name`" in found
+    own = "generate: {operators_from: mine}\ngenerator: {name: some-llm}\n"
+    assert load_config(written(tmp_path, own)).generate.operators_from == "mine"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -15,8 +15,10 @@ from click.testing import CliRunner
 
 from seamaug import expand
 from seamaug.cli import main
+from seamaug.models.engines import Request
 from seamaug.models.generation import TOKEN_LIMIT
 from seamaug.rounds import BUDGET_MET, RAN_OUT
+from tests.conftest import Asked
 from tests.models.faulty_server import MODEL, FaultyServer, words_of
 
 OUTPUTS = ("README.md", "provenance.parquet", "sft/train.parquet", "preference/train.parquet")
@@ -24,10 +26,12 @@ OUTPUTS = ("README.md", "provenance.parquet", "sft/train.parquet", "preference/t
 
 def rewrite(body: dict[str, Any]) -> str:
     """What it was shown, with a word more."""
-    shown = body["messages"][0]["content"]
-    marker = "[BEGIN RESPONSE]" if "[BEGIN RESPONSE]" in shown else "[BEGIN REQUEST]"
-    text = shown.split(marker)[-1].split("[END ")[0].strip()
-    return f"<rewrite>{text} {words_of(body)}</rewrite>"
+    word = words_of(body)
+    if "[BEGIN" not in body["messages"][0]["content"]:
+        return word
+    asked = Asked(Request("", body["messages"], 0, 1, 1.0))
+    response = f"{asked.texts.get('RIGHT RESPONSE')} {word}"
+    return asked.reply(request=f"{asked.texts['REQUEST']} {word}", response=response)
 
 
 @pytest.fixture
@@ -101,7 +105,7 @@ def test_a_limit_pauses_the_run_and_a_higher_one_goes_on(
     summary = json.loads((folder / "run.json").read_text())
     assert summary["outcome"] in (BUDGET_MET, RAN_OUT)
     accounts = summary["generation"]
-    assert {"paraphrase", "golden_rewrite", "worse_answer"} <= accounts.keys()
+    assert {"paraphrase", "golden_rewrite", "worse_by_aspect"} <= accounts.keys()
     assert sum(account["requests"] for account in accounts.values()) == everything.total()
     total = sum(account["prompt_tokens"] + account["new_tokens"] for account in accounts.values())
     cost = sum(account["cost"] for account in accounts.values())

@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from seamaug import expand, select
@@ -181,30 +180,6 @@ def test_columns_that_only_some_rows_have_are_read_and_survive_selection() -> No
     kept = select(rows, keep_worst=0.2)
     found = sorted([*dropped["output"], *kept["output"]])
     assert found == sorted(row["output"] for row in rows)
-
-
-def test_llm_operators_run_through_the_same_flow(seeds_file: Path, tmp_path: Path) -> None:
-    """The embedded policy stands in for an LLM: its rewrites are poor, so most are rejected."""
-    settings = {
-        **SMALL,
-        "generate.operators": ["paraphrase", "perturb", "closing"],
-        "generator.max_new_tokens": 16,
-    }
-    model = str(resource("embedded", "policy"))
-    result = expand(
-        str(seeds_file), budget=20, generator=model, out=tmp_path / "run", settings=settings
-    )
-    rows = list(result.provenance)
-    by_llm = [row for row in rows if row["operator"] in ("paraphrase", "perturb")]
-    assert by_llm
-    assert all(row["template_hash"] for row in by_llm)
-    assert "meaning drift" in {row["reason"] for row in by_llm}
-    parents = [
-        row
-        for path in (tmp_path / "run" / "stages" / "parents").glob("*.parquet")
-        for row in pq.read_table(path).to_pylist()
-    ]
-    assert any("llm" in parent["worse_sources"] for parent in parents)
 
 
 KILLER = '''

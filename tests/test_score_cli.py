@@ -15,7 +15,6 @@ from seamaug import score, select
 from seamaug.cli import main
 from seamaug.config import load_config
 from seamaug.errors import ConfigError, InputError, ModelError, RunFolderError
-from seamaug.models.engines import Reply
 from seamaug.plan import _asked, _scored
 from seamaug.resources import resource
 from seamaug.write.table import write_table
@@ -221,13 +220,16 @@ def test_an_undecided_judge_shows_nothing_to_be_worse(rows: Rows) -> None:
 
 
 def test_worse_answers_of_an_llm_are_scored(
-    rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scripted: Any, asked: Any
 ) -> None:
-    def stream(self: Any, requests: list[Any], go_on: Any) -> Iterator[tuple[int, Reply]]:
-        replies = ["<rewrite>No idea.</rewrite><rewrite>Forty-two bananas</rewrite>", "rubbish"]
-        return ((number, Reply(replies[number % 2])) for number in range(len(requests)))
+    answers = ["No idea.", "Forty-two bananas", "", ""]
 
-    monkeypatch.setattr("seamaug.models.generator.TransformersGenerator.stream", stream)
+    def respond(request: Any) -> str:
+        # Every second seed gets rubbish, the second time too.
+        odd = [row["prompt"] for row in rows[:6]].index(asked(request).texts["REQUEST"]) % 2
+        return "rubbish" if odd else asked(request).reply(response=answers)
+
+    monkeypatch.setattr("seamaug.pipeline.load_generator", lambda config: scripted(respond))
     responses = tmp_path / "r.parquet"
     table = score(
         rows[:6], estimator=["contrast", "llm"], samples=4, generator=POLICY, responses=responses

@@ -33,7 +33,10 @@ class GenerateConfig(Section):
     """How variants and worse responses are made."""
 
     operators: tuple[str, ...] = ("all",)
-    """Operators by name, or `all`; those that need an LLM run only with a generator."""
+    """Operators by name, or `all`; those that need an LLM run only with a generator, and make half
+    of the variants where there are others. `seamaug operators` lists them."""
+    operators_from: str | None = None
+    """Folder with LLM operators of your own: operators.yaml, and a template for each."""
     depth: Positive = 3
     """Embedded operators composed in one variant, at most."""
     neighbours: Positive = 8

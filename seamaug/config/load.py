@@ -61,6 +61,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _own_operators_have_an_llm(self) -> "Config":
+        if self.generate.operators_from is not None and self.generator.name == EMBEDDED:
+            raise ValueError(
+                "the operators of `generate.operators_from` need an LLM: give `generator.name` "
+                "(--generator MODEL)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _limits_that_count(self) -> "Config":
         for name in ("max_tokens", "max_cost"):
             if getattr(self, name) is not None and self.generator.name == EMBEDDED:

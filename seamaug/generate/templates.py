@@ -1,19 +1,21 @@
-"""LLM prompts from prompts/*.jinja, and the text out of an LLM's reply."""
+"""LLM prompts from Jinja templates, in a sandbox."""
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined
+import jinja2
+from jinja2 import StrictUndefined, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from seamaug.records import Message, text_key, user_message
+from seamaug.errors import ConfigError
+from seamaug.records import text_key
 from seamaug.resources import resource
 
 _ENVIRONMENT = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True
 )
-_OPEN, _CLOSE = "<rewrite>", "</rewrite>"
 
 
 @dataclass(frozen=True)
@@ -26,31 +28,35 @@ class Template:
     @classmethod
     def load(cls, name: str) -> "Template":
         """The shipped template of this name."""
-        return cls(name, resource("prompts", f"{name}.jinja").read_text(encoding="utf-8"))
+        return cls.read(resource("prompts", f"{name}.jinja"))
+
+    @classmethod
+    def read(cls, path: Path) -> "Template":
+        """The template in this file; raises ConfigError if it cannot be read or is no template."""
+        try:
+            template = cls(path.stem, path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"template {path} cannot be read: {error}") from None
+        try:
+            template._compiled  # noqa: B018 - a syntax error must show now
+        except jinja2.TemplateSyntaxError as error:
+            raise ConfigError(f"template {path}, line {error.lineno}: {error.message}") from None
+        return template
 
     @cached_property
     def hash(self) -> str:
         """Content hash, for provenance and for the run's identity."""
         return text_key(self.text)
 
-    def messages(self, **values: Any) -> list[Message]:
-        """The conversation to send to the LLM."""
-        return user_message(_ENVIRONMENT.from_string(self.text).render(**values).strip())
+    @cached_property
+    def variables(self) -> set[str]:
+        """Names of the values that it shows."""
+        return meta.find_undeclared_variables(_ENVIRONMENT.parse(self.text))
 
+    @cached_property
+    def _compiled(self) -> jinja2.Template:
+        return _ENVIRONMENT.from_string(self.text)
 
-def answers_of(reply: str) -> list[str]:
-    """All texts between markers, in order and empty ones too; not an unclosed last one."""
-    parts = [part.rpartition(_OPEN) for part in reply.split(_CLOSE)[:-1]]
-    return [text.strip() for _, opened, text in parts if opened]
-
-
-def answer_of(reply: str) -> str:
-    """What stands between the markers, or the whole reply where the LLM left them out.
-
-    Empty where the reply was cut off before the closing marker: half a text is none.
-    """
-    if _OPEN not in reply:
-        return reply.strip()
-    # The last pair: a model that thinks aloud may name the markers before it uses them.
-    before, closed, _ = reply.rpartition(_CLOSE)
-    return before.rpartition(_OPEN)[2].strip() if closed else ""
+    def render(self, **values: Any) -> str:
+        """The text with these values in it."""
+        return self._compiled.render(**values).strip()

@@ -2,14 +2,26 @@
 
 import difflib
 import random
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from seamaug.config import GenerateConfig
 from seamaug.errors import ConfigError
-from seamaug.generate.llm import PROMPT_OPERATORS, LLMWriter
-from seamaug.generate.operators import OPERATORS, compose
-from seamaug.records import Candidate, Message, Parent, text_key
+from seamaug.generate.llm.operators import LLMOperator, load_operators
+from seamaug.generate.llm.writer import LLMWriter, Task, Written
+from seamaug.generate.operators import OPERATORS, Operator, compose
+from seamaug.records import (
+    GOLDEN,
+    GOLDEN_REWRITE,
+    NEW_GOLDEN,
+    Candidate,
+    Message,
+    Parent,
+    text_key,
+)
 
+RULE = "rule"
+"""The kind of a variant by embedded operators."""
 _TRIES = 4  # draws per variant wanted, before a parent counts as exhausted
 
 
@@ -17,9 +29,7 @@ class VariantMaker:
     """Makes candidates; the same seed, parent and round give the same ones."""
 
     def __init__(self, config: GenerateConfig, writer: LLMWriter | None, seed: int) -> None:
-        names = operator_names(config.operators, with_llm=writer is not None)
-        self._rules = [OPERATORS[name] for name in names if name in OPERATORS]
-        self._llm = [name for name in names if name in PROMPT_OPERATORS]
+        self._rules, self._llm = _chosen(config.operators, writer.operators if writer else {})
         self._writer = writer
         self._config = config
         self._seed = seed
@@ -37,7 +47,7 @@ class VariantMaker:
         they repeat; what an LLM repeats is left for verification to reject.
         """
         made: dict[int, list[Candidate]] = {i: [] for i in range(len(parents))}
-        requests: dict[str, list[tuple[int, Candidate]]] = {name: [] for name in self._llm}
+        promised: list[tuple[Parent, Candidate]] = []
         for i, parent in enumerate(parents):
             rng = random.Random(text_key([self._seed, parent.id, number]))
             drawn: set[str] = set()
@@ -45,8 +55,8 @@ class VariantMaker:
                 if len(made[i]) == wanted:
                     break
                 candidate = self._draw(parent, rng)
-                if candidate.operator in requests:
-                    requests[candidate.operator].append((i, candidate))
+                if candidate.kind != RULE:
+                    promised.append((parent, candidate))
                 elif (
                     not candidate.operator
                     or candidate.text in drawn
@@ -55,11 +65,16 @@ class VariantMaker:
                     continue
                 drawn.add(candidate.text)
                 made[i].append(candidate)
-        self._fill(requests, parents, number)
+        self._fill(promised, number)
         flat = [candidate for group in made.values() for candidate in group]
         for order, candidate in enumerate(flat):
             candidate.id = text_key([self._seed, number, order, candidate.parent, candidate.text])
         return flat
+
+    def checked(self, candidate: Candidate) -> tuple[str, ...]:
+        """What the candidate must be seen to preserve; by embedded operators it is certain."""
+        operator = next((op for op in self._llm if op.name == candidate.operator), None)
+        return operator.preserves if operator else ()
 
     def _draw(self, parent: Parent, rng: random.Random) -> Candidate:
         """A variant by embedded operators, or the promise of one by the LLM."""
@@ -69,13 +84,17 @@ class VariantMaker:
             parent=parent.id,
             prompt=parent.prompt,
             chosen=chosen,
-            chosen_source="golden" if chosen == parent.golden else "golden_rewrite",
+            chosen_source=GOLDEN if chosen == parent.golden else GOLDEN_REWRITE,
             operator="",
+            kind=RULE,
             template_hash="",
             neighbours=parent.neighbours,
         )
-        if self._llm and (not self._rules or rng.random() < 0.5):
-            candidate.operator = rng.choice(self._llm)
+        llm = [op for op in self._llm if parent.neighbours or op.kind != "blend"]
+        if llm and (not self._rules or rng.random() < 0.5):
+            operator = rng.choice(llm)
+            candidate.operator, candidate.kind = operator.name, operator.kind
+            candidate.template_hash = operator.template.hash
             return candidate
         composed = compose(
             parent.text,
@@ -90,34 +109,63 @@ class VariantMaker:
             candidate.operator = "+".join(applied)
         return candidate
 
-    def _fill(
-        self,
-        requests: dict[str, list[tuple[int, Candidate]]],
-        parents: Sequence[Parent],
-        number: int,
-    ) -> None:
-        """Have the LLM write the promised variants, one batch per operator."""
-        for name, promised in requests.items():
-            if not promised or self._writer is None:
-                continue
-            wanted = [parents[i] for i, _ in promised]
-            seed = int(text_key([self._seed, number, name, wanted[0].id])[:8], 16)
-            texts = self._writer.write(name, wanted, seed=seed)
-            for (i, candidate), text in zip(promised, texts, strict=True):
-                candidate.prompt = parents[i].with_text(text)
-                candidate.template_hash = self._writer.templates[name].hash
+    def _fill(self, promised: Sequence[tuple[Parent, Candidate]], number: int) -> None:
+        """Have the LLM write the promised variants."""
+        if self._writer is None:
+            return
+        known = self._writer.operators
+        tasks = []
+        order: Counter[str] = Counter()
+        for parent, candidate in promised:
+            # By what is its own, so that a parent's variants do not depend on its company.
+            key = text_key([self._seed, number, parent.id, order[parent.id]])
+            order[parent.id] += 1
+            tasks.append(Task(known[candidate.operator], parent, int(key[:8], 16)))
+        for task, (_, candidate), written in zip(
+            tasks, promised, self._writer.write(tasks), strict=True
+        ):
+            _take(candidate, task, written)
 
 
-def operator_names(names: Sequence[str], *, with_llm: bool) -> list[str]:
-    """Operator names with `all` spelt out; raises ConfigError on one that cannot run."""
-    available = [*OPERATORS, *(PROMPT_OPERATORS if with_llm else ())]
-    for name in [name for name in names if name != "all"]:
-        if name in PROMPT_OPERATORS and not with_llm:
-            raise ConfigError(f"operator {name!r} needs an LLM: give --generator MODEL")
-        if name not in available:
-            near = difflib.get_close_matches(name, available, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(available)}"
-            raise ConfigError(f"`generate.operators`: unknown operator {name!r}; {hint}")
+def _take(candidate: Candidate, task: Task, written: Written) -> None:
+    """Give a promised variant its texts, or the reason why it has none."""
+    if written.error:
+        candidate.fail("generate", written.error)
+        candidate.reply = written.reply or written.error
+        return
+    candidate.prompt = task.parent.with_text(written.text("request"))
+    if task.operator.changes_answer:
+        candidate.chosen, candidate.chosen_source = written.text("response"), NEW_GOLDEN
+
+
+Chosen = tuple[list[Operator], list[LLMOperator]]
+"""Embedded operators, and the LLM's."""
+
+
+def chosen_operators(config: GenerateConfig, *, with_llm: bool) -> Chosen:
+    """What makes variants; raises ConfigError if an operator is unknown, broken, or cannot run."""
+    return _chosen(config.operators, load_operators(config.operators_from) if with_llm else {})
+
+
+def _chosen(names: Sequence[str], known: Mapping[str, LLMOperator]) -> Chosen:
+    available = [*OPERATORS, *(name for name, own in known.items() if own.rewrites_prompt)]
     if not names:
         raise ConfigError("`generate.operators` is empty; name operators, or `all`")
-    return available if "all" in names else list(names)
+    for name in names:
+        if name != "all" and name not in available:
+            raise ConfigError(_refusal(name, available, known))
+    own = available if "all" in names else list(dict.fromkeys(names))
+    return [OPERATORS[n] for n in own if n in OPERATORS], [known[n] for n in own if n in known]
+
+
+def _refusal(name: str, available: Sequence[str], known: Mapping[str, LLMOperator]) -> str:
+    if name in known:
+        return (
+            f"`generate.operators`: {name!r} writes responses, and is used where they are wanted: "
+            "see `generate.golden_rewrites` and `generate.llm_worse`"
+        )
+    if not known and name in load_operators():
+        return f"operator {name!r} needs an LLM: give --generator MODEL"
+    near = difflib.get_close_matches(name, available, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(available)}"
+    return f"`generate.operators`: unknown operator {name!r}; {hint}"

@@ -10,7 +10,7 @@ import pyarrow as pa
 from seamaug.config import ScoreConfig
 from seamaug.errors import InputError
 from seamaug.log import logger
-from seamaug.records import SetScores, to_table
+from seamaug.records import Misjudged, SetScores, to_table
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
 from seamaug.scoring.contrast import WIDENED
@@ -131,6 +131,21 @@ class SeedScores:
         """Worse responses and their verifiers, the largest contribution to SEAM (`prob`) first."""
         row = self.main.row(position)
         return [(row.worse[i], row.verifiers[i]) for i in row.worst(self.scale)]
+
+    def misjudged(self, position: int) -> Misjudged:
+        """The worse response that contributes most to the SEAM of a seed that has one."""
+        row = self.main.row(position)
+        i = row.worst(self.scale)[0]
+        rewards = self.scale.standardised(row.scores.rewards)
+        logprobs = mean_logprobs(row.scores)
+        return Misjudged(
+            text=row.worse[i],
+            margin=float(rewards[i + 1] - rewards[0]),
+            rank=1 + int((rewards[1:] > rewards[i + 1]).sum()),
+            among=len(row.worse),
+            logprob=float(logprobs[i + 1]),
+            golden_logprob=float(logprobs[0]),
+        )
 
 
 def _scale(run: RunFolder, estimator: str) -> RewardScale:

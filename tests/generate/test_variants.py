@@ -1,17 +1,22 @@
 """Candidates from parents: deterministic, new, and by operators that exist."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from seamaug.config import GenerateConfig
 from seamaug.errors import ConfigError
-from seamaug.generate.llm import PROMPT_OPERATORS
+from seamaug.generate.llm.operators import load_operators
+from seamaug.generate.llm.writer import Task, Written
 from seamaug.generate.operators import OPERATORS
-from seamaug.generate.variants import VariantMaker
-from seamaug.records import Candidate, Parent, user_message
+from seamaug.generate.variants import VariantMaker, chosen_operators
+from seamaug.records import Candidate, Misjudged, Parent, user_message
+
+LLM_OPERATORS = load_operators()
+PROMPT_OPERATORS = [name for name, own in LLM_OPERATORS.items() if own.rewrites_prompt]
+MISJUDGED = Misjudged(text="bad", margin=1.0, rank=1, among=2, logprob=-1.0, golden_logprob=-1.0)
 
 
 def parent(name: str, text: str, goldens: Sequence[str] = ("golden",)) -> Parent:
@@ -23,7 +28,7 @@ def parent(name: str, text: str, goldens: Sequence[str] = ("golden",)) -> Parent
         goldens=list(goldens),
         neighbours=["n1", "n2"],
         neighbour_texts=["How tall is Mont Blanc?", "Why is the sky blue?"],
-        misjudged="",
+        misjudged=MISJUDGED,
         worse=[],
         worse_sources=[],
         verifiers=[],
@@ -42,13 +47,20 @@ PARENTS = [
 class FakeWriter:
     """Writes the same few texts over and over, as LLMs do."""
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, list[str], int]] = []
-        self.templates = {name: SimpleNamespace(hash=f"hash-{name}") for name in PROMPT_OPERATORS}
+    operators = LLM_OPERATORS
 
-    def write(self, name: str, parents: Sequence[Parent], *, seed: int) -> list[str]:
-        self.calls.append((name, [item.id for item in parents], seed))
-        return [f"{name} of {item.id}" for item in parents]
+    def __init__(self, **errors: Written) -> None:
+        self.errors = errors
+        self.calls: list[list[Task]] = []
+
+    def write(self, tasks: Sequence[Task]) -> list[Written]:
+        self.calls.append(list(tasks))
+        return [self.errors.get(task.operator.name) or self._written(task) for task in tasks]
+
+    @staticmethod
+    def _written(task: Task) -> Written:
+        text = f"{task.operator.name} of {task.parent.id}"
+        return Written([{"request": text, "response": f"answer to {text}"}])
 
 
 def maker(
@@ -155,37 +167,112 @@ def test_misspelt_llm_operator_is_named() -> None:
         maker(operators=["paraphrse"], writer=FakeWriter())
 
 
+@pytest.mark.parametrize("name", ["golden_rewrite", "worse_by_aspect"])
+def test_what_writes_responses_makes_no_variants(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' writes responses, .*`generate.llm_worse`"):
+        maker(operators=[name], writer=FakeWriter())
+
+
 def test_all_without_llm_has_no_llm_operators() -> None:
     made = make(maker(), wanted=40)
-    assert not {name for c in made for name in c.operator.split("+")} & set(PROMPT_OPERATORS)
+    assert {candidate.kind for candidate in made} == {"rule"}
+    assert not {name for c in made for name in c.operator.split("+")} & set(LLM_OPERATORS)
 
 
 def test_llm_variants() -> None:
     writer = FakeWriter()
-    made = make(maker(writer=writer, operators=PROMPT_OPERATORS), wanted=4)
-    assert len(made) == 12
+    made = make(maker(writer=writer, operators=PROMPT_OPERATORS), wanted=60)
+    assert len(made) == 180
     assert {candidate.operator for candidate in made} == set(PROMPT_OPERATORS)
     for candidate in made:
+        operator = LLM_OPERATORS[candidate.operator]
         assert candidate.text == f"{candidate.operator} of {candidate.parent}"
         assert candidate.prompt[0]["content"] == "Be brief."
-        assert candidate.template_hash == f"hash-{candidate.operator}"
+        assert candidate.template_hash == operator.template.hash
+        assert candidate.kind == operator.kind
+        assert (candidate.verdict, candidate.reply) == ("", "")
+        if operator.changes_answer:
+            assert candidate.chosen == f"answer to {candidate.text}"
+            assert candidate.chosen_source == "new_golden"
+        else:
+            assert candidate.chosen_source in ("golden", "golden_rewrite")
     assert len({candidate.id for candidate in made}) == len(made)
-    assert sorted(name for name, _, _ in writer.calls) == sorted(PROMPT_OPERATORS)
-    assert sum(len(ids) for _, ids, _ in writer.calls) == 12
+    (tasks,) = writer.calls  # one batch
+    assert len(tasks) == 180
+    assert len({task.seed for task in tasks}) == 180
+
+
+def test_what_a_variant_is_asked_for_does_not_depend_on_its_company() -> None:
+    def asked(parents: Sequence[Parent]) -> dict[str, list[tuple[str, int]]]:
+        writer = FakeWriter()
+        make(maker(writer=writer), parents=parents)
+        found: dict[str, list[tuple[str, int]]] = {}
+        for task in writer.calls[0]:
+            found.setdefault(task.parent.id, []).append((task.operator.name, task.seed))
+        return found
+
+    together = asked(PARENTS)
+    for item in PARENTS:
+        assert asked([item])[item.id] == together[item.id]
 
 
 def test_llm_seed_differs_by_round_and_run() -> None:
-    seeds = set()
+    seeds: set[int] = set()
     for seed, number in ((0, 0), (0, 1), (1, 0)):
         writer = FakeWriter()
         make(maker(seed=seed, writer=writer, operators=["paraphrase"]), number=number)
-        seeds.add(writer.calls[0][2])
-    assert len(seeds) == 3
+        seeds |= {task.seed for task in writer.calls[0]}
+    assert len(seeds) == 3 * 18
+
+
+def test_an_unusable_reply_is_a_failed_row_with_its_text() -> None:
+    unread = Written([], "the reply does not hold request", "Sure!")
+    refused = Written([], "too long for the generator: 9,000 tokens, limit 4,096")
+    writer = FakeWriter(formal=unread, casual=refused)
+    made = make(maker(writer=writer, operators=["formal", "casual", "shorter"]), wanted=10)
+    assert len(made) == 30
+    rows = {name: [c for c in made if c.operator == name] for name in ("formal", "casual")}
+    for candidate in rows["formal"]:
+        assert candidate.verdict == "failed"
+        assert candidate.reason == "generate: the reply does not hold request"
+        assert candidate.reply == "Sure!"
+        assert candidate.template_hash
+    for candidate in rows["casual"]:
+        assert candidate.reason == "generate: too long for the generator"
+        assert candidate.reply == refused.error
+    assert all(c.text == f"shorter of {c.parent}" for c in made if c.operator == "shorter")
+
+
+def test_a_blend_needs_a_neighbour() -> None:
+    alone = [replace(item, neighbours=[], neighbour_texts=[]) for item in PARENTS]
+    writer = FakeWriter()
+    assert make(maker(writer=writer, operators=["blend"]), parents=alone) == []
+    both = make(maker(writer=writer, operators=["blend", "formal"]), parents=alone, wanted=20)
+    assert {candidate.operator for candidate in both} == {"formal"}
 
 
 def test_both_kinds_are_mixed() -> None:
     made = make(maker(writer=FakeWriter()), wanted=12)
-    by_llm = sum(candidate.operator in PROMPT_OPERATORS for candidate in made)
+    by_llm = sum(candidate.kind != "rule" for candidate in made)
     assert 0 < by_llm < len(made)
-    rules = [c.text for c in made if c.operator not in PROMPT_OPERATORS]
+    rules = [c.text for c in made if c.kind == "rule"]
     assert len(rules) == len(set(rules))
+
+
+def test_what_is_checked_is_what_the_operator_says_that_it_preserves() -> None:
+    own = maker(writer=FakeWriter())
+    for candidate in make(own, wanted=60):
+        operator = LLM_OPERATORS.get(candidate.operator)
+        assert own.checked(candidate) == (operator.preserves if operator else ())
+
+
+def test_operators_are_checked_before_a_run() -> None:
+    rules, llm = chosen_operators(GenerateConfig(), with_llm=True)
+    assert [rule.name for rule in rules] == list(OPERATORS)
+    assert [operator.name for operator in llm] == PROMPT_OPERATORS
+    assert chosen_operators(GenerateConfig(operators=("formal", "formal")), with_llm=True) == (
+        [],
+        [LLM_OPERATORS["formal"]],
+    )
+    with pytest.raises(ConfigError, match=r"nowhere/operators\.yaml cannot be read"):
+        chosen_operators(GenerateConfig(operators_from="nowhere"), with_llm=True)

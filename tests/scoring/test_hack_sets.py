@@ -1,6 +1,7 @@
 """Estimators of the hack set: the policy's samples, an LLM's answers, damage that is rewarded."""
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ from seamaug.config import (
     PolicyConfig,
     RewardConfig,
 )
-from seamaug.generate.llm import LLMWriter
+from seamaug.generate.llm.operators import load_operators
+from seamaug.generate.llm.writer import LLMWriter
 from seamaug.models.engines import Reply, Request
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
@@ -153,31 +155,43 @@ def test_a_prompt_that_the_template_refuses_stands_alone(saved: Callable[..., st
 
 
 class Replies:
-    """A generation that replies as told and keeps what it was asked."""
+    """Replies to each new request as told, KEY standing for the key of its tags."""
 
-    config = GeneratorConfig(max_new_tokens=10)
+    config = GeneratorConfig(name="scripted", max_new_tokens=10)
+    structured = False
     max_length = None
 
     def __init__(self, *replies: str) -> None:
         self.replies = list(replies)
-        self.asked: list[str] = []
-        self.calls: list[Sequence[Request]] = []
+        self.said: dict[str, str] = {}
+        self.asked: list[Request] = []
 
     def write(self, requests: Sequence[Request]) -> list[Reply]:
-        self.asked += [request.messages[0]["content"] for request in requests]
-        self.calls.append(requests)
-        return [Reply(self.replies[i % len(self.replies)]) for i in range(len(requests))]
+        found = []
+        for request in requests:
+            content = request.messages[0]["content"]
+            if content not in self.said:
+                self.asked.append(request)
+                self.said[content] = self.replies[len(self.said) % len(self.replies)]
+            found.append(Reply(self.said[content].replace("KEY", self.key(request))))
+        return found
+
+    @staticmethod
+    def key(request: Request) -> str:
+        found = re.search(r"</\w+-([0-9a-f]{8})>", request.messages[0]["content"])
+        assert found
+        return found[1]
 
 
 def of(*texts: str) -> str:
-    return "\n".join(f"Thought.\n<rewrite>{text}</rewrite>" for text in texts)
+    return "\n".join(f"Thought.\n<response-KEY>{text}</response-KEY>" for text in texts)
 
 
 def llm_sets(
     generator: Replies, samples: int = 3, seeds: Sequence[Seed] = SEEDS, **settings: Any
 ) -> list[HackSet]:
     config = LLMHackConfig(**{"aspects": ("one", "two", "three"), **settings})
-    writer = LLMWriter(generator)  # type: ignore[arg-type]
+    writer = LLMWriter(generator, load_operators())  # type: ignore[arg-type]
     estimator = LLMEstimator(writer, Reference(0.5), config, samples, 0)
     return estimator.hack_sets(range(len(seeds)), seeds)
 
@@ -192,16 +206,18 @@ def test_answers_go_through_the_aspects_in_turn() -> None:
     # 5 answers by two at a time, over three seeds.
     assert len(generator.asked) == 9
     assert [
-        request.split("in one way:\n")[1].split("\n\n")[0] for request in generator.asked[::3]
+        re.findall(r"^\d\. .*", request.messages[0]["content"], re.MULTILINE)
+        for request in generator.asked[::3]
     ] == [
-        "1. one\n2. two",
-        "1. three\n2. one",
-        "1. two",
+        ["1. one", "2. two"],
+        ["1. three", "2. one"],
+        ["1. two"],
     ]
-    assert [call[0].max_new_tokens for call in generator.calls] == [20, 20, 10]
-    assert len({request.seed for call in generator.calls for request in call}) == 9
-    assert "[BEGIN REQUEST]\nWhat is 1 + 1?\n[END REQUEST]" in generator.asked[1]
-    assert "[BEGIN RESPONSE]\nA: 2\n[END RESPONSE]" in generator.asked[1]
+    assert [request.max_new_tokens for request in generator.asked[::3]] == [20, 20, 10]
+    assert len({request.seed for request in generator.asked}) == 9
+    second, key = generator.asked[1].messages[0]["content"], Replies.key(generator.asked[1])
+    assert f"[BEGIN REQUEST {key}]\nWhat is 1 + 1?\n[END REQUEST {key}]" in second
+    assert f"[BEGIN RIGHT RESPONSE {key}]\nA: 2\n[END RIGHT RESPONSE {key}]" in second
 
 
 @pytest.mark.parametrize(
@@ -211,15 +227,15 @@ def test_answers_go_through_the_aspects_in_turn() -> None:
         (of("red", "", "blue"), ["red", "blue"], ["one", "three"]),  # each keeps its aspect
         (of("red", "red", "blue"), ["red", "blue"], ["one", "three"]),
         (of("red", "Hello there", "hello there!"), ["red"], ["one"]),  # right answers
-        (of("red") + "<rewrite>cut off at the lim", ["red"], ["one"]),
+        (of("red") + "<response-KEY>as it comes", ["red", "as it comes"], ["one", "two"]),
         # A model that repeats the task before it does it.
-        ("between <rewrite> and </rewrite>.\n" + of("red", "green", "blue"),
+        ("between <response-KEY> and </response-KEY>.\n" + of("red", "green", "blue"),
          ["red", "green", "blue"], ["one", "two", "three"]),
         (of("{{ prompt }}", "<b>&amp;", "\x1b[31m"), ["{{ prompt }}", "<b>&amp;", "\x1b[31m"],
          ["one", "two", "three"]),
         ("", [], []),
         ("I cannot help with that.", [], []),
-        ("</rewrite></rewrite><rewrite><rewrite>", [], []),
+        ("</response-KEY></response-KEY>", [], []),
         (of("Hello there"), [], []),
     ],
 )  # fmt: skip
@@ -235,26 +251,6 @@ def test_one_seed_s_rubbish_is_no_one_else_s() -> None:
     found = llm_sets(Replies(of("red", "green"), "rubbish", of("", "", "blue")))
     assert [hack_set.worse for hack_set in found] == [["red", "green"], [], ["blue"]]
     assert found[2].kinds == ["three"]
-
-
-@pytest.mark.parametrize(
-    ("reply", "preferred"),
-    [
-        ("<rewrite>A</rewrite>", "first"),
-        ("<rewrite> b. </rewrite>", "second"),
-        ("**B**", "second"),
-        ("<rewrite>T</rewrite>", ""),
-        ("<rewrite>A and B</rewrite>", ""),
-        ("Response A is better", ""),
-        ("", ""),
-    ],
-)
-def test_what_a_judge_says(reply: str, preferred: str) -> None:
-    generator = Replies(reply)
-    writer = LLMWriter(generator)  # type: ignore[arg-type]
-    assert writer.prefers([(SEEDS[0], "mine", "yours")]) == [preferred]
-    assert "[BEGIN RESPONSE A]\nmine\n[END RESPONSE A]" in generator.asked[0]
-    assert "[BEGIN RESPONSE B]\nyours\n[END RESPONSE B]" in generator.asked[0]
 
 
 # --- adversarial

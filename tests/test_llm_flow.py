@@ -1,0 +1,281 @@
+"""The LLM's operators through the whole flow: a real tiny model, and a scripted one for faults."""
+
+import json
+import math
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from seamaug import expand
+from seamaug.cli import main
+from seamaug.errors import RunFolderError
+from seamaug.generate.llm.operators import load_operators
+from seamaug.models.engines import Reply, Request
+from seamaug.resources import resource
+
+MODEL = str(resource("embedded", "policy"))
+SMALL = {
+    "score.batch_seeds": 8,
+    "score.samples": 4,
+    "select.share": 0.4,
+    "generate.batch_parents": 3,
+    "generate.per_round": 4,
+    "generate.policy_samples": 0,
+}
+NEW = "An entirely new answer about zebras."
+
+
+@pytest.fixture
+def rows(bundled: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = bundled(16)
+    return found
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "telegram.jinja").write_text("As a telegram:\n\n{{ prompt }}", encoding="utf-8")
+    (folder / "operators.yaml").write_text(
+        "telegram:\n  kind: paraphrase\n  preserves: [meaning, numbers, answer]\n",
+        encoding="utf-8",
+    )
+    return folder
+
+
+@pytest.fixture
+def llm(asked: Any) -> Callable[[Request], Reply | str]:
+    """An LLM that does as it is told, but for every second formal text."""
+
+    def respond(request: Request) -> Reply | str:
+        own = asked(request)
+        if request.operator == "judge":
+            better = next((n for n, text in own.texts.items() if text == NEW), "RESPONSE T")
+            return own.reply(better=better[-1])
+        if request.operator == "formal" and request.seed % 2 == 0:
+            return "I would rather not."
+        if request.operator.startswith("worse"):
+            return own.reply(response="Bananas, I suppose.")
+        return own.reply(request=f"{own.texts['REQUEST']} ({request.seed % 97})", response=NEW)
+
+    return respond
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch, scripted: Any) -> Callable[..., Any]:
+    def scripted_by(respond: Callable[[Request], Reply | str], **how: Any) -> Any:
+        engine = scripted(respond, **how)
+        monkeypatch.setattr("seamaug.pipeline.load_generator", lambda config: engine)
+        return engine
+
+    return scripted_by
+
+
+def run(rows: Any, out: Path, **settings: Any) -> Any:
+    return expand(rows, budget=24, generator=MODEL, out=out, settings=SMALL | settings)
+
+
+def parents(out: Path) -> list[dict[str, Any]]:
+    files = sorted((out / "stages" / "parents").glob("*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+OWN = {"generate.operators": ["formal", "change_entity", "telegram", "closing"]}
+
+
+@pytest.mark.parametrize("structured", [False, True])
+def test_every_row_is_accounted_for_and_says_what_made_it(
+    rows: Any, mine: Path, llm: Any, use: Any, tmp_path: Path, structured: bool
+) -> None:
+    engine = use(llm, structured=structured)
+    result = run(rows, tmp_path / "run", **OWN, **{"generate.operators_from": str(mine)})
+    table = result.provenance.to_list()
+    counts = result.summary["counts"]["candidates"]
+    assert (
+        counts["kept"] + sum(counts["rejected"].values()) + sum(counts["failed"].values())
+        == (counts["total"])
+    )
+    operators = load_operators(str(mine))
+    assert {row["operator"] for row in table} == {"formal", "change_entity", "telegram", "closing"}
+    for row in table:
+        own = operators.get(row["operator"])
+        assert row["kind"] == (own.kind if own else "rule")
+        assert row["template_hash"] == (own.template.hash if own else "")
+        assert (row["chosen_source"] == "new_golden") == (row["operator"] == "change_entity")
+        unread = row["reason"].startswith("generate: ")
+        assert bool(row["reply"]) == unread == (row["verdict"] == "failed")
+        if unread:
+            assert row["reply"] == "I would rather not."
+            assert row["operator"] == "formal"
+    kept = [row for row in table if row["verdict"] == "kept"]
+    scored = {row["operator"] for row in table if row["seam_after"] is not None}
+    assert scored == {row["operator"] for row in table}
+    assert "change_entity" in {row["operator"] for row in kept}
+    for row in kept:
+        if row["operator"] == "change_entity":
+            assert row["chosen"] == NEW
+            assert row["rejected"] != NEW
+    assert any(row["verdict"] == "failed" for row in table)
+    assert {p for own in parents(result.path) for p in own["worse_sources"]} >= {"llm"}
+    # The LLM was told what is overrated, and by how much.
+    worse = [r.messages[0]["content"] for r in engine.asked if r.operator == "worse_like_overrated"]
+    first = parents(result.path)[0]["misjudged"]
+    told = f"{first['margin']:.1f} standard deviations above the right one (place {first['rank']}"
+    assert first["margin"] > 0
+    assert any(first["text"] in content and told in content for content in worse)
+
+
+def test_parents_say_why_they_are_parents(rows: Any, llm: Any, use: Any, tmp_path: Path) -> None:
+    """The misjudged response and its place, worked out anew from the stored scores."""
+    use(llm)
+    result = run(rows, tmp_path / "run", **{"generate.operators": ["closing"]})
+    scale = result.summary["reward_scores"]
+    files = sorted((result.path / "stages" / "score-contrast").glob("*.parquet"))
+    scored = [row for file in files for row in pq.read_table(file).to_pylist()]
+    for parent in parents(result.path):
+        row, found = scored[parent["position"]], parent["misjudged"]
+        rewards = [(r - scale["means"][0]) / scale["stds"][0] for r in row["rewards"][0]]
+        logprobs = [total / n for total, n in zip(row["logprobs"], row["tokens"], strict=True)]
+        worse = [row["worse"][i] for i in row["kept"]]
+        weights = [
+            math.exp(logprob) * max(reward - rewards[0], 0)
+            for reward, logprob in zip(rewards[1:], logprobs[1:], strict=True)
+        ]
+        i = weights.index(max(weights))
+        assert found["text"] == worse[i]
+        assert found["margin"] == pytest.approx(rewards[i + 1] - rewards[0])
+        assert found["rank"] == sorted(rewards[1:], reverse=True).index(rewards[i + 1]) + 1
+        assert found["among"] == len(worse)
+        assert found["logprob"] == pytest.approx(logprobs[i + 1])
+        assert found["golden_logprob"] == pytest.approx(logprobs[0])
+
+
+def test_a_new_golden_response_that_the_judge_does_not_prefer_is_rejected(
+    rows: Any, llm: Any, use: Any, tmp_path: Path, asked: Any
+) -> None:
+    def tie(request: Request) -> Reply | str:
+        return asked(request).reply(better="T") if request.operator == "judge" else llm(request)
+
+    use(tie)
+    result = run(rows, tmp_path / "run", **{"generate.operators": ["blend", "multi_part"],
+                                            "generate.per_parent": 4})  # fmt: skip
+    reasons = Counter(row["reason"] for row in result.provenance)
+    assert set(reasons) <= {"new golden response not verified", "a worse response may be right",
+                            "duplicate", "language drift"}  # fmt: skip
+    assert reasons["new golden response not verified"] > 0
+    assert result.summary["counts"]["candidates"]["kept"] == 0
+
+
+def test_a_real_model_that_cannot_do_it_fails_row_by_row(
+    rows: Any, mine: Path, tmp_path: Path
+) -> None:
+    """The embedded policy is no LLM: no reply of it is in the form asked for."""
+    settings = {
+        "generate.operators": ["telegram", "closing"],
+        "generate.operators_from": str(mine),
+        "generate.per_parent": 4,
+        "generator.max_new_tokens": 12,
+        "generator.max_length": 1024,
+    }
+    result = run(rows, tmp_path / "run", **settings)
+    by_llm = [row for row in result.provenance if row["operator"] == "telegram"]
+    assert by_llm
+    for row in by_llm:
+        assert row["verdict"] == "failed"
+        assert row["reason"].split(":")[0] == "generate"
+        assert row["reply"]
+    assert any(row["verdict"] == "kept" for row in result.provenance)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    names = ("provenance.parquet", "sft/train.parquet", "preference/train.parquet", "README.md")
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+class Killed(BaseException):
+    """Ends the process in the middle of a batch."""
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(
+    rows: Any, mine: Path, llm: Any, use: Any, tmp_path: Path
+) -> None:
+    own = OWN | {"generate.operators_from": str(mine)}
+    engine = use(llm)
+    whole = run(rows, tmp_path / "whole", **own)
+    total = len(engine.asked)
+    left = total // 3
+
+    def killed(request: Request) -> Reply | str:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        return llm(request)
+
+    for allowed in (total // 3, total // 3):
+        left = allowed
+        use(killed)
+        with pytest.raises(Killed):
+            run(rows, tmp_path / "run", **own)
+    use(llm)
+    assert contents(run(rows, tmp_path / "run", **own).path) == contents(whole.path)
+
+    # A folder that was moved is the same folder; a changed template or entry is not.
+    moved = Path(shutil.copytree(mine, tmp_path / "moved"))
+    again = OWN | {"generate.operators_from": str(moved)}
+    assert run(rows, tmp_path / "run", **again).summary["outcome"] == whole.summary["outcome"]
+    (moved / "telegram.jinja").write_text("Otherwise: {{ prompt }}", encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"templates\.telegram"):
+        run(rows, tmp_path / "run", **again)
+
+
+def test_untrusted_seeds_come_out_as_candidates_as_they_went_in(
+    rows: Any, untrusted: list[str], use: Any, asked: Any, tmp_path: Path
+) -> None:
+    """An LLM that echoes: what it returns is the seed, which is then rejected as such."""
+    texts = [t for t in untrusted if t == t.strip() and t.isascii() and len(t) < 120][:24]
+    seeds = [
+        {"prompt": [{"role": "user", "content": text}], "golden": row["chosen"]}
+        for text, row in zip(texts, [*rows, *rows], strict=False)
+    ]
+    use(lambda request: asked(request).reply(request=asked(request).texts["REQUEST"]))
+    settings = {"generate.operators": ["paraphrase"], "select.share": 0.9, "score.contrast.low": -1,
+                "generate.per_parent": 1, "score.contrast.high": 1}  # fmt: skip
+    result = run(seeds, tmp_path / "run", **settings)
+    found = {row["prompt"][-1]["content"] for row in result.provenance}
+    assert found
+    assert found <= set(texts)
+    assert {row["reason"] for row in result.provenance} == {"same as seed"}
+
+
+def test_the_list_of_operators(mine: Path) -> None:
+    shown = CliRunner().invoke(main, ["operators", "--from", str(mine)])
+    assert shown.exit_code == 0, shown.output
+    lines = [line.strip() for line in shown.stdout.splitlines()]
+    assert "paraphrase, preserves meaning, numbers, answer" in lines
+    for name in (*load_operators(), "telegram", "closing"):
+        assert any(line.split()[:1] == [name] for line in lines), name
+    (mine / "operators.yaml").write_text("telegram: {kind: poem}", encoding="utf-8")
+    refused = CliRunner().invoke(main, ["operators", "--from", str(mine)])
+    assert refused.exit_code == 1
+    assert "operators.yaml: `telegram.kind`: Input should be" in refused.stderr
+
+
+def test_misaimed_operators_are_refused_before_any_work(tmp_path: Path, rows: Any) -> None:
+    settings = tmp_path / "config.yaml"
+    settings.write_text(
+        f"generator: {{name: {json.dumps(MODEL)}}}\ngenerate: {{operators: [judge]}}\n",
+        encoding="utf-8",
+    )
+    done = CliRunner().invoke(
+        main, ["expand", "--config", str(settings), "--out", str(tmp_path / "run")]
+    )
+    assert done.exit_code == 1
+    assert "`generate.operators`: unknown operator 'judge'" in done.stderr
+    assert not (tmp_path / "run").exists()
