@@ -10,6 +10,8 @@ from seamaug.models.loading import device_of, dtype_of, fingerprint
 from seamaug.records import SCHEMA_VERSION
 from seamaug.resources import EMBEDDED, resource
 from seamaug.seeds import Seeds
+from seamaug.verify.contamination import EvaluationTexts
+from seamaug.verify.function import function_mark
 
 _RESOURCES = (
     "gpu_memory_utilization",
@@ -27,6 +29,7 @@ _RESOURCES = (
 _NOT_IN_THE_OUTPUT: Any = {
     "max_time": True,  # only says when to pause
     "seeds": True,  # their content is in, their path is not
+    "verify": {"decontaminate"},  # likewise
     # What a run that is out of memory has to lower to go on: it changes rounding and which texts
     # are drawn where they are still to be sampled, not what they are a sample of.
     "generator": {"batch_tokens"},
@@ -60,7 +63,7 @@ def models_of(config: Config) -> dict[str, dict[str, str]]:
         }
         for role in ("policy", "reward", "embedder")
     }
-    for name in (*config.reward.others, *config.score.on_policy.judges):
+    for name in (*config.reward.others, *config.verify.worse.judges):
         other = config.reward.like(name)
         models[f"reward {name}"] = {
             "name": name,
@@ -88,7 +91,12 @@ def _place(config: ModelConfig, role: str) -> dict[str, str]:
     return place
 
 
-def expand_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict[str, Any]:
+def expand_identity(
+    config: Config,
+    seeds: Seeds,
+    models: dict[str, Any],
+    evaluation: EvaluationTexts | None,
+) -> dict[str, Any]:
     """Identity of an `expand` run.
 
     All settings count but those that do not change what comes out.
@@ -100,6 +108,8 @@ def expand_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dic
         "models": models,
         "versions": versions(),
         "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
+        "evaluation": evaluation and evaluation.fingerprint,
+        "function": _function(config),
         "templates": _templates(),
     }
 
@@ -119,8 +129,14 @@ def score_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict
         "versions": versions(),
         "models": {role: mark for role, mark in models.items() if role != "generator" or writes},
         **({"templates": _templates()} if writes else {}),
+        "function": _function(config),
         "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
     }
+
+
+def _function(config: Config) -> str:
+    path = config.verify.worse.function
+    return function_mark(path) if path else ""
 
 
 def _templates() -> dict[str, str]:
@@ -141,5 +157,6 @@ def versions() -> dict[str, str]:
             "sentence-transformers",
             "pyarrow",
             "numpy",
+            "rensa",
         )
     }
