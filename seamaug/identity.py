@@ -117,15 +117,13 @@ def expand_identity(
 def score_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict[str, Any]:
     """Identity of scores: what does not change them may change freely."""
     writes = config.uses_writer_to_score
+    own = config.model_dump(mode="json", exclude=_NOT_IN_THE_OUTPUT)
+    own["verify"] = {name: own["verify"][name] for name in ("worse", "reference_overlap")}
     sections = (*SCORING, *(("generator",) if writes else ()))
     return {
         "command": "score",
         "schema": SCHEMA_VERSION,
-        "config": {
-            name: section
-            for name, section in config.model_dump(mode="json", exclude=_NOT_IN_THE_OUTPUT).items()
-            if name in sections
-        },
+        "config": {name: section for name, section in own.items() if name in sections},
         "versions": versions(),
         "models": {role: mark for role, mark in models.items() if role != "generator" or writes},
         **({"templates": _templates()} if writes else {}),

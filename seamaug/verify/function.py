@@ -35,14 +35,14 @@ class UserFunction:
         if not texts:
             return []
         golden = self._value(seed, seed.golden)
+        if golden is None:
+            return [None] * len(texts)
         found: list[Evidence | None] = []
         for text in texts:
-            value = golden if golden is None else self._value(seed, text)
-            if golden is None or value is None:
-                found.append(None)
-            else:
-                short = golden - value  # NaN where a call failed, which is above nothing
-                found.append(Evidence(self._path, short, worse=short > 0))
+            value = self._value(seed, text)
+            short = math.nan if value is None else golden - value  # also where a call failed
+            told = Evidence(self._path, short, worse=short > 0)
+            found.append(None if value is None else told)
         return found
 
     def _value(self, seed: Seed, response: str) -> float | None:
@@ -69,8 +69,8 @@ class UserFunction:
         if self._failed <= _SHOWN:
             more = "; further ones are not shown" if self._failed == _SHOWN else ""
             logger.warning(
-                f"{self._path} failed on a response to the seed at {seed.where}, which is therefore "
-                f"not taken: {type(error).__name__}: {error}{more}"
+                f"{self._path} failed on a response to the seed at {seed.where}, not taken: "
+                f"{type(error).__name__}: {error}{more}"
             )
 
 
