@@ -1,30 +1,28 @@
-"""The library: what the command line does, as three functions."""
+"""The library: what the command line does, as functions."""
 
 import math
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Unpack
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from seamaug.clock import clock
-from seamaug.config import Config, load_config
+from seamaug.arguments import ExpandArguments, ScoreArguments, paths_of, prepare, rows_by_seed
+from seamaug.config import Config
 from seamaug.errors import ConfigError, InputError
 from seamaug.log import logger
 from seamaug.pipeline import run_expand, run_score
 from seamaug.plan import Plan, make_plan
 from seamaug.scoring.seeds import SeedScores
-from seamaug.scoring.table import prefix_of, read_scores, response_table, score_table
-from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
-from seamaug.seeds.columns import Layouts
-from seamaug.selection import overlap, worst_share
+from seamaug.scoring.table import prefix_of, response_table, score_table, scores_by_id
+from seamaug.seeds import Seeds, SeedSource
+from seamaug.selection import overlap, worst_ids
 from seamaug.units import parse_share
 from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import Summary
@@ -66,17 +64,9 @@ class ExpandResult:
 def expand(
     seeds: SeedSource = None,
     *,
-    policy: str | None = None,
-    reward: str | Sequence[str] | None = None,
-    embedder: str | None = None,
-    generator: str | None = None,
-    budget: int | str | None = None,
     out: str | Path | None = None,
-    config: str | Path | None = None,
-    seed: int | None = None,
-    max_time: float | str | None = None,
-    settings: dict[str, Any] | None = None,
     quiet: bool = True,
+    **arguments: Unpack[ExpandArguments],
 ) -> ExpandResult:
     """Make up to `budget` examples where policy and reward model disagree most.
 
@@ -87,53 +77,17 @@ def expand(
         bundled stand-in.
     budget: number of examples to keep, such as 500, "10k" or "1.5M".
     out: run folder; the same call resumes there. None makes a temporary folder.
+    seed: of everything that is drawn at random.
+    max_time: seconds, or "2h": stop generating then and write what there is.
+    estimator, weighting, samples: how the seeds are scored, as for `score`.
     config: YAML file or the name of a shipped recipe; `settings` overrides its keys by dotted
         name, such as ``{"select.share": 0.1}``.
-    max_time: seconds, or "2h": stop generating then and write what there is.
 
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
-    arguments = ExpandArguments(
-        policy=policy,
-        reward=reward,
-        embedder=embedder,
-        generator=generator,
-        budget=budget,
-        seed=seed,
-        max_time=max_time,
-        settings=settings,
-    )
-    merged, table = _prepare(seeds, config, _overrides(arguments))
+    merged, table = prepare(seeds, arguments)
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="seamaug-"))
     return ExpandResult(folder, run_expand(merged, table, folder, quiet=quiet))
-
-
-class ExpandArguments(TypedDict, total=False):
-    """What `expand` takes beside the seeds and the run folder."""
-
-    policy: str | None
-    reward: str | Sequence[str] | None
-    embedder: str | None
-    generator: str | None
-    budget: int | str | None
-    config: str | Path | None
-    seed: int | None
-    max_time: float | str | None
-    settings: dict[str, Any] | None
-
-
-class ScoreArguments(TypedDict, total=False):
-    """What `score` takes beside the seeds and where it writes."""
-
-    policy: str | None
-    reward: str | Sequence[str] | None
-    embedder: str | None
-    generator: str | None
-    estimator: str | Sequence[str] | None
-    weighting: str | None
-    samples: int | None
-    config: str | Path | None
-    settings: dict[str, Any] | None
 
 
 def plan(seeds: SeedSource = None, **arguments: Unpack[ExpandArguments]) -> Plan:
@@ -141,28 +95,20 @@ def plan(seeds: SeedSource = None, **arguments: Unpack[ExpandArguments]) -> Plan
 
     Loads the models and times a sample; writes nothing.
     """
-    return make_plan(*_prepare(seeds, arguments.get("config"), _overrides(arguments)))
+    return make_plan(*prepare(seeds, arguments))
 
 
 def score(
     seeds: SeedSource = None,
     *,
-    policy: str | None = None,
-    reward: str | Sequence[str] | None = None,
-    embedder: str | None = None,
-    generator: str | None = None,
-    estimator: str | Sequence[str] | None = None,
-    weighting: str | None = None,
-    samples: int | None = None,
-    config: str | Path | None = None,
-    settings: dict[str, Any] | None = None,
     work: str | Path | None = None,
     responses: str | Path | None = None,
     quiet: bool = True,
+    **arguments: Unpack[ScoreArguments],
 ) -> Dataset:
     """SEAM of every seed and what it is made of, one row per seed in input order.
 
-    reward: one reward model, or several: their standardised scores are averaged.
+    policy, reward, embedder, generator, config, settings: as for `expand`.
     estimator: one or several of `contrast`, `llm`, `adversarial`, `on-policy`; the first decides.
     weighting: `prob` or `paper`; samples: responses per prompt and estimator.
     work: a folder to resume from; responses: a file for one row per scored response.
@@ -172,19 +118,9 @@ def score(
     error; and for each estimator, with its name in front: seam_prob, seam_paper, low, high,
     hack_rate, plausibility (nats per token), hack_set, worst_response, error.
     """
-    arguments = ScoreArguments(
-        policy=policy,
-        reward=reward,
-        embedder=embedder,
-        generator=generator,
-        estimator=estimator,
-        weighting=weighting,
-        samples=samples,
-        settings=settings,
-    )
     if responses is not None:
         check_target(Path(responses), "--responses")
-    merged, table = _prepare(seeds, config, _overrides(arguments))
+    merged, table = prepare(seeds, arguments)
     with _scores(merged, table, work, quiet) as scores:
         if responses is not None:
             write_table(Dataset(response_table(table, scores)), Path(responses))
@@ -217,27 +153,27 @@ def select(
     """
     if (drop_worst is None) == (keep_worst is None):
         raise ConfigError("give one of drop_worst and keep_worst, such as 20%")
-    if not _paths(seeds) and isinstance(seeds, Iterator):
+    if not paths_of(seeds) and isinstance(seeds, Iterator):
         seeds = list(seeds)  # the rows are read twice: to score and to write
     share = parse_share(drop_worst if drop_worst is not None else keep_worst or 0)
-    merged, table = _prepare(seeds, arguments.get("config"), _overrides(arguments))
+    merged, table = prepare(seeds, arguments)
     others = _comparisons(compare, column, table)
     if scores is None:
         _check_column(column, merged)
         scores = score(seeds, work=work, quiet=quiet, **arguments)
     else:
         _refuse_unused(arguments)
-    found = _scores_of(table, scores, column)
-    worst = _worst(found, table.ids, share)
+    found = scores_by_id(table, scores, column)
+    worst = worst_ids(found, table.ids, share)
     chosen = worst if keep_worst is not None else set(table.ids) - worst
-    rows = [row for seed_id, row in _rows_by_seed(seeds, merged) if seed_id in chosen]
+    rows = [row for seed_id, row in rows_by_seed(seeds, merged) if seed_id in chosen]
     failed = sum(math.isnan(found[seed_id]) for seed_id in table.ids)
     logger.info(
         f"{len(table):,} prompts: {len(worst):,} worst, {len(table) - len(worst) - failed:,} "
         f"others, {failed:,} not scored; {len(rows):,} of {table.rows_read:,} rows selected"
     )
     for name, other in others:
-        common = overlap(worst, _worst(other, table.ids, share))
+        common = overlap(worst, worst_ids(other, table.ids, share))
         logger.info(
             f"{common:.0%} of the worst {share:.0%} are among the worst {share:.0%} of {name} "
             f"(by chance {share:.0%})"
@@ -252,22 +188,10 @@ def _comparisons(
     return [
         (
             f"comparison {number}" if isinstance(item, Dataset) else str(item),
-            _scores_of(seeds, item, column),
+            scores_by_id(seeds, item, column),
         )
         for number, item in enumerate(items, 1)
     ]
-
-
-def _scores_of(seeds: Seeds, scores: str | Path | Dataset, column: str) -> dict[str, float]:
-    """A column of the scores by seed id; raises InputError where a seed is not among them."""
-    found = read_scores(scores, column)
-    if missing := [seed_id for seed_id in seeds.ids if seed_id not in found]:
-        name = "the scores" if isinstance(scores, Dataset) else str(scores)
-        raise InputError(
-            f"{len(missing):,} of {len(seeds):,} prompts are not in {name}, the first one at "
-            f"{seeds[seeds.ids.index(missing[0])].where}; score these seeds first"
-        )
-    return found
 
 
 def _check_column(column: str, config: Config) -> None:
@@ -291,65 +215,6 @@ def _refuse_unused(arguments: ScoreArguments) -> None:
         )
 
 
-def _worst(seam: dict[str, float], ids: Sequence[str], share: float) -> set[str]:
-    values = np.array([seam[seed_id] for seed_id in ids], dtype=float)
-    return {ids[position] for position in worst_share(values, share)}
-
-
-def _overrides(arguments: ExpandArguments | ScoreArguments) -> dict[str, Any]:
-    """Config keys that the arguments set; None leaves what the config says."""
-    given = dict(arguments)
-    own = given.pop("settings", None) or {}
-    given.pop("config", None)
-    names: dict[str, Any] = {
-        f"{role}.name": given.pop(role, None) for role in ("policy", "embedder", "generator")
-    }
-    reward = given.pop("reward", None)
-    several = [reward] if isinstance(reward, str) else list(cast(Sequence[str], reward or ()))
-    if several:
-        names |= {"reward.name": several[0], "reward.others": several[1:]}
-    estimator = given.pop("estimator", None)
-    names |= {
-        "score.estimators": [estimator] if isinstance(estimator, str) else estimator,
-        "score.weighting": given.pop("weighting", None),
-        "score.samples": given.pop("samples", None),
-    }
-    # None must not hide what `settings` says under the same name.
-    named = {name: v for name, v in {**names, **given}.items() if v is not None}
-    return {**cast(dict[str, Any], own), **named}
-
-
-def _prepare(
-    seeds: SeedSource, config: str | Path | None, overrides: dict[str, Any]
-) -> tuple[Config, Seeds]:
-    """The merged config, and all seeds; also starts the clock of the job."""
-    clock.reset()
-    rows = _rows(seeds)
-    if seeds is not None:
-        overrides = {**overrides, "seeds.paths": _paths(seeds) or ["rows"]}
-    merged = load_config(config, overrides)
-    with clock.stage("read seeds"):
-        return merged, read_seeds(merged.seeds, rows)
-
-
-def _paths(seeds: SeedSource) -> list[str]:
-    """Path(s) where that is what the caller gave; empty for rows in memory."""
-    if isinstance(seeds, (str, Path)):
-        return [str(seeds)]
-    if (
-        isinstance(seeds, (list, tuple))
-        and seeds
-        and all(isinstance(s, (str, Path)) for s in seeds)
-    ):
-        return [str(path) for path in seeds]
-    return []
-
-
-def _rows(seeds: SeedSource) -> Iterable[dict[str, Any]] | None:
-    """Rows in memory where that is what the caller gave."""
-    return None if seeds is None or _paths(seeds) else cast(Iterable[dict[str, Any]], seeds)
-
-
 def _dataset(rows: list[dict[str, Any]]) -> Dataset:
     """Rows as they were, with the columns of all of them (from_list takes the first row's)."""
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -369,10 +234,3 @@ def _scores(
         return
     with tempfile.TemporaryDirectory(prefix="seamaug-") as folder:
         yield run_score(config, seeds, Path(folder), quiet=quiet)
-
-
-def _rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The input's own rows with the id of the seed that each belongs to."""
-    layouts = Layouts(dict(config.seeds.columns))
-    for where, row in located_rows(config.seeds, _rows(seeds)):
-        yield layouts.seed(row, where).id, row

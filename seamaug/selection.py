@@ -1,6 +1,7 @@
 """Which seeds are worth variants, and which are worth keeping."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +19,12 @@ def worst_share(seam: np.ndarray, share: float) -> np.ndarray:
     """Positions of the worst `share` of the scored seeds (rounded up), worst first."""
     order = worst_first(seam)
     return order[: math.ceil(share * len(order) - 1e-9)]
+
+
+def worst_ids(seam: Mapping[str, float], ids: Sequence[str], share: float) -> set[str]:
+    """Ids of the worst `share` of the scored seeds."""
+    values = np.array([seam[seed_id] for seed_id in ids], dtype=float)
+    return {ids[position] for position in worst_share(values, share)}
 
 
 def select_parents(seam: np.ndarray, config: SelectConfig) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""What scoring asks of a policy and of a reward model, whichever engine runs them."""
+"""What the flow asks of policy, reward model and generator, whichever engine runs them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from seamaug.records import Message
 
@@ -68,4 +68,43 @@ class RewardEngine(Protocol):
 
     def rewards(self, sets: Sequence[Sequence[list[int]]]) -> list[list[float]]:
         """Raw score of every conversation, given as token ids in sets that share a prompt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an LLM is asked to write."""
+
+    operator: str
+    """Whose work it is: tokens and cost are counted by operator."""
+    messages: list[Message]
+    seed: int
+    """Decides what is sampled, as far as the engine lets it."""
+    max_new_tokens: int
+    temperature: float
+    schema: dict[str, Any] | None = None
+    """JSON schema of the reply, for an engine that can hold the model to one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an LLM wrote, or why it wrote nothing."""
+
+    text: str = ""
+    error: str = ""
+    """Why there is no text, such as a prompt that is too long; empty where there is one."""
+    cut: bool = False
+    """The reply ended at `max_new_tokens`, not by itself."""
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+
+
+class GeneratorEngine(Protocol):
+    """An LLM that answers requests, many at a time."""
+
+    structured: bool
+    """Whether it holds the model to a request's `schema`."""
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        """Each request's position and reply, as they arrive; every position once."""
         ...

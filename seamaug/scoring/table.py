@@ -154,6 +154,18 @@ def read_scores(source: str | Path | Dataset, column: str) -> dict[str, float]:
     return dict(zip(table["id"].to_pylist(), found, strict=True))
 
 
+def scores_by_id(seeds: Seeds, scores: str | Path | Dataset, column: str) -> dict[str, float]:
+    """A column of the scores by seed id; raises InputError where a seed is not among them."""
+    found = read_scores(scores, column)
+    if missing := [seed_id for seed_id in seeds.ids if seed_id not in found]:
+        name = "the scores" if isinstance(scores, Dataset) else str(scores)
+        raise InputError(
+            f"{len(missing):,} of {len(seeds):,} prompts are not in {name}, the first one at "
+            f"{seeds[seeds.ids.index(missing[0])].where}; score these seeds first"
+        )
+    return found
+
+
 def _table_of(path: Path) -> pa.Table:
     read = _READERS.get(path.suffix)
     if read is None or not path.is_file():

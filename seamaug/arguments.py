@@ -1,0 +1,101 @@
+"""What the library's functions take, as config and seeds."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+from seamaug.clock import clock
+from seamaug.config import Config, load_config
+from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
+from seamaug.seeds.columns import Layouts
+
+
+class ScoreArguments(TypedDict, total=False):
+    """What `score` takes beside the seeds and where it writes; None leaves what the config says."""
+
+    policy: str | None
+    reward: str | Sequence[str] | None
+    """One reward model, or several: their standardised scores are averaged."""
+    embedder: str | None
+    generator: str | None
+    estimator: str | Sequence[str] | None
+    """`contrast`, `llm`, `adversarial`, `on-policy`; of several the first decides."""
+    weighting: str | None
+    """`prob` or `paper`."""
+    samples: int | None
+    """Responses per prompt and estimator."""
+    config: str | Path | None
+    """YAML file or the name of a shipped recipe."""
+    settings: dict[str, Any] | None
+    """Config keys by dotted name, such as ``{"select.share": 0.1}``."""
+
+
+class ExpandArguments(ScoreArguments, total=False):
+    """What `expand` takes beside the seeds and the run folder."""
+
+    budget: int | str | None
+    """Examples to keep, such as 500, "10k" or "1.5M"."""
+    seed: int | None
+    """Of everything that is drawn at random."""
+    max_time: float | str | None
+    """Seconds, or "2h": stop generating then and write what there is."""
+
+
+def prepare(seeds: SeedSource, arguments: ScoreArguments) -> tuple[Config, Seeds]:
+    """The merged config, and all seeds; also starts the clock of the job."""
+    clock.reset()
+    rows = _rows(seeds)
+    overrides = _overrides(arguments)
+    if seeds is not None:
+        overrides = {**overrides, "seeds.paths": paths_of(seeds) or ["rows"]}
+    merged = load_config(arguments.get("config"), overrides)
+    with clock.stage("read seeds"):
+        return merged, read_seeds(merged.seeds, rows)
+
+
+def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The input's own rows with the id of the seed that each belongs to."""
+    layouts = Layouts(dict(config.seeds.columns))
+    for where, row in located_rows(config.seeds, _rows(seeds)):
+        yield layouts.seed(row, where).id, row
+
+
+def _overrides(arguments: ScoreArguments) -> dict[str, Any]:
+    """Config keys that the arguments set; None leaves what the config says."""
+    given = dict(arguments)
+    own = given.pop("settings", None) or {}
+    given.pop("config", None)
+    names: dict[str, Any] = {
+        f"{role}.name": given.pop(role, None) for role in ("policy", "embedder", "generator")
+    }
+    reward = given.pop("reward", None)
+    several = [reward] if isinstance(reward, str) else list(cast(Sequence[str], reward or ()))
+    if several:
+        names |= {"reward.name": several[0], "reward.others": several[1:]}
+    estimator = given.pop("estimator", None)
+    names |= {
+        "score.estimators": [estimator] if isinstance(estimator, str) else estimator,
+        "score.weighting": given.pop("weighting", None),
+        "score.samples": given.pop("samples", None),
+    }
+    # None must not hide what `settings` says under the same name.
+    named = {name: v for name, v in {**names, **given}.items() if v is not None}
+    return {**cast(dict[str, Any], own), **named}
+
+
+def paths_of(seeds: SeedSource) -> list[str]:
+    """Path(s) where that is what the caller gave; empty for rows in memory."""
+    if isinstance(seeds, (str, Path)):
+        return [str(seeds)]
+    if (
+        isinstance(seeds, (list, tuple))
+        and seeds
+        and all(isinstance(s, (str, Path)) for s in seeds)
+    ):
+        return [str(path) for path in seeds]
+    return []
+
+
+def _rows(seeds: SeedSource) -> Iterable[dict[str, Any]] | None:
+    """Rows in memory where that is what the caller gave."""
+    return None if seeds is None or paths_of(seeds) else cast(Iterable[dict[str, Any]], seeds)

@@ -1,0 +1,60 @@
+"""The door: parses, calls the library, prints. No logic of its own."""
+
+import sys
+from typing import Any
+
+import click
+
+from seamaug import __version__
+from seamaug.cli.run import expand, show
+from seamaug.cli.scores import score, select
+from seamaug.errors import SeamaugError
+
+EPILOG = """\b
+Exit codes: 0 done; 1 an error, said in one message; 2 a wrong command line;
+3 done, or paused by --max-time, with the budget not filled; 130 interrupted."""
+
+
+class _Door(click.Group):
+    """Turns known errors into one message; anything else is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SeamaugError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo(
+                "\ninterrupted: what was finished is kept; the same command resumes", err=True
+            )
+            sys.exit(130)
+
+
+@click.group(cls=_Door, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="seamaug")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no messages, only the result.")
+def main(debug: bool, quiet: bool) -> None:
+    """Make RLHF training data at the prompts on which a policy model (PM) and a reward model (RM)
+    disagree.
+
+    SEAM is that disagreement: how likely the policy is to say responses that the reward model
+    wrongly puts above the golden one. Higher is worse. (The paper, arXiv 2406.07971, shows its
+    negation.)
+
+    \b
+    seamaug expand --budget 10k --out runs/demo      the whole flow, with what is bundled
+    seamaug expand prefs.jsonl --policy my-sft --reward my-rm --out runs/mine
+    seamaug show runs/demo                           what a run did
+    """
+    if not quiet:
+        from seamaug.log import log_to_terminal
+
+        log_to_terminal()
+
+
+for _command in (expand, score, select, show):
+    main.add_command(_command)

@@ -1,0 +1,5 @@
+"""python -m seamaug.cli"""
+
+from seamaug.cli import main
+
+main()

@@ -1,0 +1,115 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from seamaug.errors import ConfigError
+
+
+def quiet() -> bool:
+    """Whether the command line says --quiet."""
+    return bool(click.get_current_context().find_root().params["quiet"])
+
+
+def parsed(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A click callback that reports a unit parser's message as a wrong command line."""
+
+    def convert(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        from seamaug import units
+
+        try:
+            return None if value is None else getattr(units, name)(value)
+        except ConfigError as error:
+            raise click.BadParameter(str(error), ctx, parameter) from None
+
+    return convert
+
+
+def _columns(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> Any:
+    fields = ("prompt", "golden", "worse")
+    pairs = [item.partition("=") for item in value]
+    for field, equals, name in pairs:
+        if field not in fields or not equals or not name:
+            raise click.BadParameter(
+                f"write FIELD=NAME, with FIELD one of {', '.join(fields)}", ctx, parameter
+            )
+    return {field: name for field, _, name in pairs} or None
+
+
+SEED_OPTIONS = [
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="FIELD=NAME",
+        callback=_columns,
+        help="Your name for `prompt`, `golden` or `worse`; common layouts are recognised.",
+    ),
+    click.option("--split", help="Split of a dataset id.  [default: train]"),
+    click.option("--subset", help="Configuration name of a dataset id."),
+]
+MODEL_OPTIONS = [
+    click.option("--policy", metavar="MODEL", help="Policy model: a folder or hub id."),
+    click.option(
+        "--reward",
+        multiple=True,
+        metavar="MODEL",
+        help="Reward model with one label; repeat it for an ensemble, whose scores are averaged.",
+    ),
+    click.option("--embedder", metavar="MODEL", help="A sentence-transformers model."),
+    click.option(
+        "--config",
+        type=click.Path(),
+        metavar="FILE",
+        help="YAML settings, or a shipped recipe's name (small, paper). Flags go before it.",
+    ),
+]
+
+SCORE_OPTIONS = [
+    click.option("--generator", metavar="MODEL", help="An LLM that writes as well."),
+    click.option(
+        "--estimator",
+        multiple=True,
+        type=click.Choice(["contrast", "llm", "adversarial", "on-policy"]),
+        help="How worse responses are found; repeat it for several, the first one decides.  "
+        "[default: contrast]",
+    ),
+    click.option(
+        "--weighting",
+        type=click.Choice(["prob", "paper"]),
+        help="What weighs a misjudged response: its probability, or the published form.  "
+        "[default: prob]",
+    ),
+    click.option(
+        "--samples",
+        type=click.IntRange(min=1),
+        help="Worse responses per prompt and estimator.  [default: 30]",
+    ),
+]
+
+
+def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A decorator that gives a command several options, in this order."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(several):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def arguments(flags: dict[str, Any]) -> dict[str, Any]:
+    """The library's arguments out of a command's flags: SEED_OPTIONS become config keys.
+
+    An option that can be repeated and was not given is None, so that the config decides.
+    """
+    found = {name: None if value == () else value for name, value in flags.items()}
+    settings = {
+        "seeds.columns": found.pop("columns"),
+        "seeds.split": found.pop("split"),
+        "seeds.subset": found.pop("subset"),
+    }
+    return {**found, "settings": settings}

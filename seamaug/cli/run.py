@@ -1,0 +1,83 @@
+"""seamaug expand and seamaug show."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seamaug.cli.options import (
+    MODEL_OPTIONS,
+    SCORE_OPTIONS,
+    SEED_OPTIONS,
+    arguments,
+    options,
+    parsed,
+    quiet,
+)
+
+
+@click.command()
+@click.argument("seeds", nargs=-1)
+@click.option(
+    "--budget",
+    callback=parsed("parse_budget"),
+    metavar="N",
+    help="Examples to keep: 500, 10k, 1.5M.  [default: 10k]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="seamaug-run",
+    show_default=True,
+    help="Run folder.",
+)
+@options(*MODEL_OPTIONS, *SCORE_OPTIONS)
+@click.option("--seed", type=int, help="Seed of all random draws.  [default: 0]")
+@click.option(
+    "--max-time",
+    callback=parsed("parse_duration"),
+    metavar="T",
+    help="Stop generating after 90s, 30m, 2h and write what there is; the same command goes on.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, and how long it takes.")
+@options(*SEED_OPTIONS)
+def expand(seeds: tuple[str, ...], out: Path, dry_run: bool, **flags: Any) -> None:
+    """Find the prompts with the highest SEAM, write variants of them, and keep those that lower it.
+
+    SEEDS are files (JSONL, JSON, CSV, Parquet, also .gz), globs, or a dataset id; each row has a
+    prompt and a golden response, and may have worse ones. Without SEEDS, and without models, the
+    bundled ones are used.
+
+    OUT gets sft/, preference/ and prompts/ (Parquet, TRL's columns), provenance.parquet, a dataset
+    card and run.json. The same command resumes a run that was stopped; a finished run is left as
+    it is.
+
+    \b
+    seamaug expand --budget 500 --out runs/first
+    seamaug expand 'data/*.jsonl' --policy my-sft --reward my-rm --budget 10k --out runs/mine
+    seamaug expand qa.csv --column prompt=question --column golden=answer --out runs/qa
+    """
+    from seamaug import api
+    from seamaug.report.terminal import print_plan, print_summary
+
+    if dry_run:
+        print_plan(api.plan(list(seeds) or None, **arguments(flags)))
+        return
+    result = api.expand(list(seeds) or None, out=out, quiet=quiet(), **arguments(flags))
+    print_summary(result.path, result.summary)
+    if result.summary["counts"]["candidates"]["kept"] < result.summary["budget"]:
+        sys.exit(3)
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--examples", default=5, show_default=True, help="Examples before and after.")
+def show(run: Path, examples: int) -> None:
+    """What a run did: counts per stage and reason, where the time went, and the examples whose
+    discrepancy fell most."""
+    from seamaug.report.terminal import print_examples, print_summary
+    from seamaug.write.summary import stored_summary
+
+    print_summary(run, stored_summary(run))
+    print_examples(run, examples)
