@@ -79,6 +79,8 @@ def expand(
     out: run folder; the same call resumes there. None makes a temporary folder.
     seed: of everything that is drawn at random.
     max_time: seconds, or "2h": stop generating then and write what there is.
+    decontaminate: evaluation files that no example may share 13 words in a row with; the folder
+        then has contamination.parquet, which says what was left out and why.
     estimator, weighting, samples: how the seeds are scored, as for `score`.
     config: YAML file or the name of a shipped recipe; `settings` overrides its keys by dotted
         name, such as ``{"select.share": 0.1}``.

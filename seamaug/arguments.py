@@ -39,6 +39,8 @@ class ExpandArguments(ScoreArguments, total=False):
     """Of everything that is drawn at random."""
     max_time: float | str | None
     """Seconds, or "2h": stop generating then and write what there is."""
+    decontaminate: str | Sequence[str] | None
+    """Evaluation files that no example may repeat."""
 
 
 def prepare(seeds: SeedSource, arguments: ScoreArguments) -> tuple[Config, Seeds]:
@@ -77,6 +79,7 @@ def _overrides(arguments: ScoreArguments) -> dict[str, Any]:
         "score.estimators": [estimator] if isinstance(estimator, str) else estimator,
         "score.weighting": given.pop("weighting", None),
         "score.samples": given.pop("samples", None),
+        "verify.decontaminate": given.pop("decontaminate", None),
     }
     # None must not hide what `settings` says under the same name.
     named = {name: v for name, v in {**names, **given}.items() if v is not None}

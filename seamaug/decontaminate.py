@@ -50,20 +50,48 @@ def read_evaluation(config: VerifyConfig) -> EvaluationTexts | None:
     return EvaluationTexts(((Place(file, row), text) for file, row, text in rows), config.ngram)
 
 
-def overlapping_seeds(seeds: Seeds, evaluation: EvaluationTexts | None) -> dict[int, Overlaps]:
-    """Seeds whose prompt or golden response overlaps with an evaluation text, by position."""
-    if evaluation is None:
-        return {}
+class Decontamination:
+    """What overlaps with the evaluation texts; nothing where there are none."""
+
+    def __init__(
+        self, config: VerifyConfig, evaluation: EvaluationTexts | None, seeds: Seeds
+    ) -> None:
+        self._config = config
+        self._evaluation = evaluation
+        self._seeds = seeds
+        self.overlaps: dict[int, Overlaps] = {}
+        """Of seeds whose prompt or golden response overlaps, by position."""
+        if evaluation is not None:
+            self.overlaps = dict(_seed_overlaps(seeds, evaluation))
+            logger.info(
+                f"{len(self.overlaps):,} of {len(seeds):,} seeds overlap with the evaluation files "
+                f"({len(evaluation):,} rows) and are not selected"
+            )
+
+    def summary(self) -> dict[str, Any] | None:
+        """For run.json: what the run was decontaminated against."""
+        if self._evaluation is None:
+            return None
+        files = sorted({Path(name).name for name in self._config.decontaminate})
+        return {"files": files, "rows": len(self._evaluation), "ngram": self._config.ngram}
+
+    def write_report(self, folder: Path, parts: Iterable[pa.Table]) -> None:
+        """Say for each seed and candidate that was left out what it overlaps with, and where."""
+        if self._evaluation is None:
+            return
+        rows = [
+            *_seed_rows(self._seeds, self.overlaps),
+            *_candidate_rows(self._evaluation, parts),
+        ]
+        with whole_file(folder / REPORT) as temporary:
+            pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), temporary)
+
+
+def _seed_overlaps(seeds: Seeds, evaluation: EvaluationTexts) -> Iterator[tuple[int, Overlaps]]:
     goldens = (text.as_py() for text in seeds.table["golden"])
-    found = {}
     for position, (prompt, golden) in enumerate(zip(seeds.prompts(), goldens, strict=True)):
         if overlaps := _overlaps(evaluation, prompt, {"chosen": golden}):
-            found[position] = overlaps
-    logger.info(
-        f"{len(found):,} of {len(seeds):,} seeds overlap with {len(evaluation):,} rows of the "
-        "evaluation files and are not selected"
-    )
-    return found
+            yield position, overlaps
 
 
 def _overlaps(
@@ -72,21 +100,6 @@ def _overlaps(
     found = {"prompt": evaluation.of_prompt(prompt)}
     found |= {part: evaluation.of_response(text) for part, text in responses.items()}
     return {part: overlap for part, overlap in found.items() if overlap is not None}
-
-
-def write_report(
-    folder: Path,
-    evaluation: EvaluationTexts | None,
-    seeds: Seeds,
-    seed_overlaps: dict[int, Overlaps],
-    parts: Iterable[pa.Table],
-) -> None:
-    """Say for each seed and candidate that was left out what it overlaps with, and where."""
-    if evaluation is None:
-        return
-    rows = [*_seed_rows(seeds, seed_overlaps), *_candidate_rows(evaluation, parts)]
-    with whole_file(folder / REPORT) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), temporary)
 
 
 def _seed_rows(seeds: Seeds, found: dict[int, Overlaps]) -> Iterator[dict[str, Any]]:

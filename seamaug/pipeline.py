@@ -10,12 +10,7 @@ from typing import Any
 
 from seamaug.clock import clock
 from seamaug.config import Config
-from seamaug.decontaminate import (
-    Overlaps,
-    overlapping_seeds,
-    read_evaluation,
-    write_report,
-)
+from seamaug.decontaminate import Decontamination, read_evaluation
 from seamaug.generate.llm import LLMWriter
 from seamaug.generate.variants import VariantMaker, operator_names
 from seamaug.identity import expand_identity, models_of, score_identity, versions
@@ -107,9 +102,9 @@ def _flow(
     models = Models(config, with_writer=True)
     index, scores = _score(run, seeds, models, config, quiet=quiet)
     with clock.stage("select"):
-        overlaps = overlapping_seeds(seeds, evaluation)
+        decontamination = Decontamination(config.verify, evaluation, seeds)
         seam = scores.seam(config.score.weighting)
-        seam[list(overlaps)] = math.nan  # what repeats the evaluation is not augmented
+        seam[list(decontamination.overlaps)] = math.nan  # variants would repeat the evaluation
         selected = select_parents(seam, config.select)
     with clock.stage("parents"):
         parents = ParentMaker(
@@ -132,8 +127,7 @@ def _flow(
             scale=scores.scale,
         ).run(run, parents, deadline=deadline, quiet=quiet)
     with clock.stage("write"):
-        write_report(run.path, evaluation, seeds, overlaps, run.parts(STAGE))
-        return _write(run, config, seeds, scores, parents, marks, outcome, overlaps)
+        return _write(run, config, seeds, scores, parents, marks, outcome, decontamination)
 
 
 def _warn_of_stand_ins(config: Config) -> None:
@@ -185,15 +179,17 @@ def _write(
     parents: list[Parent],
     marks: dict[str, Any],
     outcome: str,
-    overlaps: dict[int, Overlaps],
+    decontamination: Decontamination,
 ) -> Summary:
     (run.path / "run.json").unlink(missing_ok=True)  # it would vouch for files half replaced
     write_datasets(run.path, run.parts(STAGE))
+    decontamination.write_report(run.path, run.parts(STAGE))
     summary: Summary = {
         "outcome": outcome,
         "budget": config.budget,
         "weighting": config.score.weighting,
-        "counts": _counts(run, seeds, scores, parents, overlaps),
+        "counts": _counts(run, seeds, scores, parents, len(decontamination.overlaps)),
+        "decontamination": decontamination.summary(),
         "kept": kept_statistics(run.parts(STAGE)),
         "reward_scores": {
             "means": list(scores.scale.means),
@@ -214,7 +210,7 @@ def _counts(
     seeds: Seeds,
     scores: SeedScores,
     parents: list[Parent],
-    overlaps: dict[int, Overlaps],
+    contaminated: int,
 ) -> dict[str, Any]:
     """Every row and candidate, once: the sums are checked before they are written."""
     verdicts = funnel(run.parts(STAGE))
@@ -229,7 +225,7 @@ def _counts(
             "scored": len(scores) - len(scores.errors),
             "failed": len(scores.errors),
             "failed_because": _by_reason(scores.errors.values()),
-            "contaminated": len(overlaps),
+            "contaminated": contaminated,
             "selected": len(parents),
             "set_aside": _by_reason(
                 parent.error or "no discrepancy on its hack set"

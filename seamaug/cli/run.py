@@ -40,6 +40,12 @@ from seamaug.cli.options import (
     metavar="T",
     help="Stop generating after 90s, 30m, 2h and write what there is; the same command goes on.",
 )
+@click.option(
+    "--decontaminate",
+    multiple=True,
+    metavar="FILE",
+    help="An evaluation file that no example may share 13 words in a row with; can be repeated.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and how long it takes.")
 @options(*SEED_OPTIONS)
 def expand(seeds: tuple[str, ...], out: Path, dry_run: bool, **flags: Any) -> None:
@@ -50,7 +56,8 @@ def expand(seeds: tuple[str, ...], out: Path, dry_run: bool, **flags: Any) -> No
     bundled ones are used.
 
     OUT gets sft/, preference/ and prompts/ (Parquet, TRL's columns), provenance.parquet, a dataset
-    card and run.json. The same command resumes a run that was stopped; a finished run is left as
+    card and run.json; with --decontaminate also contamination.parquet, which says what was left out
+    and why. The same command resumes a run that was stopped; a finished run is left as
     it is.
 
     \b
