@@ -122,7 +122,9 @@ def test_score_writes_both_files(scores: Path, rows: Rows) -> None:
     assert {row["on_policy_error"] for row in table} == {None}
     assert max(row["on_policy_seam_prob"] for row in table) > 0
     responses = scores.with_suffix(".csv").read_text(encoding="utf-8")
-    assert responses.startswith("id,estimator,role,response,kind,verifier,count,logprob")
+    assert responses.startswith(
+        "id,estimator,role,response,kind,verifier,verifier_score,count,logprob"
+    )
     assert "reference overlap" in responses
 
 

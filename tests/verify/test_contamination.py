@@ -71,6 +71,8 @@ def test_the_first_row_that_has_it_is_named() -> None:
     found = texts(5, rows).of_response("zero one two three four five six")
     assert found == Overlap("f", "0", "one two three four five")
     assert texts(2, rows[::-1]).of_response("one two") == Overlap("f", "2", "one two")
+    short = [(Place("f", "1"), "a b"), (Place("f", "2"), "A, B")]
+    assert texts(3, short).of_prompt(user_message("a b")) == Overlap("f", "1", "a b")
 
 
 def test_rows_with_text_are_counted_and_none_is_an_error() -> None:
