@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from seamaug.models.attention import attend
+from seamaug.models.batching import reused_size
 from seamaug.models.budget import TokenBudget
 from seamaug.models.hook import OtherAttentionError, attending
 from seamaug.models.probes import exact_up_to
@@ -115,12 +116,14 @@ class _FlatBatch:
         recalled = [self.recalled.last] if self.recalled else []
         if not self.ids:  # responses of one token, predicted by the prompt's last state alone
             return torch.cat(recalled)
-        ids = torch.tensor([self.ids], device=self.device)
-        steps = torch.tensor([self.steps], device=self.device)
+        count = len(self.ids)
+        room = reused_size(count, body.dtype, self.device)
+        ids, steps = torch.zeros(2, 1, room, dtype=torch.long)
+        ids[0, :count], steps[0, :count] = torch.tensor([self.ids, self.steps])
         with attending(body, self.attend, max(self.steps) + 1):
             states: torch.Tensor = body(
-                input_ids=ids, position_ids=steps, use_cache=False
-            ).last_hidden_state[0]
+                input_ids=ids.to(self.device), position_ids=steps.to(self.device), use_cache=False
+            ).last_hidden_state[0, :count]
         if self.kept:
             self.kept.last = states[self._heads[-1]][None].clone()
         return torch.cat([states, *recalled])
@@ -130,6 +133,7 @@ class _FlatBatch:
     ) -> torch.Tensor:
         """Attention output of one layer; all tensors are of shape (1, heads, tokens, head size)."""
         out = torch.empty_like(query)
+        out[:, :, len(self.ids) :] = 0  # the rows beyond are computed and never read
         seen = torch.empty(query.shape[:3], device=query.device)
         for number, group in enumerate(self.groups):
             prefix, own = slice(group.start, group.own), slice(group.own, group.end)

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from seamaug.models.batching import reused_size
+
 _CPU_SLICE, _GPU_SLICE = 8 << 20, 256 << 20
 """Bytes of float32 logits alive at once. On a CPU more of them fall out of the cache."""
 _ROWS = 1024
@@ -74,8 +76,11 @@ class Projection:
         return torch.where(exact == -torch.inf, exact, found)
 
     def _log_sum_exp(self, states: torch.Tensor) -> torch.Tensor:
+        count = len(states)
+        room = reused_size(count, states.dtype, states.device)
+        states = torch.nn.functional.pad(states, (0, 0, 0, room - count))
         size = _GPU_SLICE if states.is_cuda else _CPU_SLICE
-        width = max(64, size // (4 * len(states)))
+        width = max(64, size // (4 * room))
         weights = torch.split(self._head.weight, width)
         biases = (
             [None] * len(weights)
@@ -86,7 +91,7 @@ class Projection:
             _log_sum_exp(self._shaped(torch.nn.functional.linear(states, weight, part)))
             for weight, part in zip(weights, biases, strict=True)
         ]
-        return torch.logsumexp(torch.stack(parts), 0)
+        return torch.logsumexp(torch.stack(parts), 0)[:count]
 
     def _shaped(self, logits: torch.Tensor) -> torch.Tensor:
         if self._factor != 1 or self._cap:
