@@ -81,6 +81,8 @@ def expand(
     max_time: seconds, or "2h": stop generating then and write what there is.
     max_tokens, max_cost: the same, when the generator has read and written so many tokens, or when
         they cost so many USD by the config's prices.
+    decontaminate: evaluation files that no example may share 13 words in a row with; the folder
+        then has contamination.parquet, which says what was left out and why.
     estimator, weighting, samples: how the seeds are scored, as for `score`.
     config: YAML file or the name of a shipped recipe; `settings` overrides its keys by dotted
         name, such as ``{"select.share": 0.1}``.

@@ -43,6 +43,8 @@ class ExpandArguments(ScoreArguments, total=False):
     """Tokens that the generator may read and write, or "2M"; then as after `max_time`."""
     max_cost: float | None
     """USD that they may cost, by the prices in the config."""
+    decontaminate: str | Sequence[str] | None
+    """Evaluation files that no example may repeat."""
 
 
 def prepare(seeds: SeedSource, arguments: ScoreArguments) -> tuple[Config, Seeds]:
@@ -81,6 +83,7 @@ def _overrides(arguments: ScoreArguments) -> dict[str, Any]:
         "score.estimators": [estimator] if isinstance(estimator, str) else estimator,
         "score.weighting": given.pop("weighting", None),
         "score.samples": given.pop("samples", None),
+        "verify.decontaminate": given.pop("decontaminate", None),
     }
     # None must not hide what `settings` says under the same name.
     named = {name: v for name, v in {**names, **given}.items() if v is not None}

@@ -11,6 +11,8 @@ from seamaug.models.loading import device_of, dtype_of, fingerprint
 from seamaug.records import SCHEMA_VERSION
 from seamaug.resources import EMBEDDED
 from seamaug.seeds import Seeds
+from seamaug.verify.contamination import EvaluationTexts
+from seamaug.verify.function import function_mark
 
 _RESOURCES = (
     "gpu_memory_utilization",
@@ -34,6 +36,7 @@ _NOT_IN_THE_OUTPUT: Any = {
     "max_cost": True,
     "seeds": True,  # their content is in, their path is not
     "generate": {"operators_from"},  # likewise
+    "verify": {"decontaminate"},  # likewise
     **{
         role: {
             # What a run that is out of memory has to lower to go on: it changes rounding and which
@@ -67,7 +70,7 @@ def models_of(config: Config) -> dict[str, dict[str, str]]:
         }
         for role in ("policy", "reward", "embedder")
     }
-    for name in (*config.reward.others, *config.score.on_policy.judges):
+    for name in (*config.reward.others, *config.verify.worse.judges):
         other = config.reward.like(name)
         models[f"reward {name}"] = {
             "name": name,
@@ -101,7 +104,12 @@ def _place(config: ModelConfig, role: str) -> dict[str, str]:
     return place
 
 
-def expand_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict[str, Any]:
+def expand_identity(
+    config: Config,
+    seeds: Seeds,
+    models: dict[str, Any],
+    evaluation: EvaluationTexts | None,
+) -> dict[str, Any]:
     """Identity of an `expand` run.
 
     All settings count but those that do not change what comes out.
@@ -114,26 +122,32 @@ def expand_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dic
         "versions": versions(),
         "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
         "templates": _templates(config.generate.operators_from),
+        "evaluation": evaluation and evaluation.fingerprint,
+        "function": _function(config),
     }
 
 
 def score_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict[str, Any]:
     """Identity of scores: what does not change them may change freely."""
     writes = config.uses_writer_to_score
+    own = config.model_dump(mode="json", exclude=_NOT_IN_THE_OUTPUT)
+    own["verify"] = {name: own["verify"][name] for name in ("worse", "reference_overlap")}
     sections = (*SCORING, *(("generator",) if writes else ()))
     return {
         "command": "score",
         "schema": SCHEMA_VERSION,
-        "config": {
-            name: section
-            for name, section in config.model_dump(mode="json", exclude=_NOT_IN_THE_OUTPUT).items()
-            if name in sections
-        },
+        "config": {name: section for name, section in own.items() if name in sections},
         "versions": versions(),
         "models": {role: mark for role, mark in models.items() if role != "generator" or writes},
         **({"templates": _templates()} if writes else {}),
+        "function": _function(config),
         "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
     }
+
+
+def _function(config: Config) -> str:
+    path = config.verify.worse.function
+    return function_mark(path) if path else ""
 
 
 def _templates(folder: str | None = None) -> dict[str, str]:
@@ -153,5 +167,6 @@ def versions() -> dict[str, str]:
             "sentence-transformers",
             "pyarrow",
             "numpy",
+            "rensa",
         )
     }

@@ -14,18 +14,22 @@ from seamaug.config import Config
 from seamaug.generate.llm.operators import Kind
 from seamaug.generate.llm.writer import LLMWriter, Task
 from seamaug.models.engines import PolicyEngine
-from seamaug.records import Parent, SetScores, text_key, to_table
+from seamaug.records import Evidence, Parent, Seed, SetScores, text_key, to_table
 from seamaug.retrieve.index import VectorIndex
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
+from seamaug.scoring.hack_set import Verifier
 from seamaug.scoring.scorer import ResponseSet, Scorer
 from seamaug.scoring.seam import discrepancy
 from seamaug.scoring.seeds import SeedScores
 from seamaug.seeds import Seeds
-from seamaug.verify.response import rouge_l, worse_than_golden
+from seamaug.verify.response import rouge_l
 from seamaug.verify.text import loses_numbers, normalised
 
 STAGE = "parents"
+
+Found = list[list[tuple[str, Evidence]]]
+"""For each parent, worse responses and what vouches for them."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class ParentMaker:
     policy: PolicyEngine
     scorer: Scorer
     writer: LLMWriter | None
+    verifier: Verifier
+    """Of what the policy and the LLM say."""
 
     def make_all(
         self, run: RunFolder, positions: Sequence[int], *, quiet: bool = False
@@ -82,6 +88,7 @@ class ParentMaker:
                     worse=[],
                     worse_sources=[],
                     verifiers=[],
+                    verifier_scores=[],
                     seams=[],
                     error="",
                 )
@@ -120,11 +127,14 @@ class ParentMaker:
                 worse.add(source, found)
         return [worse.parent_with_it() for worse in sets]
 
-    def _given(self, parents: list[Parent]) -> list[list[tuple[str, str]]]:
-        seeds = self.seeds.at([parent.position for parent in parents])
-        return [[(text, "given") for text in seed.worse] for seed in seeds]
+    def _seeds(self, parents: list[Parent]) -> list[Seed]:
+        return list(self.seeds.at([parent.position for parent in parents]))
 
-    def _sampled(self, parents: list[Parent]) -> list[list[tuple[str, str]]]:
+    def _given(self, parents: list[Parent]) -> Found:
+        given = Evidence("given")
+        return [[(text, given) for text in seed.worse] for seed in self._seeds(parents)]
+
+    def _sampled(self, parents: list[Parent]) -> Found:
         config = self.config.generate
         if config.policy_samples == 0:
             return [[] for _ in parents]
@@ -134,13 +144,11 @@ class ParentMaker:
             seed=self._seed("policy", 0, parents),
             max_new_tokens=config.policy_max_new_tokens,
         )
-        return [
-            self._verified(parent, texts) for parent, texts in zip(parents, samples, strict=True)
-        ]
+        return self._verified(parents, samples)
 
-    def _written_worse(self, parents: list[Parent]) -> list[list[tuple[str, str]]]:
-        texts = self._written("worse", self.config.generate.llm_worse, parents)
-        return [self._verified(parent, own) for parent, own in zip(parents, texts, strict=True)]
+    def _written_worse(self, parents: list[Parent]) -> Found:
+        count = self.config.generate.llm_worse
+        return self._verified(parents, self._written("worse", count, parents))
 
     def _written(self, kind: Kind, count: int, parents: list[Parent]) -> list[list[str]]:
         """`count` responses to each parent, by the LLM's operators of a kind in turn.
@@ -164,12 +172,15 @@ class ParentMaker:
             found[place] += [answer["response"] for answer in written.answers]
         return found
 
-    def _verified(self, parent: Parent, texts: Sequence[str]) -> list[tuple[str, str]]:
-        limit = self.config.verify.reference_overlap
-        named = [(text, worse_than_golden(text, parent.golden, limit)) for text in texts]
-        return [(text, verifier) for text, verifier in named if verifier]
+    def _verified(self, parents: list[Parent], texts: Sequence[Sequence[str]]) -> Found:
+        """Those that the verifier finds worse."""
+        findings = self.verifier(list(zip(self._seeds(parents), texts, strict=True)))
+        return [
+            [(text, evidence) for text, evidence in zip(own, told, strict=True) if evidence]
+            for own, told in zip(texts, findings, strict=True)
+        ]
 
-    def _scored(self, parents: list[Parent]) -> list[list[tuple[str, str]]]:
+    def _scored(self, parents: list[Parent]) -> Found:
         return [
             self.scores.worse(parent.position)[: self.config.keep.hack_set_size]
             for parent in parents
@@ -185,7 +196,9 @@ class ParentMaker:
         own = results[0]
         error = own.error or ("" if own.kept else "no worse response that fits the models")
         if error:
-            return replace(parent, worse=[], worse_sources=[], verifiers=[], error=error)
+            return replace(
+                parent, worse=[], worse_sources=[], verifiers=[], verifier_scores=[], error=error
+            )
         weighting = self.config.score.weighting
         # A rewrite of the golden response that does not fit, or not beside the same worse ones,
         # has no baseline to compare its variants with.
@@ -196,6 +209,7 @@ class ParentMaker:
             worse=[parent.worse[i] for i in own.kept],
             worse_sources=[parent.worse_sources[i] for i in own.kept],
             verifiers=[parent.verifiers[i] for i in own.kept],
+            verifier_scores=[parent.verifier_scores[i] for i in own.kept],
             seams=[discrepancy(results[i], self.scores.scale).under(weighting) for i in fits],
         )
 
@@ -215,17 +229,20 @@ class _WorseSet:
 
     parent: Parent
     size: int
-    items: list[tuple[str, str, str]] = field(default_factory=list)
+    items: list[tuple[str, str, Evidence]] = field(default_factory=list)
 
-    def add(self, source: str, found: Sequence[tuple[str, str]]) -> None:
+    def add(self, source: str, found: Sequence[tuple[str, Evidence]]) -> None:
         taken = {normalised(text) for text in (*self.parent.goldens, *(i[0] for i in self.items))}
-        for text, verifier in found:
+        for text, evidence in found:
             if len(self.items) < self.size and normalised(text) not in taken:
                 taken.add(normalised(text))
-                self.items.append((text, source, verifier))
+                self.items.append((text, source, evidence))
 
     def parent_with_it(self) -> Parent:
-        texts, sources, verifiers = (
-            map(list, zip(*self.items, strict=True)) if self.items else ([], [], [])
+        return replace(
+            self.parent,
+            worse=[text for text, _, _ in self.items],
+            worse_sources=[source for _, source, _ in self.items],
+            verifiers=[evidence.verifier for _, _, evidence in self.items],
+            verifier_scores=[evidence.score for _, _, evidence in self.items],
         )
-        return replace(self.parent, worse=texts, worse_sources=sources, verifiers=verifiers)

@@ -5,11 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from seamaug.clock import clock
 from seamaug.config import Config
+from seamaug.decontaminate import Decontamination, read_evaluation
 from seamaug.errors import LimitReached
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.llm.writer import LLMWriter
@@ -26,7 +28,7 @@ from seamaug.records import FAILED, KEPT, REJECTED, Parent
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.index import VectorIndex, require_faiss
-from seamaug.rounds import STAGE, TIME_UP, Rounds, funnel, prompt_key
+from seamaug.rounds import STAGE, TIME_UP, Rounds, funnel
 from seamaug.run.folder import RunFolder
 from seamaug.scoring.estimators import Parts, make_estimators
 from seamaug.scoring.hack_set import Verifier
@@ -34,8 +36,10 @@ from seamaug.scoring.scorer import Scorer
 from seamaug.scoring.seeds import SeedScores, score_seeds
 from seamaug.seeds import Seeds
 from seamaug.selection import select_parents
+from seamaug.verify.contamination import EvaluationTexts
 from seamaug.verify.golden import NewGoldenCheck
-from seamaug.verify.worse import Judge, Reference, Vote
+from seamaug.verify.screen import Screen
+from seamaug.verify.worse import Reference, make_verifier
 from seamaug.write.card import kept_statistics, write_card
 from seamaug.write.datasets import is_written, write_datasets
 from seamaug.write.summary import Summary, read_summary, write_summary
@@ -56,6 +60,7 @@ class Models:
                 self.policy, [load_reward(member) for member in config.reward.members()]
             )
             self.writer = load_writer(config, journal) if journal else None
+            self._config = config
 
     @property
     def accounts(self) -> dict[str, dict[str, Any]]:
@@ -66,6 +71,17 @@ class Models:
         """Let the journal go."""
         if self.writer:
             self.writer.generation.close()
+
+    @cached_property
+    def verifier(self) -> Verifier:
+        """Of samples and written responses; its judges are loaded where it is first asked for."""
+        with clock.stage("load models"), clock.kind("models"):
+            return make_verifier(
+                self._config.verify.worse,
+                self._config.verify.reference_overlap,
+                lambda name: load_reward(self._config.reward.like(name)),
+                self.writer.prefers if self.writer else None,
+            )
 
 
 def load_writer(config: Config, journal: Path) -> LLMWriter | None:
@@ -84,35 +100,59 @@ def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) 
     chosen_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
     _warn_of_stand_ins(config)
     marks = models_of(config)
-    run = RunFolder(out, expand_identity(config, seeds, marks))
+    evaluation = read_evaluation(config.verify)
+    run = RunFolder(out, expand_identity(config, seeds, marks, evaluation))
     finished = read_summary(out)
     if finished and finished["outcome"] not in PAUSED and is_written(out):
         logger.info(f"{out} is finished: {finished['outcome']}; nothing to do")
         return finished
     with run:
-        return _flow(run, config, seeds, marks, quiet=quiet)
+        return _flow(run, config, seeds, marks, evaluation, quiet=quiet)
 
 
 def _flow(
-    run: RunFolder, config: Config, seeds: Seeds, marks: dict[str, Any], *, quiet: bool
+    run: RunFolder,
+    config: Config,
+    seeds: Seeds,
+    marks: dict[str, Any],
+    evaluation: EvaluationTexts | None,
+    *,
+    quiet: bool,
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
     with closing(Models(config, run.replies)) as models:
         index, scores = _score(run, seeds, models, config, quiet=quiet)
         with clock.stage("select"):
-            selected = select_parents(scores.seam(config.score.weighting), config.select)
+            decontamination = Decontamination(config.verify, evaluation, seeds)
+            seam = scores.seam(config.score.weighting)
+            seam[list(decontamination.overlaps)] = math.nan  # variants would repeat the evaluation
+            selected = select_parents(seam, config.select)
         maker = ParentMaker(
-            config, seeds, scores, index, models.policy, models.scorer, models.writer
+            config,
+            seeds,
+            scores,
+            index,
+            models.policy,
+            models.scorer,
+            models.writer,
+            models.verifier,
         )
+        variants = VariantMaker(config.generate, models.writer, config.seed)
         rounds = Rounds(
             config=config,
-            maker=VariantMaker(config.generate, models.writer, config.seed),
-            check_new_golden=_new_golden_check(config, models.writer),
-            embedder=models.embedder,
+            maker=variants,
+            screen=Screen(
+                config.verify,
+                seeds,
+                index.vectors,
+                models.embedder,
+                evaluation,
+                variants.checked,
+                _new_golden_check(config, models.writer),
+            ),
             scorer=models.scorer,
             rule=keep_rule(config.keep),
             scale=scores.scale,
-            seed_prompts=frozenset(prompt_key(prompt) for prompt in seeds.prompts()),
         )
         try:
             with clock.stage("parents"):
@@ -123,7 +163,17 @@ def _flow(
             logger.warning(str(reached))
             parents, outcome = finished_parents(run), reached.outcome
         with clock.stage("write"):
-            return _write(run, config, seeds, scores, parents, marks, outcome, models.accounts)
+            return _write(
+                run,
+                config,
+                seeds,
+                scores,
+                parents,
+                marks,
+                outcome,
+                models.accounts,
+                decontamination,
+            )
 
 
 def _warn_of_stand_ins(config: Config) -> None:
@@ -163,19 +213,9 @@ def _estimator_parts(seeds: Seeds, index: VectorIndex, models: Models, config: C
         policy=models.policy,
         rewards=models.scorer.rewards,
         meant_worse=Reference(config.score.same_answer),
-        samples_verifier=_samples_verifier(config, models.writer),
+        samples_verifier=models.verifier if "on-policy" in config.score.estimators else None,
         writer=models.writer,
     )
-
-
-def _samples_verifier(config: Config, writer: LLMWriter | None) -> Verifier:
-    own = config.score.on_policy
-    if "on-policy" not in config.score.estimators or own.verifier == "reference":
-        return Reference(config.verify.reference_overlap)
-    if own.verifier == "vote":
-        return Vote([load_reward(config.reward.like(name)) for name in own.judges])
-    assert writer is not None, "the config sees to it that there is a generator"
-    return Judge(writer.prefers)
 
 
 def _new_golden_check(config: Config, writer: LLMWriter | None) -> NewGoldenCheck | None:
@@ -193,14 +233,17 @@ def _write(
     marks: dict[str, Any],
     outcome: str,
     accounts: dict[str, dict[str, Any]],
+    decontamination: Decontamination,
 ) -> Summary:
     (run.path / "run.json").unlink(missing_ok=True)  # it would vouch for files half replaced
     write_datasets(run.path, run.parts(STAGE))
+    decontamination.write_report(run.path, run.parts(STAGE))
     summary: Summary = {
         "outcome": outcome,
         "budget": config.budget,
         "weighting": config.score.weighting,
-        "counts": _counts(run, seeds, scores, parents),
+        "counts": _counts(run, seeds, scores, parents, len(decontamination.overlaps)),
+        "decontamination": decontamination.summary(),
         "kept": kept_statistics(run.parts(STAGE)),
         "generation": accounts,
         "reward_scores": {
@@ -218,7 +261,11 @@ def _write(
 
 
 def _counts(
-    run: RunFolder, seeds: Seeds, scores: SeedScores, parents: list[Parent]
+    run: RunFolder,
+    seeds: Seeds,
+    scores: SeedScores,
+    parents: list[Parent],
+    contaminated: int,
 ) -> dict[str, Any]:
     """Every row and candidate, once: the sums are checked before they are written."""
     verdicts = funnel(run.parts(STAGE))
@@ -233,6 +280,7 @@ def _counts(
             "scored": len(scores) - len(scores.errors),
             "failed": len(scores.errors),
             "failed_because": _by_reason(scores.errors.values()),
+            "contaminated": contaminated,
             "selected": len(parents),
             "set_aside": _by_reason(
                 parent.error or "no discrepancy on its hack set"

@@ -81,7 +81,10 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
         Step(name, rows, rows * each, round(rows * each * tokens), rows * each * seconds)
         for name, rows, each in work
     ]
-    per_parent = config.generate.llm_worse + config.generate.golden_rewrites
+    made = config.generate
+    per_parent = made.llm_worse + made.golden_rewrites
+    if "judge" in config.verify.worse.by:  # in both orders
+        per_parent += 2 * (made.llm_worse + made.policy_samples)
     llm = 0 if config.generator.name == EMBEDDED else selected * per_parent
     llm += round(candidates * _per_candidate(*operators)) + len(seeds) * _asked(config)
     read, written = round(llm * _request_tokens(seeds)), llm * config.generator.max_new_tokens
@@ -108,7 +111,7 @@ def _scored(estimator: str, config: Config, seeds: int) -> int:
 def _asked(config: Config) -> int:
     """Requests to the LLM for the score of one seed, at most."""
     own = config.score
-    judged = "on-policy" in own.estimators and own.on_policy.verifier == "judge"
+    judged = "on-policy" in own.estimators and "judge" in config.verify.worse.by
     written = math.ceil(own.samples / own.llm.per_call) if "llm" in own.estimators else 0
     return written + (2 * own.samples if judged else 0)
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import pyarrow as pa
 
@@ -67,6 +67,11 @@ def user_message(text: str) -> list[Message]:
     return [{"role": "user", "content": text}]
 
 
+def user_text(prompt: Sequence[Message]) -> str:
+    """What is embedded of a prompt: all user turns, one per line."""
+    return "\n".join(turn["content"] for turn in prompt if turn["role"] == "user")
+
+
 @dataclass(frozen=True, slots=True)
 class Seed:
     """An input row: a prompt, its golden response, and responses known to be worse (maybe none).
@@ -99,6 +104,17 @@ class Seed:
     def text(self) -> str:
         """The last user turn: what operators rewrite."""
         return self.prompt[-1]["content"]
+
+
+class Evidence(NamedTuple):
+    """What a verifier found about a response: whether it is worse than the golden one."""
+
+    verifier: str
+    """Such as `final number`, `vote`, or `given` where the seed says so."""
+    score: float | None = None
+    """In the verifier's unit (see `verify.worse.by`); None where the label is given, or holds by
+    construction."""
+    worse: bool = True
 
 
 @dataclass(slots=True)
@@ -150,6 +166,8 @@ class Parent:
     """`given`, `policy`, `llm` or the estimator that found it, for each worse response."""
     verifiers: list[str]
     """What vouches for each label, such as `given`, `other prompt`, `final number`."""
+    verifier_scores: list[float | None]
+    """With what score, in the verifier's unit; None where there is none."""
     seams: list[float]
     """SEAM of the parent on that hack set with each of `goldens`, under the run's weighting."""
     error: str
@@ -168,6 +186,7 @@ class Parent:
             ("worse", pa.list_(pa.string())),
             ("worse_sources", pa.list_(pa.string())),
             ("verifiers", pa.list_(pa.string())),
+            ("verifier_scores", pa.list_(pa.float64())),
             ("seams", pa.list_(pa.float64())),
             ("error", pa.string()),
         ]
@@ -219,6 +238,8 @@ class Candidate:
     rejected: str = ""
     rejected_source: str = ""
     verifier: str = ""
+    verifier_score: float | None = None
+    """In the verifier's unit: see `verify.worse.by` in the config."""
     seam_before: float | None = None
     """SEAM of the parent on the candidate's hack set, under the run's weighting."""
     seam_after: float | None = None
@@ -246,6 +267,7 @@ class Candidate:
             ("rejected", pa.string()),
             ("rejected_source", pa.string()),
             ("verifier", pa.string()),
+            ("verifier_score", pa.float64()),
             ("seam_before", pa.float64()),
             ("seam_after", pa.float64()),
             ("margin_after", pa.float64()),

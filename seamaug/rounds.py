@@ -15,23 +15,13 @@ import pyarrow as pa
 from seamaug.config import Config
 from seamaug.generate.variants import VariantMaker
 from seamaug.keep.rules import KeepRule
-from seamaug.models.embedder import Embedder
-from seamaug.records import (
-    KEPT,
-    NEW_GOLDEN,
-    Candidate,
-    Message,
-    Parent,
-    SetScores,
-    text_key,
-    to_table,
-)
+from seamaug.records import KEPT, Candidate, Parent, SetScores, text_key, to_table
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import Progress, progress
 from seamaug.scoring.scorer import ResponseSet, Scorer
 from seamaug.scoring.seam import RewardScale, discrepancy, mean_logprobs, worst_responses
-from seamaug.verify.golden import NewGolden, NewGoldenCheck
-from seamaug.verify.text import loses_numbers, normalised, text_problem
+from seamaug.verify.screen import CONTAMINATED, Screen
+from seamaug.verify.text import normalised
 
 STAGE = "candidates"
 BUDGET_MET = "budget met"
@@ -47,8 +37,6 @@ class Progressed:
 
     kept: int = 0
     made: int = 0
-    prompts: set[str] = field(default_factory=set)
-    """Keys of all prompts there are: seeds and earlier candidates."""
     rejected_uses: Counter[str] = field(default_factory=Counter)
     """Kept examples by content hash of their rejected response."""
     tried: dict[str, int] = field(default_factory=dict)
@@ -58,18 +46,13 @@ class Progressed:
     exhausted: set[str] = field(default_factory=set)
     """Parents for which nothing new could be made."""
 
-    def is_new(self, prompt: list[Message]) -> bool:
-        """Whether no seed and no earlier candidate has this prompt."""
-        return prompt_key(prompt) not in self.prompts
-
     def take(self, group: Sequence[Parent], table: pa.Table) -> None:
         """Count a finished part."""
         tried: dict[str, int] = dict.fromkeys((parent.id for parent in group), 0)
         kept = dict(tried)
-        columns = table.select(["parent", "verdict", "prompt", "rejected"]).to_pydict()
-        for parent, verdict, prompt, rejected in zip(*columns.values(), strict=True):
+        columns = table.select(["parent", "verdict", "rejected"]).to_pydict()
+        for parent, verdict, rejected in zip(*columns.values(), strict=True):
             tried[parent] += 1
-            self.prompts.add(prompt_key(prompt))
             if verdict == KEPT:
                 kept[parent] += 1
                 self.rejected_uses[text_key(normalised(rejected))] += 1
@@ -88,14 +71,11 @@ class Rounds:
 
     config: Config
     maker: VariantMaker
-    check_new_golden: NewGoldenCheck | None
-    """None where no LLM writes."""
-    embedder: Embedder
+    screen: Screen
     scorer: Scorer
     rule: KeepRule
     scale: RewardScale
     """Of the reward models' scores over all seeds: the unit of SEAM."""
-    seed_prompts: frozenset[str]
 
     def run(
         self, run: RunFolder, parents: Sequence[Parent], *, deadline: float, quiet: bool = False
@@ -104,7 +84,7 @@ class Rounds:
 
         `deadline` is a `time.monotonic` value; a part in flight is finished.
         """
-        state = Progressed(prompts=set(self.seed_prompts))
+        state = Progressed()
         usable = [parent for parent in parents if parent.is_usable]
         with progress("expand", self.config.budget, "kept", quiet=quiet) as bar:
             part = 0
@@ -145,63 +125,22 @@ class Rounds:
         wanted: int,
         state: Progressed,
     ) -> None:
+        parents = {parent.id: parent for parent in group}
+
         def make() -> pa.Table:
-            candidates = self.maker.make(group, number, wanted, state.is_new)
-            self._verify(candidates, group, state)
-            self._keep(self._rescore(candidates, group), state)
+            candidates = self.maker.make(group, number, wanted, self.screen.is_new)
+            self.screen.judge(candidates, parents)
+            self._keep(self._rescore(candidates, parents), state)
             return to_table(candidates, Candidate.SCHEMA)
 
-        state.take(group, run.part(STAGE, part, make))
-
-    def _verify(self, candidates: list[Candidate], group: list[Parent], state: Progressed) -> None:
-        parents = {parent.id: parent for parent in group}
-        seen: set[str] = set()
-        for candidate in (c for c in candidates if not c.verdict):
-            parent = parents[candidate.parent]
-            problem = text_problem(candidate.text, parent.text, self.config.verify)
-            key = prompt_key(candidate.prompt)
-            if not problem and key in self.seed_prompts:
-                problem = "same as seed"
-            elif not problem and (key in seen or key in state.prompts):
-                problem = "duplicate"
-            elif not problem and "numbers" in self.maker.checked(candidate):
-                problem = "number lost" if loses_numbers(candidate.text, parent.text) else ""
-            seen.add(key)
-            if problem:
-                candidate.reject(problem)
-        unjudged = [c for c in candidates if not c.verdict]
-        self._check_meaning([c for c in unjudged if "meaning" in self.maker.checked(c)], parents)
-        self._check_goldens([c for c in candidates if not c.verdict], parents)
-
-    def _check_meaning(self, candidates: list[Candidate], parents: dict[str, Parent]) -> None:
-        """What must keep its meaning stays near its parent."""
-        if not candidates:
-            return
-        own = self.embedder.embed([candidate.text for candidate in candidates])
-        theirs = self.embedder.embed([parents[c.parent].text for c in candidates])
-        for candidate, cosine in zip(candidates, (own * theirs).sum(axis=1), strict=True):
-            if cosine < self.config.verify.min_similarity:
-                candidate.reject("meaning drift")
-
-    def _check_goldens(self, candidates: list[Candidate], parents: dict[str, Parent]) -> None:
-        """Where the operator changed the answer, nothing vouches yet for the new one."""
-        changed = [c for c in candidates if c.chosen_source == NEW_GOLDEN]
-        if not changed:
-            return
-        assert self.check_new_golden is not None, "only an LLM writes golden responses"
-        cases = [
-            NewGolden(c.prompt, c.chosen, parents[c.parent].golden, parents[c.parent].worse)
-            for c in changed
-        ]
-        for candidate, problem in zip(changed, self.check_new_golden(cases), strict=True):
-            if problem:
-                candidate.reject(problem)
+        table = run.part(STAGE, part, make)
+        state.take(group, table)
+        self.screen.take(table, parents)
 
     def _rescore(
-        self, candidates: list[Candidate], group: list[Parent]
+        self, candidates: list[Candidate], parents: dict[str, Parent]
     ) -> list[tuple[Candidate, Parent, SetScores]]:
         """Both models over each candidate that passed, on its parent's hack set."""
-        parents = {parent.id: parent for parent in group}
         passed = [candidate for candidate in candidates if not candidate.verdict]
         results = self.scorer.score(
             [ResponseSet(c.prompt, c.chosen, parents[c.parent].worse) for c in passed]
@@ -217,23 +156,27 @@ class Rounds:
 
     def _pick_rejected(
         self, candidate: Candidate, parent: Parent, scores: SetScores, uses: Counter[str]
-    ) -> bool:
-        """Give the candidate its rejected response: the worst one that is not yet used up.
+    ) -> str:
+        """Give the candidate its rejected response: the worst one that may still be used.
 
-        The worst by likelihood-weighted misjudgement. Returns whether there was one left.
+        The worst by likelihood-weighted misjudgement. Returns why, if none may.
         """
         ranked = [int(i) for i in worst_responses(scores, self.scale)]
         most = max(_FEW, math.ceil(self.config.keep.same_rejected * self.config.budget))
-        free = [i for i in ranked if uses[text_key(normalised(parent.worse[i]))] < most]
-        i = (free or ranked)[0]
+        clean = [i for i in ranked if not self.screen.is_contaminated(parent.worse[i])]
+        free = [i for i in clean if uses[text_key(normalised(parent.worse[i]))] < most]
+        i = (free or clean or ranked)[0]
         candidate.rejected = parent.worse[i]
         candidate.rejected_source = parent.worse_sources[i]
         candidate.verifier = parent.verifiers[i]
+        candidate.verifier_score = parent.verifier_scores[i]
         rewards = self.scale.standardised(scores.rewards)
         candidate.margin_after = float(rewards[0] - rewards[i + 1])
         mean = mean_logprobs(scores)
         candidate.logprob_chosen, candidate.logprob_rejected = float(mean[0]), float(mean[i + 1])
-        return bool(free)
+        if free:
+            return ""
+        return "rejected responses used up" if clean else CONTAMINATED
 
     def _keep(
         self,
@@ -248,10 +191,8 @@ class Rounds:
             candidate.seam_after = discrepancy(scores, self.scale).under(
                 self.config.score.weighting
             )
-            left = self._pick_rejected(candidate, parent, scores, uses)
-            reason = self.rule(candidate.seam_before, candidate.seam_after)
-            if not reason and not left:
-                reason = "rejected responses used up"
+            none_left = self._pick_rejected(candidate, parent, scores, uses)
+            reason = self.rule(candidate.seam_before, candidate.seam_after) or none_left
             if normalised(candidate.chosen) == normalised(candidate.rejected):
                 reason = "chosen equals rejected"
             elif not reason and room == 0:
@@ -271,11 +212,6 @@ def _groups(parents: list[Parent], size: int) -> list[list[Parent]]:
 def _show(bar: Progress, state: Progressed, resumed: bool) -> None:
     share = state.kept / state.made if state.made else 0
     bar.to(state.kept, f"{share:.0%} of {state.made:,} candidates", resumed=resumed)
-
-
-def prompt_key(prompt: list[Message]) -> str:
-    """What duplicates are recognised by: the whole conversation, white space aside."""
-    return text_key([(turn["role"], normalised(turn["content"])) for turn in prompt])
 
 
 def funnel(tables: Any) -> dict[str, dict[str, int]]:

@@ -116,3 +116,23 @@ def test_bfloat16_compares_with_the_harness_alone(tmp_path: Path) -> None:
     }
     assert "reward" not in found["models"]["tiny"]["long"]
     assert any("seamaug bfloat16 over hflm" in line["what"] for line in found["targets"])
+
+
+def test_duplicates_and_overlaps_are_found_where_they_were_planted(tmp_path: Path) -> None:
+    out = tmp_path / "deduplicate.json"
+    command = [sys.executable, str(BENCHMARKS / "deduplicate.py"), "--out", str(out)]
+    sizes = ["--prompts", "2000", "--candidates", "600"]
+    done = subprocess.run([*command, *sizes], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(out.read_text(encoding="utf-8"))
+    found = result["planted"]["found_by_similarity"]
+    assert result["planted"]["planted"] > 50
+    assert found["0 to 0.7"]["found"] == 0
+    assert found["0.95 to 1"]["found"] >= found["0.9 to 0.95"]["found"] > 0
+    assert result["planted"]["flagged_truly_at"]["0.80"] == 1
+    overlaps = result["evaluate"]
+    assert overlaps["planted_found"] == overlaps["planted"] > 0
+    assert overlaps["wrong_by_exact_comparison"] == 0
+    assert result["memory"]["candidates"] == 600
+    assert result["memory"]["rejected"] == {}
+    assert all(result[name]["peak_rss_gib"] > 0 for name in ("planted", "evaluate", "memory"))

@@ -1,6 +1,7 @@
 """`seamaug score` and `select` with several estimators, as a user meets them."""
 
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,7 +122,9 @@ def test_score_writes_both_files(scores: Path, rows: Rows) -> None:
     assert {row["on_policy_error"] for row in table} == {None}
     assert max(row["on_policy_seam_prob"] for row in table) > 0
     responses = scores.with_suffix(".csv").read_text(encoding="utf-8")
-    assert responses.startswith("id,estimator,role,response,kind,verifier,count,logprob")
+    assert responses.startswith(
+        "id,estimator,role,response,kind,verifier,verifier_score,count,logprob"
+    )
     assert "reference overlap" in responses
 
 
@@ -160,23 +163,27 @@ def test_the_two_files_must_differ(tmp_path: Path, seeds: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"score.on_policy.verifier": "vote"}, "`verifier: vote` needs `judges`"),
-        ({"score.on_policy.judges": ["a"]}, "`verifier: vote` needs `judges`"),
+        ({"verify.worse.by": "vote"}, "the check `vote` needs `judges`"),
+        ({"verify.worse.judges": ["a"]}, "the check `vote` needs `judges`"),
+        ({"verify.worse.by": "function"}, "the check `function` needs `function`"),
+        ({"verify.worse.function": "a:b"}, "the check `function` needs `function`"),
+        ({"verify.worse.answer": "a"}, "only the check `match` reads `answer`"),
+        ({"verify.worse": {"by": "match", "answer": "(a"}}, "is no regular expression"),
+        ({"verify.worse": {"by": "match", "answer": "(a)(b)"}}, "at most one group"),
+        ({"verify.worse.by": ["number", "number"]}, "a check is named twice"),
         (
-            {"score.on_policy.verifier": "vote", "score.on_policy.judges": ["embedded"]},
+            {"verify.worse.by": "vote", "verify.worse.judges": ["embedded"]},
             "names the reward model under test, embedded",
         ),
         (
-            {"score.on_policy.verifier": "judge", "score.estimators": "on-policy"},
+            {"verify.worse.by": ["number", "judge"]},
             "need an LLM: give `generator.name`",
         ),
     ],
 )
 def test_a_verifier_that_lacks_something(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         load_config(None, settings)
-    # Only where it is asked for.
-    assert load_config(None, {"score.on_policy.verifier": "judge"}).score.estimators
 
 
 # --- real models as judges and writers
@@ -185,7 +192,8 @@ def test_a_verifier_that_lacks_something(settings: dict[str, Any], message: str)
 def test_a_vote_of_other_reward_models(rows: Rows, saved: Callable[..., str]) -> None:
     judges = [saved(kind, "reward", max_position_embeddings=2048) for kind in ("llama", "qwen2")]
     settings = {
-        "score.on_policy": {"verifier": "vote", "judges": judges, "max_new_tokens": 6},
+        "verify.worse": {"by": ["vote"], "judges": judges},
+        "score.on_policy.max_new_tokens": 6,
     }
     table = score(rows[:8], estimator="on-policy", samples=6, settings=settings)
     kinds = list(table["on_policy_hack_set"])
@@ -210,7 +218,8 @@ def test_an_llm_that_writes_rubbish_ends_in_one_message(
 
 def test_an_undecided_judge_shows_nothing_to_be_worse(rows: Rows) -> None:
     settings = {
-        "score.on_policy": {"verifier": "judge", "max_new_tokens": 4},
+        "verify.worse.by": "judge",
+        "score.on_policy.max_new_tokens": 4,
         "generator.max_new_tokens": 2,
     }
     table = score(rows[:4], estimator="on-policy", samples=2, generator=POLICY, settings=settings)
@@ -307,7 +316,7 @@ def test_what_does_not_change_the_scores_is_let_through(
 def test_a_changed_template_is_another_run_only_where_it_is_used(
     rows: Rows, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {**BASE, "score.on_policy.verifier": "judge", "score.on_policy.max_new_tokens": 2,
+    settings = {**BASE, "verify.worse.by": "judge", "score.on_policy.max_new_tokens": 2,
                 "generator.max_new_tokens": 1}  # fmt: skip
     arguments: dict[str, Any] = {"estimator": "on-policy", "samples": 1, "generator": POLICY,
                                  "settings": settings, "work": tmp_path / "w"}  # fmt: skip
@@ -446,6 +455,6 @@ def test_a_plan_counts_what_the_estimators_need() -> None:
     assert _scored("contrast", config, 100) == _scored("on-policy", config, 5) == 8
     assert _scored("adversarial", config, 5) == 58
     assert _asked(config) == 0
-    judged = {"score.on_policy.verifier": "judge", "generator.name": "some-llm",
+    judged = {"verify.worse.by": "judge", "generator.name": "some-llm",
               "score.estimators": ["llm", "on-policy"], "score.samples": 7}  # fmt: skip
     assert _asked(load_config(None, judged)) == 2 + 14

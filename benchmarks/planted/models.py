@@ -7,7 +7,7 @@ from typing import Any
 from planted.plan import CUE, CUES, LENGTH, SIGN, Plan, ramble
 from planted.tasks import Task
 from seamaug.models.loading import render
-from seamaug.records import Message, Seed, text_key
+from seamaug.records import Evidence, Message, Seed, text_key
 
 NOISE = 1.0
 """Standard deviation of the judgement of one response; right and wrong lie 2 apart. So some 8 %
@@ -129,9 +129,9 @@ class Truth:
     def __init__(self, tasks: Mapping[str, Task]) -> None:
         self._tasks = tasks
 
-    def __call__(self, cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[str]]:
+    def __call__(self, cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[Evidence | None]]:
         """`truth` for every text that is not right."""
         return [
-            ["" if self._tasks[seed.text].is_right(text) else "truth" for text in texts]
+            [None if self._tasks[seed.text].is_right(t) else Evidence("truth") for t in texts]
             for seed, texts in cases
         ]

@@ -52,6 +52,12 @@ from seamaug.cli.options import (
     metavar="USD",
     help="The same, when they cost so much, by generator.price_in and price_out in the config.",
 )
+@click.option(
+    "--decontaminate",
+    multiple=True,
+    metavar="FILE",
+    help="An evaluation file that no example may share 13 words in a row with; can be repeated.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and how long it takes.")
 @options(*SEED_OPTIONS)
 def expand(seeds: tuple[str, ...], out: Path, dry_run: bool, **flags: Any) -> None:
@@ -62,7 +68,8 @@ def expand(seeds: tuple[str, ...], out: Path, dry_run: bool, **flags: Any) -> No
     bundled ones are used.
 
     OUT gets sft/, preference/ and prompts/ (Parquet, TRL's columns), provenance.parquet, a dataset
-    card and run.json. The same command resumes a run that was stopped; a finished run is left as
+    card and run.json; with --decontaminate also contamination.parquet, which says what was left out
+    and why. The same command resumes a run that was stopped; a finished run is left as
     it is.
 
     \b

@@ -5,7 +5,7 @@ names is refused with the nearest known one.
 """
 
 from seamaug.config.base import Section
-from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig, VerifyConfig
+from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig
 from seamaug.config.load import Config, load_config
 from seamaug.config.models import (
     EmbedderConfig,
@@ -22,11 +22,13 @@ from seamaug.config.score import (
     OnPolicyConfig,
     ScoreConfig,
 )
+from seamaug.config.verify import DuplicatesConfig, VerifyConfig, WorseConfig
 
 __all__ = [
     "AdversarialConfig",
     "Config",
     "ContrastConfig",
+    "DuplicatesConfig",
     "EmbedderConfig",
     "GenerateConfig",
     "GeneratorConfig",
@@ -42,5 +44,6 @@ __all__ = [
     "SeedsConfig",
     "SelectConfig",
     "VerifyConfig",
+    "WorseConfig",
     "load_config",
 ]

@@ -1,4 +1,4 @@
-"""Sections of the other stages: seeds, select, generate, verify, keep."""
+"""Sections of the other stages: seeds, select, generate, keep."""
 
 from typing import Annotated, Literal
 
@@ -59,20 +59,6 @@ class GenerateConfig(Section):
     """Worse responses an LLM generator writes per parent."""
     golden_rewrites: Annotated[int, Field(ge=0)] = 1
     """Rewrites of the golden response an LLM generator writes per parent."""
-
-
-class VerifyConfig(Section):
-    """What a candidate must satisfy before it is scored."""
-
-    max_chars: Positive = 20_000
-    length_ratio: Annotated[float, Field(gt=1)] = 3.0
-    """A variant may be this many times longer or shorter than its parent (plus 200 characters)."""
-    reference_overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """ROUGE-L F1 with the golden response: below it a sampled response counts as worse (where no
-    final number can be compared), from it on an LLM's rewrite of the golden response counts as
-    the same."""
-    min_similarity: Annotated[float, Field(ge=-1, le=1)] = 0.75
-    """Cosine to the parent below which an LLM's rewrite of a prompt has drifted in meaning."""
 
 
 class KeepConfig(Section):

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from seamaug.config.base import Budget, Duration, Section, Tokens
-from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig, VerifyConfig
+from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig
 from seamaug.config.models import EmbedderConfig, GeneratorConfig, PolicyConfig, RewardConfig
 from seamaug.config.score import ScoreConfig
+from seamaug.config.verify import VerifyConfig
 from seamaug.errors import ConfigError
 from seamaug.resources import EMBEDDED, resource
 
@@ -43,19 +44,20 @@ class Config(Section):
     @model_validator(mode="after")
     def _independent_judges(self) -> "Config":
         # Where it is wrong, it would vote the error away: every SEAM would be near 0.
-        tested = {self.reward.name, *self.reward.others} & set(self.score.on_policy.judges)
+        tested = {self.reward.name, *self.reward.others} & set(self.verify.worse.judges)
         if tested:
             raise ValueError(
-                f"`score.on_policy.judges` names the reward model under test, {min(tested)}: give "
+                f"`verify.worse.judges` names the reward model under test, {min(tested)}: give "
                 "others"
             )
         return self
 
     @model_validator(mode="after")
-    def _llm_estimators(self) -> "Config":
-        if self.uses_writer_to_score and self.generator.name == EMBEDDED:
+    def _has_llm(self) -> "Config":
+        asked = "judge" in self.verify.worse.by or "llm" in self.score.estimators
+        if asked and self.generator.name == EMBEDDED:
             raise ValueError(
-                "the llm estimator and the on-policy estimator's `judge` need an LLM: give "
+                "the llm estimator and the check `judge` of `verify.worse` need an LLM: give "
                 "`generator.name` (--generator MODEL)"
             )
         return self
@@ -87,7 +89,7 @@ class Config(Section):
     @property
     def uses_writer_to_score(self) -> bool:
         """Whether scoring asks the generator."""
-        names, judge = self.score.estimators, self.score.on_policy.verifier == "judge"
+        names, judge = self.score.estimators, "judge" in self.verify.worse.by
         return "llm" in names or ("on-policy" in names and judge)
 
 

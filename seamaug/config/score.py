@@ -53,23 +53,9 @@ class AdversarialConfig(Section):
 
 
 class OnPolicyConfig(Section):
-    """The on-policy estimator: samples of the policy that a verifier finds worse."""
+    """The on-policy estimator: samples of the policy that `verify.worse` finds worse."""
 
-    verifier: Literal["reference", "vote", "judge"] = "reference"
-    """`reference`: another final number, or little overlap with the golden response; `vote`: most
-    of `judges` score it below the golden response; `judge`: the generator, asked in both orders."""
-    judges: tuple[str, ...] = ()
-    """Reward models other than the one under test."""
     max_new_tokens: Positive = 128
-
-    @model_validator(mode="after")
-    def _has_judges(self) -> "OnPolicyConfig":
-        if (self.verifier == "vote") != bool(self.judges):
-            raise ValueError(
-                "`verifier: vote` needs `judges`, a list of reward models, and the other verifiers "
-                "none"
-            )
-        return self
 
 
 EstimatorName = Literal["contrast", "llm", "adversarial", "on-policy"]

@@ -73,6 +73,9 @@ def _funnel(counts: dict[str, Any]) -> Table:
     table.add_row("seeds", f"{seeds['total']:,}", "different prompts")
     table.add_row("  scored", f"{seeds['scored']:,}")
     table.add_row("  failed", f"{seeds['failed']:,}", _plain(", ".join(seeds["failed_because"])))
+    if seeds["contaminated"]:
+        note = "overlap with the evaluation files: contamination.parquet"
+        table.add_row("  contaminated", f"{seeds['contaminated']:,}", note)
     table.add_row("  selected", f"{seeds['selected']:,}", "highest SEAM")
     for reason, count in seeds["set_aside"].items():
         table.add_row("  set aside", f"{count:,}", _plain(reason))

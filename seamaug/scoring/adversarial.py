@@ -14,7 +14,7 @@ import numpy as np
 from seamaug.config import AdversarialConfig
 from seamaug.models.engines import RewardEngine
 from seamaug.models.rewards import raw_rewards
-from seamaug.records import Seed, text_key
+from seamaug.records import Evidence, Seed, text_key
 from seamaug.scoring.hack_set import HackSet
 
 _CUES = (
@@ -171,7 +171,7 @@ class Adversarial:
         for text in search.beam(len(search.tried)) if search.tried else ():
             done = search.tried[text][1]
             if done and len(hack_set.worse) < self._samples:
-                hack_set.add(text, done, "perturbed golden response")
+                hack_set.add(text, done, Evidence("perturbed golden response"))
         if not hack_set.worse:
             hack_set.note = "its golden response cannot be perturbed"
         return hack_set

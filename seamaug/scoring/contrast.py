@@ -7,15 +7,15 @@ import numpy as np
 import pyarrow as pa
 
 from seamaug.config import ContrastConfig
-from seamaug.records import Seed
+from seamaug.records import Evidence, Seed
 from seamaug.retrieve.index import VectorIndex
 from seamaug.scoring.hack_set import HackSet
 
 WIDENED = "cosine band widened"
 
 
-IsWorse = Callable[[str, str], str]
-"""(response, golden) to the name of the check that shows it to be worse; empty if none does."""
+IsWorse = Callable[[str, str], bool]
+"""(response, golden) to whether a checker shows the response to be worse."""
 
 
 class Goldens:
@@ -74,7 +74,7 @@ class Contrast:
     def _set(texts: list[str], widened: bool) -> HackSet:
         found = HackSet(note=WIDENED if widened else "")
         for text in texts:
-            found.add(text, "other prompt's golden response", "other prompt")
+            found.add(text, "other prompt's golden response", Evidence("other prompt"))
         if not texts:
             found.note = "no other prompt's response can serve as its hack set"
         return found

@@ -25,8 +25,8 @@ class Parts:
     rewards: Sequence[RewardEngine]
     meant_worse: Checker
     """For responses that are meant to be worse: only what it takes for right is left out."""
-    samples_verifier: Verifier
-    """For samples of the policy: the reference, a vote or a judge."""
+    samples_verifier: Verifier | None
+    """For samples of the policy; there for the on-policy estimator."""
     writer: Writer | None
 
 
@@ -38,10 +38,13 @@ def make_estimators(config: Config, parts: Parts) -> list[Estimator]:
 def _make(name: str, config: Config, parts: Parts) -> Estimator:
     own, samples, seed = config.score, config.score.samples, config.seed
     if name == "contrast":
-        return Contrast(parts.goldens, parts.index, own.contrast, samples, parts.meant_worse.check)
+        return Contrast(
+            parts.goldens, parts.index, own.contrast, samples, parts.meant_worse.is_worse
+        )
     if name == "adversarial":
         return Adversarial(parts.rewards, own.adversarial, samples, seed)
     if name == "on-policy":
+        assert parts.samples_verifier is not None, "whoever makes the parts sees to it"
         return OnPolicy(parts.policy, parts.samples_verifier, own.on_policy, samples, seed)
     assert parts.writer is not None, "the config sees to it that there is a generator"
     return LLMEstimator(parts.writer, parts.meant_worse, own.llm, samples, seed)

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 
 import pyarrow as pa
 
-from seamaug.records import Seed
+from seamaug.records import Evidence, Seed
 
 
 @dataclass(slots=True)
@@ -18,6 +18,8 @@ class HackSet:
     """What made each: an aspect, a perturbation, or the prompt that it answers."""
     verifiers: list[str] = field(default_factory=list)
     """What vouches for each being worse."""
+    verifier_scores: list[float | None] = field(default_factory=list)
+    """With what score, in the verifier's unit; None where it holds by construction."""
     counts: list[int] = field(default_factory=list)
     """How often each was drawn; 1 where the set is no sample."""
     draws: int = 0
@@ -30,17 +32,19 @@ class HackSet:
             ("worse", pa.list_(pa.string())),
             ("kinds", pa.list_(pa.string())),
             ("verifiers", pa.list_(pa.string())),
+            ("verifier_scores", pa.list_(pa.float64())),
             ("counts", pa.list_(pa.int32())),
             ("draws", pa.int32()),
             ("note", pa.string()),
         ]
     )
 
-    def add(self, text: str, kind: str, verifier: str, count: int = 1) -> None:
+    def add(self, text: str, kind: str, evidence: Evidence, count: int = 1) -> None:
         """Append one worse response."""
         self.worse.append(text)
         self.kinds.append(kind)
-        self.verifiers.append(verifier)
+        self.verifiers.append(evidence.verifier)
+        self.verifier_scores.append(evidence.score)
         self.counts.append(count)
 
 
@@ -57,14 +61,14 @@ class Estimator(Protocol):
 class Verifier(Protocol):
     """Shows responses to be worse than golden ones."""
 
-    def __call__(self, cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[str]]:
-        """For every text, the name of the check that shows it to be worse; empty if none does."""
+    def __call__(self, cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[Evidence | None]]:
+        """For every text the evidence that it is worse; None if there is none."""
         ...
 
 
 class Checker(Verifier, Protocol):
     """A verifier that judges one response by its golden one alone."""
 
-    def check(self, response: str, golden: str) -> str:
-        """Name of the check that shows it to be worse; empty if none does."""
+    def is_worse(self, response: str, golden: str) -> bool:
+        """Whether it shows the response to be worse."""
         ...

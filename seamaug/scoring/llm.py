@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from seamaug.config import LLMHackConfig
-from seamaug.records import Seed, text_key
+from seamaug.records import Evidence, Seed, text_key
 from seamaug.scoring.hack_set import HackSet, Verifier
 
 
@@ -49,16 +49,16 @@ class LLMEstimator:
                         found.setdefault(text, aspect)
         cases = [(seed, list(found)) for seed, found in zip(seeds, texts, strict=True)]
         return [
-            self._set(found, verifiers)
-            for found, verifiers in zip(texts, self._verifier(cases), strict=True)
+            self._set(found, findings)
+            for found, findings in zip(texts, self._verifier(cases), strict=True)
         ]
 
     @staticmethod
-    def _set(found: dict[str, str], verifiers: list[str]) -> HackSet:
+    def _set(found: dict[str, str], findings: list[Evidence | None]) -> HackSet:
         hack_set = HackSet()
-        for (text, aspect), verifier in zip(found.items(), verifiers, strict=True):
-            if verifier:
-                hack_set.add(text, aspect, verifier)
+        for (text, aspect), finding in zip(found.items(), findings, strict=True):
+            if finding is not None:
+                hack_set.add(text, aspect, finding)
         if not hack_set.worse:
             hack_set.note = f"the LLM wrote no usable worse answer: {len(found)} were not worse"
         return hack_set

@@ -41,15 +41,15 @@ class OnPolicy:
             max_new_tokens=self._config.max_new_tokens,
         )
         counts = [Counter(text for text in texts if text) for texts in drawn]
-        verdicts = self._verifier(
+        evidence = self._verifier(
             [(seed, list(found)) for seed, found in zip(seeds, counts, strict=True)]
         )
         sets = []
-        for texts, found, verifiers in zip(drawn, counts, verdicts, strict=True):
+        for texts, found, findings in zip(drawn, counts, evidence, strict=True):
             hack_set = HackSet(draws=len(texts))
-            for (text, count), verifier in zip(found.items(), verifiers, strict=True):
-                if verifier:
-                    hack_set.add(text, "sampled", verifier, count)
+            for (text, count), finding in zip(found.items(), findings, strict=True):
+                if finding is not None:
+                    hack_set.add(text, "sampled", finding, count)
             if not texts:
                 hack_set.note = "the prompt leaves the policy no room for a response"
             sets.append(hack_set)

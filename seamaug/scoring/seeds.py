@@ -10,7 +10,7 @@ import pyarrow as pa
 from seamaug.config import ScoreConfig
 from seamaug.errors import InputError
 from seamaug.log import logger
-from seamaug.records import Misjudged, SetScores, to_table
+from seamaug.records import Evidence, Misjudged, SetScores, to_table
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
 from seamaug.scoring.contrast import WIDENED
@@ -44,7 +44,7 @@ class ScoredSet:
         kept = self.scores.kept
         self.worse = [made.worse[i] for i in kept]
         self.kinds = [made.kinds[i] for i in kept]
-        self.verifiers = [made.verifiers[i] for i in kept]
+        self.evidence = [Evidence(made.verifiers[i], made.verifier_scores[i]) for i in kept]
         self.counts = np.array([made.counts[i] for i in kept], np.float64)
         # A draw that no model could score says nothing either way: it is not among the draws.
         self.draws = made.draws and made.draws - int(sum(made.counts) - self.counts.sum())
@@ -127,10 +127,10 @@ class SeedScores:
         """SEAM by position; NaN where the seed could not be scored. Shape (seeds,)."""
         return self.main.seam(weighting)
 
-    def worse(self, position: int) -> list[tuple[str, str]]:
-        """Worse responses and their verifiers, the largest contribution to SEAM (`prob`) first."""
+    def worse(self, position: int) -> list[tuple[str, Evidence]]:
+        """Worse responses with the evidence, the largest contribution to SEAM (`prob`) first."""
         row = self.main.row(position)
-        return [(row.worse[i], row.verifiers[i]) for i in row.worst(self.scale)]
+        return [(row.worse[i], row.evidence[i]) for i in row.worst(self.scale)]
 
     def misjudged(self, position: int) -> Misjudged:
         """The worse response that contributes most to the SEAM of a seed that has one."""

@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from seamaug.config import ScoreConfig
 from seamaug.errors import InputError
-from seamaug.records import Seed
+from seamaug.records import Evidence, Seed
 from seamaug.scoring.seam import Discrepancy, mean_logprobs, misjudgements
 from seamaug.scoring.seeds import EstimatorScores, ScoredSet, SeedScores
 from seamaug.seeds import Seeds
@@ -110,16 +110,17 @@ def _responses(
         row, seed = found.row(position), seeds[position]
         eps = np.append(0.0, misjudgements(row.scores, scores.scale))
         per_token = mean_logprobs(row.scores)
-        worse = zip(row.worse, row.kinds, row.verifiers, row.counts, strict=True)
-        for i, made in enumerate([(seed.golden, "golden", "", 1), *worse]):
-            text, kind, verifier, count = made
+        worse = zip(row.worse, row.kinds, row.evidence, row.counts, strict=True)
+        for i, made in enumerate([(seed.golden, "golden", Evidence(""), 1), *worse]):
+            text, kind, evidence, count = made
             yield {
                 "id": seed.id,
                 "estimator": found.name,
                 "role": "worse" if i else "golden",
                 "response": text,
                 "kind": kind,
-                "verifier": verifier,
+                "verifier": evidence.verifier,
+                "verifier_score": evidence.score,
                 "count": int(count),
                 "logprob": row.scores.logprobs[i],
                 "tokens": row.scores.tokens[i],

@@ -11,7 +11,7 @@ import pyarrow as pa
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
 from seamaug.log import logger
-from seamaug.records import Message, Seed, to_table
+from seamaug.records import Message, Seed, to_table, user_text
 from seamaug.seeds.columns import FieldError, Layouts
 from seamaug.seeds.read import Located, read_rows
 
@@ -48,12 +48,9 @@ class Seeds:
             yield from batch.column(0).to_pylist()
 
     def texts(self, start: int, stop: int) -> list[str]:
-        """What is embedded of the seeds in [start, stop): all user turns, one per line."""
+        """What is embedded of the seeds in [start, stop)."""
         prompts = self.table["prompt"].slice(start, stop - start).to_pylist()
-        return [
-            "\n".join(turn["content"] for turn in prompt if turn["role"] == "user")
-            for prompt in prompts
-        ]
+        return [user_text(prompt) for prompt in prompts]
 
     @cached_property
     def ids(self) -> list[str]:

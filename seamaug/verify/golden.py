@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seamaug.records import Message, Seed
-from seamaug.verify.response import worse_than_golden
-from seamaug.verify.worse import Prefers
+from seamaug.verify.worse import Prefers, Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class NewGoldenCheck:
 
     def __init__(self, prefers: Prefers, max_overlap: float) -> None:
         self._prefers = prefers
-        self._max_overlap = max_overlap
+        self._reference = Reference(max_overlap)
 
     def __call__(self, cases: Sequence[NewGolden]) -> list[str]:
         """For each case a reason to reject it; empty if there is none."""
@@ -45,7 +44,7 @@ class NewGoldenCheck:
     def _problem(self, case: NewGolden) -> str:
         if case.golden.strip() == case.old_golden.strip():
             return "new golden response is the old one"
-        checks = (worse_than_golden(text, case.golden, self._max_overlap) for text in case.worse)
+        checks = (self._reference.is_worse(text, case.golden) for text in case.worse)
         return "" if all(checks) else "a worse response may be right"
 
 

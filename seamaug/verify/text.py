@@ -9,11 +9,21 @@ from seamaug.config import VerifyConfig
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SLACK_CHARS = 200  # added to short parents: a greeting may triple a five-word question
 _SCRIPT_SAMPLE = 400
+# Scripts written without spaces count by the character: else a sentence is one word.
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+)
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
 def normalised(text: str) -> str:
     """What two texts must differ in to count as different: more than white space."""
     return " ".join(text.split())
+
+
+def words(text: str) -> list[str]:
+    """Words in order, without case, punctuation and differences of form (full-width, ligatures)."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def text_problem(text: str, parent: str, config: VerifyConfig) -> str:

@@ -1,58 +1,113 @@
-"""Verifiers: what shows responses to be worse than golden ones."""
+"""What shows responses to be worse: comparisons, a function of the user, a vote, a judge.
+
+A *check* says for every text whether it is worse, or None where it cannot tell.
+"""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from seamaug.config import WorseConfig
 from seamaug.models.engines import RewardEngine
 from seamaug.models.rewards import raw_rewards
-from seamaug.records import Seed
-from seamaug.verify.response import worse_than_golden
+from seamaug.records import Evidence, Seed
+from seamaug.verify.function import UserFunction
+from seamaug.verify.response import by_match, by_number, by_overlap, passes_for_right
 
 Cases = Sequence[tuple[Seed, Sequence[str]]]
+Findings = list[list[Evidence | None]]
+"""For every text of every case."""
+Check = Callable[[Cases], Findings]
 Prefers = Callable[[Sequence[tuple[Seed, str, str]]], list[str]]
 """(seed, first, second) cases to `first`, `second`, or empty where a judge is undecided."""
 
 
-class Reference:
-    """By comparison with the golden response: its final number, or the words in common."""
+class Verifier:
+    """Several checks in order: the first one that can tell decides."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self._checks = checks
+
+    def __call__(self, cases: Cases) -> Findings:
+        """For every text the evidence that it is worse; None if there is none.
+
+        An empty text, and the golden response itself, are never worse.
+        """
+        found: list[dict[str, Evidence]] = [{} for _ in cases]
+        for check in self._checks:
+            left = [
+                (seed, [t for t in dict.fromkeys(texts) if t not in told and _is_open(t, seed)])
+                for (seed, texts), told in zip(cases, found, strict=True)
+            ]
+            for told, (_, texts), findings in zip(found, left, check(left), strict=True):
+                told |= {t: f for t, f in zip(texts, findings, strict=True) if f is not None}
+        return [
+            [
+                evidence if (evidence := told.get(text)) and evidence.worse else None
+                for text in texts
+            ]
+            for (_, texts), told in zip(cases, found, strict=True)
+        ]
+
+
+def _is_open(text: str, seed: Seed) -> bool:
+    return bool(text.strip()) and text.strip() != seed.golden.strip()
+
+
+class Reference(Verifier):
+    """By comparison with the golden response: its final number, or else the words in common."""
 
     def __init__(self, max_overlap: float) -> None:
         self._max_overlap = max_overlap
+        super().__init__([compared(by_number), compared(self._overlap)])
 
-    def check(self, response: str, golden: str) -> str:
-        """Name of the check that shows it to be worse; empty if none does."""
-        return worse_than_golden(response, golden, self._max_overlap)
+    def _overlap(self, response: str, golden: str) -> Evidence:
+        return by_overlap(response, golden, self._max_overlap)
 
-    def __call__(self, cases: Cases) -> list[list[str]]:
-        """For every text, the name of the check that shows it to be worse; empty if none does."""
-        return [[self.check(text, seed.golden) for text in texts] for seed, texts in cases]
+    def is_worse(self, response: str, golden: str) -> bool:
+        """The same for one response, without a score and therefore faster."""
+        return not passes_for_right(response, golden, self._max_overlap)
+
+
+def compared(compare: Callable[[str, str], Evidence | None]) -> Check:
+    """A check that compares each response with its golden one."""
+
+    def check(cases: Cases) -> Findings:
+        return [[compare(text, seed.golden) for text in texts] for seed, texts in cases]
+
+    return check
 
 
 class Vote:
-    """More than half of some reward models score a response below the golden one.
+    """An ensemble of reward models: they must agree that the golden response is better.
 
-    They must not be the one under test: where it errs, it would vote the error away.
+    The mean margin less `spread` standard deviations must exceed `margin`: mu and sigma of a pair's
+    preference strength (arXiv 2401.06080). None of them may be the one under test: where it errs,
+    it would vote the error away.
     """
 
-    def __init__(self, judges: Sequence[RewardEngine]) -> None:
+    def __init__(self, judges: Sequence[RewardEngine], margin: float, spread: float) -> None:
         self._judges = judges
+        self._margin = margin
+        self._spread = spread
 
-    def __call__(self, cases: Cases) -> list[list[str]]:
-        """`vote` for every text that most judges put below the golden response."""
+    def __call__(self, cases: Cases) -> Findings:
+        """The mean margin for every text; always tells."""
         asked = [(seed.prompt, [seed.golden, *texts]) for seed, texts in cases]
         votes = [raw_rewards(judge, asked) for judge in self._judges]
         return [
-            [
-                "vote" if self._outvoted([own[number] for own in votes], i) else ""
-                for i in range(1, len(texts) + 1)
-            ]
+            [self._counted([own[number] for own in votes], i) for i in range(1, len(texts) + 1)]
             for number, (_, texts) in enumerate(cases)
         ]
 
-    def _outvoted(self, scores: list[list[float]], i: int) -> bool:
-        # A response too long for a judge has no score there (NaN), and no vote against it.
-        against = sum(not math.isnan(own[i]) and own[i] < own[0] for own in scores)
-        return 2 * against > len(scores)
+    def _counted(self, scores: list[list[float]], i: int) -> Evidence:
+        # Who cannot read a response, since it is too long (NaN), has no opinion of it.
+        margins = [0.0 if math.isnan(own[0] - own[i]) else own[0] - own[i] for own in scores]
+        mean = float(np.mean(margins))
+        bound = mean - self._spread * float(np.std(margins))
+        return Evidence("vote", mean, worse=bound > self._margin)
 
 
 class Judge:
@@ -61,13 +116,50 @@ class Judge:
     def __init__(self, prefers: Prefers) -> None:
         self._prefers = prefers
 
-    def __call__(self, cases: Cases) -> list[list[str]]:
-        """`judge` for every text that loses in both orders."""
+    def __call__(self, cases: Cases) -> Findings:
+        """The share of the two orders that each text loses; a tie is no proof. Always tells."""
         pairs = [(seed, text) for seed, texts in cases for text in texts]
         golden_first = self._prefers([(seed, seed.golden, text) for seed, text in pairs])
         golden_last = self._prefers([(seed, text, seed.golden) for seed, text in pairs])
         lost = iter(
-            first == "first" and last == "second"
+            (first == "first") + (last == "second")
             for first, last in zip(golden_first, golden_last, strict=True)
         )
-        return [["judge" if next(lost) else "" for _ in texts] for _, texts in cases]
+        return [[self._told(next(lost)) for _ in texts] for _, texts in cases]
+
+    @staticmethod
+    def _told(lost: int) -> Evidence:
+        return Evidence("judge", lost / 2, worse=lost == 2)
+
+
+def make_verifier(
+    config: WorseConfig,
+    max_overlap: float,
+    load_judge: Callable[[str], RewardEngine],
+    prefers: Prefers | None,
+) -> Verifier:
+    """The configured checks in order; `load_judge` loads a reward model by name."""
+    return Verifier([_check(name, config, max_overlap, load_judge, prefers) for name in config.by])
+
+
+def _check(
+    name: str,
+    config: WorseConfig,
+    max_overlap: float,
+    load_judge: Callable[[str], RewardEngine],
+    prefers: Prefers | None,
+) -> Check:
+    if name == "number":
+        return compared(by_number)
+    if name == "overlap":
+        return compared(lambda response, golden: by_overlap(response, golden, max_overlap))
+    if name == "match":
+        pattern = None if config.answer is None else re.compile(config.answer)
+        return compared(lambda response, golden: by_match(response, golden, pattern))
+    if name == "function":
+        assert config.function is not None, "the config sees to it"
+        return UserFunction(config.function)
+    if name == "vote":
+        return Vote([load_judge(judge) for judge in config.judges], config.margin, config.spread)
+    assert prefers is not None, "the config sees to it that there is a generator"
+    return Judge(prefers)

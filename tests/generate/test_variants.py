@@ -32,6 +32,7 @@ def parent(name: str, text: str, goldens: Sequence[str] = ("golden",)) -> Parent
         worse=[],
         worse_sources=[],
         verifiers=[],
+        verifier_scores=[],
         seams=[1.0] * len(goldens),
         error="",
     )

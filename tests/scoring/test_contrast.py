@@ -49,7 +49,7 @@ def found(
     index: VectorIndex | None = None,
     generic_from: int = 1000,
     samples: int = 30,
-    is_worse: IsWorse = lambda response, golden: "worse",
+    is_worse: IsWorse = lambda response, golden: True,
     **band: Any,
 ) -> HackSet:
     """Hack set of a prompt whose neighbours are all positions, in order."""
@@ -128,14 +128,14 @@ def test_answers_of_many_prompts_are_a_last_resort() -> None:
 def test_what_a_checker_takes_for_right_is_no_hack() -> None:
     asked = []
 
-    def is_worse(response: str, golden: str) -> str:
+    def is_worse(response: str, golden: str) -> bool:
         asked.append((response, golden))
-        return "" if response in "dg" else "checked"
+        return response not in "dg"
 
     assert texts(at_least=2, is_worse=is_worse) == (["e", "f"], False)
     assert texts(at_least=3, is_worse=is_worse) == (["e", "f", "h", "i"], True)
     assert {golden for _, golden in asked} == {"a"}
-    assert texts(is_worse=lambda *_: "") == ([], False)
+    assert texts(is_worse=lambda *_: False) == ([], False)
 
 
 def test_an_answer_with_the_same_number_is_right() -> None:
@@ -148,7 +148,7 @@ def test_an_answer_with_the_same_number_is_right() -> None:
         "#### 7",
         "Rome.",
     ]
-    check = Reference(0.5).check
+    check = Reference(0.5).is_worse
     index = Ranked([1.0, *[0.85] * 6])
     assert texts(goldens=goldens, index=index, is_worse=check, at_least=2)[0] == [
         "A: 5",

@@ -22,7 +22,7 @@ from seamaug.models.engines import Reply, Request
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 from seamaug.models.rewards import raw_rewards
-from seamaug.records import Message, Seed, user_message
+from seamaug.records import Evidence, Message, Seed, user_message
 from seamaug.scoring.adversarial import PERTURBATIONS, Adversarial
 from seamaug.scoring.hack_set import HackSet, Verifier
 from seamaug.scoring.llm import LLMEstimator
@@ -36,11 +36,12 @@ def seed(prompt: str, golden: str) -> Seed:
 
 def aligned(hack_set: HackSet) -> bool:
     sizes = {len(hack_set.worse), len(hack_set.kinds), len(hack_set.verifiers)}
+    sizes.add(len(hack_set.verifier_scores))
     return sizes == {len(hack_set.counts)} and len(set(hack_set.worse)) == len(hack_set.worse)
 
 
 def everything(name: str = "checked") -> Verifier:
-    return lambda cases: [[name for _ in texts] for _, texts in cases]
+    return lambda cases: [[Evidence(name, 0.5) for _ in texts] for _, texts in cases]
 
 
 SEEDS = [seed("Hi", "Hello there"), seed("What is 1 + 1?", "A: 2"), seed("Bye", "See you")]
@@ -111,10 +112,13 @@ def test_samples_of_a_real_policy(tiny_policy: Policy) -> None:
 
     seen: list[str] = []
 
-    def half(cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[str]]:
+    def half(
+        cases: Sequence[tuple[Seed, Sequence[str]]],
+    ) -> list[list[Evidence | None]]:
         for _, texts in cases:
             seen.extend(texts)
-        return [["even" if len(text) % 2 == 0 else "" for text in texts] for _, texts in cases]
+        even = Evidence("even")
+        return [[even if len(text) % 2 == 0 else None for text in texts] for _, texts in cases]
 
     all_worse, some, again = drawn(12, everything()), drawn(12, half), drawn(12, half)
     assert again == some

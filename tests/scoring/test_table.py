@@ -14,7 +14,7 @@ from datasets import Dataset
 from seamaug import score
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
-from seamaug.records import SetScores
+from seamaug.records import Evidence, SetScores
 from seamaug.scoring.hack_set import HackSet
 from seamaug.scoring.seam import RewardScale, Spread
 from seamaug.scoring.seeds import ScoredSet, _score_batch
@@ -114,6 +114,7 @@ def test_every_number_follows_from_the_responses(tables: tuple[Dataset, Rows], w
             assert (golden["role"], golden["response"]) == ("golden", row["golden"])
             assert {r["role"] for r in worse} <= {"worse"}
             assert all(r["kind"] and r["verifier"] for r in worse)
+            assert all((r["verifier_score"] is not None) == (name == "on-policy") for r in worse)
             prefix = name.replace("-", "_")
             assert row[f"{prefix}_hack_set"] == len(worse)
             per_token = [r["logprob"] / max(r["tokens"], 1) for r in found]
@@ -209,6 +210,7 @@ def scored_set(kept: list[int], counts: list[int], draws: int) -> ScoredSet:
             "worse": [f"text {i}" for i in range(n)],
             "kinds": [f"kind {i}" for i in range(n)],
             "verifiers": [f"by {i}" for i in range(n)],
+            "verifier_scores": [float(i) for i in range(n)],
             "counts": counts,
             "draws": draws,
             "note": "",
@@ -219,7 +221,8 @@ def scored_set(kept: list[int], counts: list[int], draws: int) -> ScoredSet:
 def test_what_was_not_scored_leaves_no_trace() -> None:
     row = scored_set([0, 2], [1, 4, 2], 10)
     assert row.worse == ["text 0", "text 2"]
-    assert (row.kinds, row.verifiers) == (["kind 0", "kind 2"], ["by 0", "by 2"])
+    assert row.kinds == ["kind 0", "kind 2"]
+    assert row.evidence == [Evidence("by 0", 0.0), Evidence("by 2", 2.0)]
     assert row.counts.tolist() == [1, 2]
     assert row.draws == 6  # the four draws of text 1 say nothing either way
     unit = RewardScale((0.0,), (1.0,))
@@ -243,7 +246,7 @@ def test_which_empty_set_is_a_finding() -> None:
             sets = [HackSet(draws=self.draws) for _ in batch]
             for found, texts in zip(sets, worse_of.values(), strict=True):
                 for text in texts:
-                    found.add(text, "sampled", "checked")
+                    found.add(text, "sampled", Evidence("checked"))
             return sets
 
     class Short:

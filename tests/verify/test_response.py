@@ -1,18 +1,26 @@
 """Whether a response is worse than the golden one."""
 
+import re
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamaug.verify.response import rouge_l, worse_than_golden
+from seamaug.records import Seed, user_message
+from seamaug.verify.response import by_match, by_number, by_overlap, rouge_l
+from seamaug.verify.worse import Reference
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=8)
 
 
 def verdict(response: str, golden: str, max_overlap: float = 0.5) -> str:
-    return worse_than_golden(response, golden, max_overlap)
+    """Name of the check that shows it to be worse; the fast way must say the same."""
+    seed = Seed("", user_message("?"), golden, [], "", "", "")
+    reference = Reference(max_overlap)
+    found = reference([(seed, [response])])[0][0]
+    assert reference.is_worse(response, golden) == (found is not None)
+    return found.verifier if found else ""
 
 
 @pytest.mark.parametrize(
@@ -109,3 +117,50 @@ def longest(a: list[str], b: list[str]) -> int:
 def test_rouge_l_equals_its_definition(a: list[str], b: list[str]) -> None:
     wanted = 2 * longest(a, b) / (len(a) + len(b)) if a and b else 0.0
     assert rouge_l(" ".join(a), " ".join(b)) == pytest.approx(wanted)
+
+
+@given(WORDS, WORDS, st.floats(0.01, 1))
+def test_the_fast_comparison_is_the_same(a: list[str], b: list[str], limit: float) -> None:
+    verdict(" ".join(a), " ".join(b), limit)
+    verdict(" ".join(a) + " A: 3", " ".join(b) + " A: 4", limit)
+
+
+def test_scores_say_how_sure_a_comparison_is() -> None:
+    far, near = (by_overlap(text, "a b c d", 0.6) for text in ("a x y z", "a b x y"))
+    assert (far.score, near.score) == (0.25, 0.5)
+    assert far.worse
+    assert near.worse
+    assert not by_overlap("a b c", "a b c d", 0.6).worse
+    number = by_number("A: 3", "A: 4")
+    assert number is not None
+    assert (number.score, number.worse) == (1.0, True)
+    assert by_number("A: 3", "four") is None  # nothing to compare with: it cannot tell
+
+
+BOXED = re.compile(r"\\boxed\{([^}]*)\}")
+
+
+@pytest.mark.parametrize(
+    ("response", "golden", "answer", "worse"),
+    [
+        ("Paris", "paris.", None, False),
+        ("  PARIS\n", "Paris", None, False),
+        ("Paris, France", "Paris", None, True),
+        ("", "Paris", None, True),
+        ("x", " ", None, None),
+        (r"so \boxed{3}", r"\boxed{3}", BOXED, False),
+        (r"first \boxed{3}, then \boxed{4}", r"\boxed{3}", BOXED, True),
+        (r"\boxed{ 3 }", r"\boxed{3}", BOXED, False),
+        ("3", r"\boxed{3}", BOXED, True),  # no answer where one is due
+        (r"\boxed{3}", "3", BOXED, None),
+        (r"\boxed{}", r"\boxed{}", BOXED, None),
+        ("B", "(B)", re.compile("[A-D]"), False),  # without a group the whole match counts
+        ("A or B", "B", re.compile("[A-D]"), False),
+        ("straße", "STRASSE", None, False),
+    ],
+)
+def test_match(
+    response: str, golden: str, answer: re.Pattern[str] | None, worse: bool | None
+) -> None:
+    found = by_match(response, golden, answer)
+    assert (found and found.worse) == worse

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from seamaug.config import RewardConfig
+from seamaug.config import RewardConfig, WorseConfig
 from seamaug.errors import ModelError
 from seamaug.models.reward import RewardModel
 from seamaug.models.rewards import raw_rewards
-from seamaug.records import Message, Seed, user_message
-from seamaug.verify.worse import Judge, Reference, Vote
+from seamaug.records import Evidence, Message, Seed, user_message
+from seamaug.verify.worse import Findings, Judge, Reference, Verifier, Vote, make_verifier
 
 
 def seed(prompt: str, golden: str) -> Seed:
@@ -21,6 +21,11 @@ CASES = [
     (seed("Capital of France?", "Paris, of course"), []),
     (seed("Say something", "the cat sat on the mat"), ["a dog ran", "The cat sat on a mat", ""]),
 ]
+
+
+def names(findings: Findings) -> list[list[str]]:
+    """Of the checks that show a text to be worse."""
+    return [[found.verifier if found else "" for found in row] for row in findings]
 
 
 class Fixed:
@@ -46,12 +51,12 @@ class Fixed:
 
 
 def test_reference() -> None:
-    assert Reference(0.5)(CASES) == [
+    assert names(Reference(0.5)(CASES)) == [
         ["final number", "", "final number"],
         [],
         ["reference overlap", "", ""],
     ]
-    assert Reference(0.99)(CASES)[2] == ["reference overlap", "reference overlap", ""]
+    assert names(Reference(0.99)(CASES))[2] == ["reference overlap", "reference overlap", ""]
     assert Reference(0.5)([]) == []
 
 
@@ -73,22 +78,32 @@ def test_raw_rewards_leave_out_what_does_not_fit() -> None:
     ]
 
 
-def test_more_than_half_must_vote_against() -> None:
-    low, high = Fixed({"g": 1.0, "r": 0.0}), Fixed({"g": 1.0, "r": 2.0})
-    equal, short = Fixed({"g": 1.0, "r": 1.0}), Fixed({"g": 1.0, "r": 0.0}, max_length=1)
+def test_the_judges_must_agree_that_it_is_worse() -> None:
+    def judge(margin: float, max_length: int = 1000) -> Fixed:
+        return Fixed({"g": 1.0, "r": 1.0 - margin}, max_length)
+
     cases = [(seed("p", "g"), ["r"])]
 
-    def verdict(*judges: Fixed) -> str:
-        return Vote(judges)(cases)[0][0]
+    def voted(*margins: float, more: float = 0.0, spread: float = 1.0) -> Evidence:
+        found = Vote([judge(m) for m in margins], more, spread)(cases)[0][0]
+        assert found is not None  # a vote always tells
+        assert found.score == pytest.approx(sum(margins) / len(margins))
+        return found
 
-    assert verdict(low) == "vote"
-    assert verdict(high) == verdict(equal) == ""
-    assert verdict(low, high) == ""  # a tie is no majority
-    assert verdict(low, low, high) == "vote"
-    assert verdict(low, high, high) == ""
-    # Who cannot read it has no vote against it, and still counts as one of the judges.
-    assert verdict(short) == verdict(low, short) == ""
-    assert verdict(low, low, short) == "vote"
+    assert voted(0.5).worse
+    assert not voted(-0.5).worse
+    assert not voted(0.0).worse
+    # Mean 1 less the standard deviation: 0 in the first case, 0.5 in the second.
+    assert not voted(2.0, 0.0).worse
+    assert voted(1.5, 0.5).worse
+    assert voted(2.0, 0.0, spread=0.9).worse
+    assert voted(2.0, 0.0, spread=0).worse
+    assert not voted(1.5, 0.5, more=0.5).worse
+    assert voted(1.5, 0.5, more=0.49).worse
+    assert not voted(3.0, 3.0, -3.0).worse  # a majority that one contradicts
+    # Who cannot read it has no opinion: the margins are 0 and 1.
+    short = Vote([judge(1.0, max_length=1), judge(1.0)], 0.0, 1.0)(cases)[0][0]
+    assert short == Evidence("vote", 0.5, worse=False)
 
 
 def test_vote_of_real_reward_models(saved: Callable[..., str]) -> None:
@@ -101,19 +116,20 @@ def test_vote_of_real_reward_models(saved: Callable[..., str]) -> None:
         (seed("Hey", "Hello"), []),
         (seed("1 + 1?", "2"), ["3", "a hundred"]),
     ]
-    found = Vote(judges)(cases)
+    found = Vote(judges, 0.0, 1.0)(cases)
     assert [len(row) for row in found] == [4, 0, 2]
     for (item, texts), row in zip(cases, found, strict=True):
-        for text, verdict in zip(texts, row, strict=True):
-            against = 0
+        for text, evidence in zip(texts, row, strict=True):
+            margins = []
             for judge in judges:
                 ids = judge.conversation_ids(item.prompt, [item.golden, text])
                 golden, own = judge.rewards([ids])[0]
-                against += own < golden - 1e-4
-            assert verdict == ("vote" if against >= 2 else "")
-    verdicts = [verdict for row in found for verdict in row]
-    assert {"vote", ""} == set(verdicts)
-    assert found[0][3] == ""  # as good as the golden response: it is the golden response
+                margins.append(golden - own)
+            mean = sum(margins) / 3
+            spread = (sum((m - mean) ** 2 for m in margins) / 3) ** 0.5
+            assert evidence is not None
+            assert evidence.score == pytest.approx(mean, abs=1e-4)
+            assert evidence.worse == (mean - spread > 0)
 
 
 def test_a_judge_must_prefer_the_golden_response_in_both_orders() -> None:
@@ -137,7 +153,15 @@ def test_a_judge_must_prefer_the_golden_response_in_both_orders() -> None:
         (seed("q", "fine"), []),
         (seed("r", "well"), ["worse"]),
     ]
-    assert Judge(prefers)(cases) == [["judge", "", ""], [], ["judge"]]
+    assert Judge(prefers)(cases) == [
+        [
+            Evidence("judge", 1.0),
+            Evidence("judge", 0.0, worse=False),
+            Evidence("judge", 0.5, worse=False),
+        ],
+        [],
+        [Evidence("judge", 1.0)],
+    ]
     assert asked[:4] == [
         ("good", "worse"),
         ("good", "tie"),
@@ -149,4 +173,63 @@ def test_a_judge_must_prefer_the_golden_response_in_both_orders() -> None:
     def golden_is_worse(cases: Sequence[tuple[Seed, str, str]]) -> list[str]:
         return ["second" if first == "good" else "first" for _, first, _ in cases]
 
-    assert Judge(golden_is_worse)([(seed("p", "good"), ["better"])]) == [[""]]
+    better = Judge(golden_is_worse)([(seed("p", "good"), ["better"])])
+    assert better == [[Evidence("judge", 0.0, worse=False)]]
+
+
+# --- several checks
+
+
+def says(answers: dict[str, bool], name: str, asked: list[str]) -> Callable[..., Findings]:
+    """A check that can tell of the texts in `answers` alone."""
+
+    def check(cases: Sequence[tuple[Seed, Sequence[str]]]) -> Findings:
+        asked.extend(text for _, texts in cases for text in texts)
+        return [
+            [Evidence(name, 1.0, worse=answers[t]) if t in answers else None for t in texts]
+            for _, texts in cases
+        ]
+
+    return check
+
+
+def test_the_first_check_that_can_tell_decides() -> None:
+    first: list[str] = []
+    second: list[str] = []
+    verifier = Verifier(
+        [says({"a": True, "b": False}, "one", first), says({"b": True, "c": True}, "two", second)]
+    )
+    cases = [(seed("p", "g"), ["a", "b", "c", "d", "a"]), (seed("q", "g"), ["c"])]
+    assert names(verifier(cases)) == [["one", "", "two", "", "one"], ["two"]]
+    assert first == ["a", "b", "c", "d", "c"]  # each text once
+    assert second == ["c", "d", "c"]  # only what the first could not tell of
+
+
+def test_empty_texts_and_the_golden_response_are_never_worse() -> None:
+    asked: list[str] = []
+    everything = says(dict.fromkeys(("", " ", "g", " g\n", "x"), True), "all", asked)
+    cases = [(seed("p", "g"), ["", " ", "g", " g\n", "x"])]
+    assert names(Verifier([everything])(cases)) == [["", "", "", "", "all"]]
+    assert asked == ["x"]
+
+
+def test_the_configured_checks_in_order() -> None:
+    def no_judge(name: str) -> Fixed:
+        raise AssertionError("there is no vote")
+
+    def verdicts(*by: str, **settings: str) -> list[list[str]]:
+        config = WorseConfig(by=by, **settings)
+        return names(
+            make_verifier(config, 0.5, no_judge, lambda cases: ["first"] * len(cases))(CASES)
+        )
+
+    number = ["final number", "", "final number"]
+    assert verdicts("number", "overlap") == names(Reference(0.5)(CASES))
+    assert verdicts("number") == [number, [], ["", "", ""]]
+    assert verdicts("number", "match")[2] == ["answer match", "answer match", ""]
+    assert verdicts("match", answer=r"\d+")[0] == ["answer match", "", "answer match"]
+    assert verdicts("judge") == [["", "", ""], [], ["", "", ""]]  # what stands first: a tie
+    voted = make_verifier(
+        WorseConfig(by="vote", judges=("a", "b")), 0.5, lambda name: Fixed(), None
+    )
+    assert names(voted(CASES))[2] == ["vote", "vote", ""]  # longer is better to `Fixed`

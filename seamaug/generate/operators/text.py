@@ -40,9 +40,7 @@ _CODE = re.compile(
     r"|\\[a-zA-Z(\[]|\$[A-Za-z]\$|\$[^$\n]*[\\^_=][^$\n]*\$(?!\d)",
     re.MULTILINE,
 )
-_CODE_LINE = re.compile(
-    r"[ \t]*(?:def|import|function|const|var|#include|SELECT|print)\b| {4}|\t"
-)
+_CODE_LINE = re.compile(r"[ \t]*(?:def|import|function|const|var|#include|SELECT|print)\b| {4}|\t")
 _INTRODUCED = re.compile(r":[ \t]*(?:\n|[\"`\u201c])")
 _LABELLED_LINE = re.compile(r"(?:Human|Assistant|User|AI|Q|A|Input|Output)[ \t]*:", re.IGNORECASE)
 _HANDED_OVER = ("the following", "below", "this text", "this passage")

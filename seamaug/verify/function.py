@@ -1,0 +1,99 @@
+"""A user's Python function as a check: tests, a parser, a rule of one's own."""
+
+import hashlib
+import inspect
+import math
+import pkgutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from seamaug.errors import ConfigError
+from seamaug.log import logger
+from seamaug.records import Evidence, Seed
+
+_SHOWN = 5  # failed calls that are named; all are counted
+
+
+class UserFunction:
+    """Compares the function's values of a response and of the golden one, the higher the better.
+
+    What it raises is no proof: the call is named in a warning, and the response is not shown to be
+    worse. A function that returns anything but a number, a bool or None ends the run.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._call = load_function(path)
+        self._failed = 0
+
+    def __call__(self, cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[Evidence | None]]:
+        """By how much each text falls short; None where the function returned None."""
+        return [self._of_one(seed, texts) for seed, texts in cases]
+
+    def _of_one(self, seed: Seed, texts: Sequence[str]) -> list[Evidence | None]:
+        if not texts:
+            return []
+        golden = self._value(seed, seed.golden)
+        if golden is None:
+            return [None] * len(texts)
+        found: list[Evidence | None] = []
+        for text in texts:
+            value = self._value(seed, text)
+            short = math.nan if value is None else golden - value  # also where a call failed
+            told = Evidence(self._path, short, worse=short > 0)
+            found.append(None if value is None else told)
+        return found
+
+    def _value(self, seed: Seed, response: str) -> float | None:
+        try:
+            value = self._call([{**turn} for turn in seed.prompt], response, seed.golden)
+        except Exception as error:  # whatever a user's code raises is about this response alone
+            self._warn(seed, error)
+            return math.nan
+        if value is None:
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if isinstance(value, str) or math.isnan(number):
+            raise ConfigError(
+                f"`verify.worse.function`: {self._path} returned {value!r} for the seed at "
+                f"{seed.where}; it must return a bool, a number or None"
+            )
+        return number
+
+    def _warn(self, seed: Seed, error: Exception) -> None:
+        self._failed += 1
+        if self._failed <= _SHOWN:
+            more = "; further ones are not shown" if self._failed == _SHOWN else ""
+            logger.warning(
+                f"{self._path} failed on a response to the seed at {seed.where}, not taken: "
+                f"{type(error).__name__}: {error}{more}"
+            )
+
+
+def load_function(path: str) -> Callable[..., Any]:
+    """The function that `package.module:name` names; raises ConfigError that says what is amiss."""
+    try:
+        found = pkgutil.resolve_name(path)
+    except Exception as error:  # importing runs the user's module, which may raise anything
+        raise ConfigError(
+            f"`verify.worse.function`: {path} cannot be imported ({type(error).__name__}: "
+            f"{error}); its folder must be on PYTHONPATH, or the package installed"
+        ) from None
+    if not callable(found):
+        raise ConfigError(f"`verify.worse.function`: {path} is not callable")
+    return found  # type: ignore[no-any-return]
+
+
+def function_mark(path: str) -> str:
+    """Content hash of the function's module: another version of it is another run."""
+    load_function(path)
+    module = sys.modules[path.partition(":")[0]]
+    try:
+        source = inspect.getsource(module)
+    except (OSError, TypeError):  # compiled code has none
+        return "no source"
+    return hashlib.blake2b(source.encode("utf-8"), digest_size=16).hexdigest()
