@@ -136,3 +136,18 @@ def test_duplicates_and_overlaps_are_found_where_they_were_planted(tmp_path: Pat
     assert result["memory"]["candidates"] == 600
     assert result["memory"]["rejected"] == {}
     assert all(result[name]["peak_rss_gib"] > 0 for name in ("planted", "evaluate", "memory"))
+
+
+def test_requests_to_a_server_are_neither_lost_nor_doubled(tmp_path: Path) -> None:
+    out = tmp_path / "generation.json"
+    command = [sys.executable, str(BENCHMARKS / "generation.py"), "--out", str(out)]
+    done = subprocess.run(
+        [*command, "--requests", "300", "--runs", "1"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(out.read_text())["seamaug"]
+    for run in (*found["without_faults"], found["with_faults"]):
+        assert (run["lost"], run["wrong"], run["doubled"]) == (0, 0, 0)
+        assert run["most_at_once"] <= 64
+    assert found["without_faults"][0]["attempts"] == 150
+    assert found["with_faults"]["attempts"] > 300

@@ -12,7 +12,7 @@ from seamaug.models.embedder import Embedder
 from seamaug.records import NEW_GOLDEN, Candidate, Message, Parent, text_key, user_text
 from seamaug.seeds import Seeds
 from seamaug.verify.contamination import EvaluationTexts
-from seamaug.verify.golden import NewGolden, NewGoldenCheck
+from seamaug.verify.golden import NewGolden
 from seamaug.verify.near import NearDuplicates
 from seamaug.verify.semantic import SemanticDuplicates
 from seamaug.verify.text import loses_numbers, normalised, text_problem
@@ -38,7 +38,7 @@ class Screen:
         embedder: Embedder,
         evaluation: EvaluationTexts | None,
         preserved: Callable[[Candidate], Collection[str]],
-        new_golden: NewGoldenCheck | None,
+        new_golden: Callable[[Sequence[NewGolden]], list[str]] | None,
     ) -> None:
         """`preserved` says what a candidate must be seen to preserve: `numbers`, `meaning`.
 

@@ -85,7 +85,7 @@ class FaultyServer:
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0))  # for the connections to close
+        self._loop.run_until_complete(asyncio.sleep(0.05))  # for the connections to close
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

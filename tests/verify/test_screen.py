@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seamaug.config import SeedsConfig, VerifyConfig
-from seamaug.records import KEPT, Candidate, Parent, to_table, user_message
+from seamaug.records import KEPT, NEW_GOLDEN, Candidate, Parent, to_table, user_message
 from seamaug.seeds import Seeds, read_seeds
 from seamaug.verify.contamination import EvaluationTexts, Place
 from seamaug.verify.screen import Screen
@@ -38,7 +38,15 @@ def seeds() -> Seeds:
 def screen(seeds: Seeds, evaluation: EvaluationTexts | None = None, **settings: Any) -> Screen:
     embedder: Any = Letters()
     vectors = embedder.embed(seeds.texts(0, len(seeds)))
-    return Screen(VerifyConfig(**settings), seeds, vectors, embedder, evaluation)
+    return Screen(
+        VerifyConfig(**settings),
+        seeds,
+        vectors,
+        embedder,
+        evaluation,
+        lambda candidate: ("numbers", "meaning") if candidate.template_hash else (),
+        lambda cases: ["not verified" if case.golden == "Wrong" else "" for case in cases],
+    )
 
 
 def parents(seeds: Seeds) -> dict[str, Parent]:
@@ -47,7 +55,7 @@ def parents(seeds: Seeds) -> dict[str, Parent]:
     }
     return {
         seed.id: Parent(id=seed.id, position=i, prompt=seed.prompt, golden=seed.golden,
-                        goldens=[seed.golden], misjudged="", seams=[1.0], error="", **lists)
+                        goldens=[seed.golden], misjudged=None, seams=[1.0], error="", **lists)
         for i, seed in enumerate(seeds.at(range(len(seeds))))
     }  # fmt: skip
 
@@ -57,7 +65,7 @@ def candidates(
 ) -> list[Candidate]:
     return [
         Candidate(id=str(i), parent=seeds.ids[parent], prompt=user_message(text), chosen=chosen,
-                  operator="x", template_hash=template, neighbours=[])
+                  operator="x", kind="rule", template_hash=template, neighbours=[])
         for i, text in enumerate(texts)
     ]  # fmt: skip
 
@@ -125,6 +133,16 @@ def test_what_an_llm_wrote_must_keep_numbers_and_meaning(seeds: Seeds) -> None:
     made = candidates(seeds, *texts, parent=1, template="hash")
     assert reasons(own, seeds, made) == ["", "number lost", "meaning drift"]
     assert reasons(own, seeds, candidates(seeds, *texts[1:], parent=1)) == ["", ""]
+
+
+def test_a_new_golden_response_is_checked(seeds: Seeds) -> None:
+    own = screen(seeds)
+    made = candidates(seeds, "Why is that bridge so very blue?", chosen="Wrong")
+    made += candidates(seeds, "Why is that bridge so very green, Sir?", chosen="Right")
+    for candidate in made:
+        candidate.chosen_source = NEW_GOLDEN
+    assert reasons(own, seeds, made) == ["not verified", ""]
+    assert reasons(own, seeds, candidates(seeds, "Whose bridge?", chosen="Wrong")) == [""]
 
 
 def test_near_duplicates_can_be_let_through(seeds: Seeds) -> None:

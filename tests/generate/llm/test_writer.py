@@ -32,6 +32,7 @@ def parent(text: str, *, near: Sequence[str] = ("n1", "n2", "n3", "n4", "n5")) -
         worse=[],
         worse_sources=[],
         verifiers=[],
+        verifier_scores=[],
         seams=[1.0],
         error="",
     )
