@@ -102,7 +102,8 @@ class Rounds:
     ) -> str:
         """Fill the budget; returns why it ended: BUDGET_MET, RAN_OUT or TIME_UP.
 
-        `deadline` is a `time.monotonic` value; a part in flight is finished.
+        `deadline` is a `time.monotonic` value; a part in flight is finished. Raises LimitReached
+        where the LLM may take no more; a part in flight is then made anew when the run goes on.
         """
         state = Progressed(prompts=set(self.seed_prompts))
         usable = [parent for parent in parents if parent.is_usable]

@@ -116,3 +116,18 @@ def test_bfloat16_compares_with_the_harness_alone(tmp_path: Path) -> None:
     }
     assert "reward" not in found["models"]["tiny"]["long"]
     assert any("seamaug bfloat16 over hflm" in line["what"] for line in found["targets"])
+
+
+def test_requests_to_a_server_are_neither_lost_nor_doubled(tmp_path: Path) -> None:
+    out = tmp_path / "generation.json"
+    command = [sys.executable, str(BENCHMARKS / "generation.py"), "--out", str(out)]
+    done = subprocess.run(
+        [*command, "--requests", "300", "--runs", "1"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(out.read_text())["seamaug"]
+    for run in (*found["without_faults"], found["with_faults"]):
+        assert (run["lost"], run["wrong"], run["doubled"]) == (0, 0, 0)
+        assert run["most_at_once"] <= 64
+    assert found["without_faults"][0]["attempts"] == 150
+    assert found["with_faults"]["attempts"] > 300

@@ -84,8 +84,8 @@ class Client:
         """Position of each body with what `read` makes of its answer, or a Fault, as they arrive.
 
         The model's name is added to each body. A path that begins with `//` is one beside /v1.
-        A body is drawn, in the thread that sends, when there is room for it. Where this ends early,
-        what is under way ends with it.
+        Bodies are drawn in the thread that sends, as they are needed. Where this ends early, what
+        is under way ends with it.
         """
         arrived: Arrived = SimpleQueue()
         named = (self._named(body) for body in bodies)

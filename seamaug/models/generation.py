@@ -72,7 +72,8 @@ class Generation:
         """The reply to each request, in their order; what went wrong with one is in its reply.
 
         Equal requests have one reply. Raises LimitReached where tokens or money are spent before
-        all are answered (what was is stored), and ModelError where no request could be.
+        all are asked (what was asked is answered and stored, so a limit is overshot by as many
+        requests as the engine works on), and ModelError where no request could be answered.
         """
         keys = [self._key(request) for request in requests]
         asked = dict(zip(keys, requests, strict=True))
@@ -80,7 +81,8 @@ class Generation:
         self._replayed.update(asked[key].operator for key in replies)
         missing = [key for key in asked if key not in replies]
         wanted = [asked[key] for key in missing]
-        for position, reply in self._engine.stream(wanted, lambda: not self._spent()):
+        arriving = self._engine.stream(wanted, lambda: not self._spent()) if wanted else ()
+        for position, reply in arriving:
             key, operator = missing[position], wanted[position].operator
             replies[key] = reply
             if reply.error:

@@ -78,7 +78,7 @@ class Sender:
     ) -> None:
         """Position and outcome of each POST into the queue as they come; None at the end.
 
-        A body is drawn when there is room to send it.
+        Bodies are drawn as they are needed, up to twice as many as may be in flight.
         """
         waiting = enumerate(bodies)
 
@@ -88,7 +88,7 @@ class Sender:
 
         try:
             async with asyncio.TaskGroup() as group:
-                # Twice as many as may be in flight: a request that pauses keeps no other back.
+                # Twice as many: a request that pauses keeps no other back.
                 for _ in range(2 * self._manners.in_flight):
                     group.create_task(work())
         finally:

@@ -122,6 +122,8 @@ class VLLMGenerator(PromptTokens):
                 yield i, Reply(error=refused[0])
             else:
                 asked.append((i, fits[0]))
+        if not asked:
+            return
         with clock.kind("generation"), _alive("generator"):
             outputs = self._llm.generate(
                 [{"prompt_token_ids": ids} for _, ids in asked],

@@ -65,7 +65,7 @@ class FaultyServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
-    def wait_for(self, replies: int, seconds: float = 60.0) -> None:
+    def wait_for(self, replies: int, seconds: float = 300.0) -> None:
         """Until it has sent so many whole replies."""
         deadline = time.monotonic() + seconds
         while self.replied.total() < replies:
@@ -85,7 +85,7 @@ class FaultyServer:
         for task in tasks:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0))  # for the connections to close
+        self._loop.run_until_complete(asyncio.sleep(0.05))  # for the connections to close
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Requests in flight: halved on overload, once per round, and creeping up again."""
+"""Requests in flight: halved by a round of refusals, and creeping up again."""
 
 import asyncio
 
@@ -30,9 +30,7 @@ async def many(pace: Pace, count: int, fault: Fault | None = None) -> None:
         (Fault("", 400), 16),
     ],
 )
-def test_overload_halves_the_limit_once_for_all_that_were_under_way(
-    fault: Fault, limit: int
-) -> None:
+def test_a_round_of_refusals_halves_the_limit(fault: Fault, limit: int) -> None:
     pace = Pace(16)
     asyncio.run(many(pace, 16, fault))
     assert pace.limit == limit
@@ -44,7 +42,7 @@ def test_it_falls_to_one_and_climbs_to_the_most() -> None:
 
     async def run() -> list[float]:
         for _ in range(8):
-            await many(pace, 1, Fault("", 429))
+            await many(pace, 16, Fault("", 429))
         limits = [pace.limit]
         for _ in range(200):
             await one(pace)
@@ -54,8 +52,20 @@ def test_it_falls_to_one_and_climbs_to_the_most() -> None:
     limits = asyncio.run(run())
     assert limits[0] == 1
     assert limits == sorted(limits)
-    assert limits[1] == 2  # a sixteenth of the most, per round of answers
+    assert limits[1] == 2
+    assert limits[3] == 2.9  # a round of answers adds one, as far as it did not rise meanwhile
     assert limits[-1] == 16
+
+
+def test_a_refusal_now_and_then_does_not_matter() -> None:
+    pace = Pace(16)
+
+    async def run() -> None:
+        for _ in range(50):
+            await asyncio.gather(many(pace, 15), many(pace, 1, Fault("", 429)))
+
+    asyncio.run(run())
+    assert pace.limit > 15
 
 
 def test_no_more_than_the_limit_at_a_time_and_none_forgotten() -> None:

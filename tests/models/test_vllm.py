@@ -1,6 +1,7 @@
 """vLLM, in this process and as a server, against the transformers scorer: `make test-vllm`."""
 
 import gc
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,19 @@ import yaml
 from click.testing import CliRunner
 
 from seamaug.cli import main
-from seamaug.config import PolicyConfig, RewardConfig
+from seamaug.config import GeneratorConfig, PolicyConfig, RewardConfig
 from seamaug.errors import ModelError
-from seamaug.models.engines import Logprob, PolicyEngine, RewardEngine
-from seamaug.models.load import load_policy, load_reward
+from seamaug.models.engines import (
+    GeneratorEngine,
+    Logprob,
+    PolicyEngine,
+    Reply,
+    Request,
+    RewardEngine,
+)
+from seamaug.models.generation import Generation
+from seamaug.models.journal import Journal
+from seamaug.models.load import load_generator, load_policy, load_reward
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 from seamaug.records import user_message
@@ -225,6 +236,91 @@ def test_offline(folders: Folders, kind: str) -> None:
     check_reward(reward, truth[1])
     del policy, reward
     gc.collect()
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"enum": ["yes", "no"]}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+
+
+def asked(prompts: Sequence[str], **changes: Any) -> list[Request]:
+    fixed: dict[str, Any] = {"operator": "op", "max_new_tokens": 6, "temperature": 1.0, **changes}
+    return [Request(messages=user_message(p), seed=i, **fixed) for i, p in enumerate(prompts)]
+
+
+def check_generator(engine: GeneratorEngine, truth: GeneratorEngine) -> None:
+    """Cold replies are those of transformers; warm ones follow from their own seed."""
+    requests = asked([*PROMPTS, "Hello there. " * 100], temperature=1e-2)
+    found, wanted = dict(engine.stream(requests)), dict(truth.stream(requests))
+    limit = f"of {engine.max_length} at most"
+    assert found.pop(3).error.endswith(limit)
+    assert wanted.pop(3).error.startswith("prompt too long: ")
+    assert found == wanted
+    warm = asked(PROMPTS)
+    first = dict(engine.stream(warm))
+    assert dict(engine.stream(warm[:1])) == {0: first[0]}, "a reply depends on others"
+    assert dict(engine.stream([replace(warm[0], seed=9)])) != {0: first[0]}
+
+
+def check_schema(engine: GeneratorEngine) -> None:
+    assert engine.structured
+    requests = asked(PROMPTS, max_new_tokens=24, schema=SCHEMA)
+    for _, reply in engine.stream(requests):
+        # A random model may fill what it may write with white space.
+        assert reply.text.startswith("{"), reply
+        assert reply.cut or json.loads(reply.text)["answer"] in ("yes", "no")
+
+
+def test_offline_generator(folders: Folders) -> None:
+    name = folders["llama"][0]
+    truth = load_generator(
+        GeneratorConfig(name=name, device="cpu", dtype="float32", top_p=1.0, max_length=200)
+    )
+    engine = load_generator(
+        GeneratorConfig(
+            name=name, engine="vllm", engine_options=QUICK, dtype="float32", top_p=1.0,
+            max_length=200,
+        )
+    )  # fmt: skip
+    check_generator(engine, truth)
+    check_schema(engine)
+    del engine
+    gc.collect()
+
+
+def test_500_requests_to_a_server(
+    folders: Folders, urls: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = GeneratorConfig(name="tiny", engine="server", url=urls[0], top_p=1.0)
+    with caplog.at_level("INFO", "seamaug"):
+        engine = load_generator(config)
+    assert not caplog.text
+    assert engine.max_length == 224
+    check_generator(
+        engine,
+        load_generator(
+            GeneratorConfig(
+                name=folders["llama"][0], device="cpu", dtype="float32", top_p=1.0, max_length=224
+            )
+        ),
+    )
+    check_schema(engine)
+    journal = Journal(tmp_path / "replies.sqlite")
+    requests = asked([f"{PROMPTS[i % 3]} {i}" for i in range(500)])
+    replies = Generation(engine, config, journal).write(requests)
+    assert [reply.error for reply in replies] == [""] * 500
+    assert {reply.new_tokens for reply in replies} <= set(range(1, 7))
+    assert len({reply.text for reply in replies}) > 400
+    order = range(0, 500, 25)
+    again = dict(engine.stream([requests[i] for i in order]))
+    assert [again[n] for n in range(20)] == [replies[i] for i in order]
+    accounts = Generation(engine, config, journal).accounts
+    assert accounts["op"]["requests"] == 500
+    assert accounts["op"]["new_tokens"] == sum(reply.new_tokens for reply in replies)
+    assert isinstance(replies[0], Reply)
 
 
 def test_what_vllm_refuses_is_said(folders: Folders) -> None:
