@@ -172,6 +172,30 @@ def test_a_new_golden_response_that_the_judge_does_not_prefer_is_rejected(
     assert result.summary["counts"]["candidates"]["kept"] == 0
 
 
+def test_what_an_operator_preserves_is_what_is_checked(
+    rows: Any, use: Any, asked: Any, tmp_path: Path
+) -> None:
+    """Rewrites without the numbers and on another subject: not all operators may write such."""
+
+    def respond(request: Request) -> Reply | str:
+        if request.operator == "judge":
+            return asked(request).reply(better="T")
+        return asked(request).reply(request=f"Tell me about bees, {request.seed}.", response=NEW)
+
+    use(respond)
+    seeds = [row | {"prompt": f"{i}: {row['prompt']}"} for i, row in enumerate(rows, 1000)]
+    operators = ["formal", "persona", "change_entity", "closing"]
+    result = run(seeds, tmp_path / "numbers", **{"generate.operators": operators})
+    reasons: dict[str, set[str]] = {}
+    for row in result.provenance:
+        reasons.setdefault(row["operator"], set()).add(row["reason"])
+    assert reasons["formal"] == reasons["persona"] == {"number lost"}
+    assert not reasons["change_entity"] & {"number lost", "meaning drift"}
+    result = run(rows, tmp_path / "meaning", **{"generate.operators": operators})
+    drifted = {row["operator"] for row in result.provenance if row["reason"] == "meaning drift"}
+    assert drifted == {"formal"}
+
+
 def test_a_real_model_that_cannot_do_it_fails_row_by_row(
     rows: Any, mine: Path, tmp_path: Path
 ) -> None:

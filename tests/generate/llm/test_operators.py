@@ -149,13 +149,13 @@ def test_any_texts_stand_between_fences(text: str, golden: str, other: str) -> N
     assert f"[BEGIN RESPONSE B {key}]\n{other}\n[END RESPONSE B {key}]" in content
 
 
-def test_a_key_is_in_none_of_the_texts_even_if_they_guess_it() -> None:
+def test_a_key_is_in_none_of_the_texts_even_if_they_guess_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as weak:  # so that a text can hold the key that it would have
+        weak.setattr("seamaug.generate.llm.fences.text_key", lambda value: f"{value[0]:016d}"[8:])
+        assert fence_key(["x", "00000000 and 00000001"]) == "00000002"
     text = "x"
-    guessed = []
-    for _ in range(3):  # a text that holds the keys which it would have had
-        guessed.append(fence_key([text]))
-        text += guessed[-1]
-    assert fence_key([text]) not in text
     assert fence_key([text]) == fence_key([text])
     assert fence_key(["ab", "c"]) != fence_key(["a", "bc"])
     assert len(fence_key(["\ud800"])) == 8
