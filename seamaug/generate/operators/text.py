@@ -9,7 +9,10 @@ from collections.abc import Iterable
 Span = tuple[int, int]
 
 remembered = functools.lru_cache(maxsize=512)
-"""For what is read from a text alone: operators ask the same of one text again and again."""
+"""For what is read from a text alone: operators ask the same of one text again and again.
+
+What is returned is shared, so nobody may alter it.
+"""
 
 
 def words(block: str) -> tuple[str, ...]:
