@@ -101,7 +101,7 @@ def machine(device: str) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Of what decides the speed."""
     found = {"python": sys.version.split()[0]}
-    for name in ("seamaug", "torch", "transformers", "tokenizers", "lm_eval"):
+    for name in ("seamaug", "torch", "transformers", "tokenizers", "lm_eval", "nlpaug"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -193,10 +193,11 @@ def like_end(text: str, neighbour: str) -> str | None:
 
 def like_manners(text: str, neighbour: str) -> str | None:
     """Say please or thanks where the neighbour does."""
-    thanks = _THANKS.search(neighbour)
+    lowered = neighbour.lower()
+    thanks = _THANKS.search(neighbour) if "thank" in lowered else None
     if thanks is not None and not _THANKS.search(text):
         return with_tail(text, thanks.group())
-    return add_please(text) if "please" in neighbour.lower() else None
+    return add_please(text) if "please" in lowered else None
 
 
 _LIKENESSES: tuple[Callable[[str, str], str | None], ...] = (

@@ -9,7 +9,10 @@ from collections.abc import Iterable
 Span = tuple[int, int]
 
 remembered = functools.lru_cache(maxsize=512)
-"""For what is read from a text alone: operators ask the same of one text again and again."""
+"""For what is read from a text alone: operators ask the same of one text again and again.
+
+What is returned is shared, so nobody may alter it.
+"""
 
 
 def words(block: str) -> tuple[str, ...]:
@@ -28,13 +31,13 @@ _MARKED = (
     r"|\\begin\{(?:(?!\\begin)[\s\S])*?\\end\{\w*\}|\\\S+"
     r"|\"[^\"]*\"|\u201c[^\u201c\u201d]*\u201d|\u201e[^\u201e\u201c]*\u201c|\u00ab[^\u00ab\u00bb]*\u00bb"
     r"|\u2018[^\u2018\n]*\u2019(?!\w)|'(?<!\w')(?=\S)(?:[^'\n]|(?<=\w)'(?=\w))+'(?!\w)"
-    r"|https?://\S+|www\.\S+"
 )
 _PROTECTED = re.compile(_MARKED)
 _PROTECTED_AND_MORE = re.compile(
-    rf"{_MARKED}|(?<!\S)[\w.+-]{{1,64}}@\S+|^(?: {{4}}|\t).*$", re.MULTILINE
+    rf"{_MARKED}|https?://\S+|www\.\S+|(?<!\S)[\w.+-]{{1,64}}@\S+|^(?: {{4}}|\t).*$",
+    re.MULTILINE,
 )
-_HAS_MORE = re.compile(r"@|^(?: {4}|\t)|\n(?: {4}|\t)")
+_MORE = ("http", "www.", "@", "    ", "\t")
 _CODE = re.compile(
     r"```|~~~|`[^`\n]+`|\{|\}|;[ \t]*$|\(\)(?<=\w\(\))|</?[a-zA-Z]\w*>|==|=>|->|\+=|\$\$"
     r"|\\[a-zA-Z(\[]|\$[A-Za-z]\$|\$[^$\n]*[\\^_=][^$\n]*\$(?!\d)",
@@ -64,6 +67,7 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|vs|etc|No|Mt|Prof|approx|ft|in|oz|lbs?)|\b[A-Za-z](?:\.[A-Za-z])*)$"
 )
 _FIRST_WORD = re.compile(r"[A-Z][a-z]*(?![\w.-])")
+_LETTERS = re.compile(r"[A-Za-z]+")
 _LONE_A = re.compile(r"A (?!(?:is|has|was|and|or|can|does|to|plus|minus)\b)[a-z]")
 
 QUESTION_WORDS = frozenset(
@@ -126,7 +130,7 @@ def editable(text: str) -> bool:
 @remembered
 def protected_spans(text: str) -> list[Span]:
     """Spans of code, URLs, quotations and LaTeX, in order and not overlapping."""
-    pattern = _PROTECTED_AND_MORE if _HAS_MORE.search(text) else _PROTECTED
+    pattern = _PROTECTED_AND_MORE if holds_any(text, _MORE) else _PROTECTED
     return [match.span() for match in pattern.finditer(text)]
 
 
@@ -172,7 +176,7 @@ def sentences(text: str) -> list[str]:
 
 def first_word(text: str) -> str:
     """First word of the text in lower case, without what follows an apostrophe."""
-    match = re.match(r"[A-Za-z]+", text)
+    match = _LETTERS.match(text)
     return match.group().lower() if match else ""
 
 
