@@ -99,5 +99,11 @@ def test_a_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     shown = subprocess.run(
         [python, "-m", "pip", "show", "--files", "seamaug"], capture_output=True, text=True
     ).stdout
-    for name in ("configs/small.yaml", "LICENSE", "DATA_LICENSES.md", "chat/question_answer.jinja"):
+    for name in (
+        "configs/small.yaml",
+        "LICENSE",
+        "DATA_LICENSES.md",
+        "chat/question_answer.jinja",
+        "prompts/operators.yaml",
+    ):
         assert name in shown

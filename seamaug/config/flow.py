@@ -56,9 +56,11 @@ class GenerateConfig(Section):
     """Responses sampled from the policy per parent."""
     policy_max_new_tokens: Positive = 64
     llm_worse: Annotated[int, Field(ge=0)] = 2
-    """Worse responses an LLM generator writes per parent."""
+    """Worse responses an LLM generator writes per parent, by its operators of kind `worse` in
+    turn."""
     golden_rewrites: Annotated[int, Field(ge=0)] = 1
-    """Rewrites of the golden response an LLM generator writes per parent."""
+    """Rewrites of the golden response an LLM generator writes per parent, by its operators of kind
+    `golden` in turn."""
 
 
 class KeepConfig(Section):

@@ -24,6 +24,9 @@ _WHAT = {
 }
 """What the fields of a reply hold, in the words of the instructions."""
 
+_TYPES = {"better": {"type": "string", "enum": ["A", "B", "T"]}}
+"""JSON types of the fields that are no free text."""
+
 
 class ReplyError(ValueError):
     """A reply that cannot be read; the message tells the LLM, and the user, why."""
@@ -48,8 +51,7 @@ class Form:
 
     def schema(self) -> dict[str, Any]:
         """JSON schema of the reply."""
-        types = {name: {"type": "string"} for name in self.fields}
-        one = _object(types)
+        one = _object({name: _TYPES.get(name, {"type": "string"}) for name in self.fields})
         if self.answers == 1:
             return one
         many = {"type": "array", "items": one, "minItems": self.answers, "maxItems": self.answers}

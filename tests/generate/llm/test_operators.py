@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seamaug.config import load_config
 from seamaug.errors import ConfigError
 from seamaug.generate.llm.fences import VARIABLES, fence_key, item_values, pair_values
 from seamaug.generate.llm.operators import LLMOperator, load_operators
@@ -264,6 +265,16 @@ def test_a_template_without_an_entry_is_not_skipped(tmp_path: Path) -> None:
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"operators\.yaml cannot be read: No such file"):
         load_operators(str(tmp_path / "nowhere"))
+
+
+def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
+    text = resource("prompts", "README.md").read_text(encoding="utf-8")
+    (template,) = re.findall(r"```jinja\n(.*?)```", text, re.DOTALL)
+    entries, config = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    found = load_operators(folder(tmp_path, entries, telegram=template))["telegram"]
+    assert shown(found, "SEED").startswith("Rewrite the request below as a telegram")
+    (tmp_path / "config.yaml").write_text(config + "generator: {name: some-llm}\n")
+    assert load_config(tmp_path / "config.yaml").generate.operators_from == "my-operators"
 
 
 def test_what_the_documentation_names_is_what_there_is() -> None:

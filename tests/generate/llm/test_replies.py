@@ -177,6 +177,9 @@ def test_schema_and_instructions_ask_for_the_same() -> None:
     assert (schema["minItems"], schema["maxItems"]) == (3, 3)
     assert schema["items"]["required"] == ["mistake", "response"]  # said first, then done
     assert not schema["items"]["additionalProperties"]
+    assert Form(("better",)).schema()["properties"] == {
+        "better": {"type": "string", "enum": ["A", "B", "T"]}
+    }
     assert TWO.schema()["required"] == ["request", "response"]
     assert list(json.loads(TWO.instructions(KEY, structured=True).split("\n", 1)[1])) == [
         "request", "response"
