@@ -214,7 +214,7 @@ def test_a_table_of_scores_holds_each_text(
     assert [row["golden"] for row in rows] == [row["chosen"] for row in SEEDS]
 
 
-def test_variants_keep_the_responses_to_the_letter(run: Path) -> None:
+def test_variants_keep_the_responses_to_the_letter(run: Path, tmp_path: Path) -> None:
     """Operators rewrite prompts; responses stay what they were, or are the policy's."""
     goldens = {row["chosen"] for row in SEEDS}
     bad = {row["rejected"] for row in SEEDS}
@@ -225,8 +225,11 @@ def test_variants_keep_the_responses_to_the_letter(run: Path) -> None:
         assert row["chosen"] in goldens
         assert row["verdict"] in ("kept", "rejected"), row["reason"]
     assert {row["rejected"] for row in kept if row["rejected_source"] == "given"} <= bad
-    preference = load_dataset(str(run), "preference", split="train")
-    messages = load_dataset(str(run), "sft", split="train")["messages"]
+    preference, sft = (
+        load_dataset(str(run), name, split="train", cache_dir=str(tmp_path))
+        for name in ("preference", "sft")
+    )
+    messages = sft["messages"]
     for row, pair, conversation in zip(kept, preference, messages, strict=True):
         answers = [{"role": "assistant", "content": row[name]} for name in ("chosen", "rejected")]
         assert pair["chosen"] == conversation == [*row["prompt"], answers[0]]
