@@ -255,6 +255,13 @@ def test_the_key_is_sent_and_never_shown(
     assert "s3cret" not in str(own.mark)
 
 
+def test_a_key_that_is_withdrawn_ends_the_run_at_once(server: FaultyServer) -> None:
+    own = engine(server, in_flight=1)
+    server.fault = lambda prompt, attempt: "401 expired" if server.asked.total() > 5 else ""
+    assert "`generator.api_key_env`" in said(lambda: list(own.stream(asked(50))))
+    assert server.asked.total() < 15
+
+
 # --- what a server can do
 
 
