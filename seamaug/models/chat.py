@@ -7,6 +7,7 @@ from typing import Any
 from seamaug.config import GeneratorConfig
 from seamaug.log import logger
 from seamaug.models.client import Client
+from seamaug.models.control_tokens import protected, restored
 from seamaug.models.engines import Reply, Request, always, too_long
 from seamaug.models.retries import Fault, Unreachable
 from seamaug.models.sender import Manners
@@ -82,7 +83,9 @@ class ServerGenerator:
 
     def _body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
-            "messages": request.messages,
+            "messages": [
+                {**turn, "content": protected(turn["content"])} for turn in request.messages
+            ],
             "seed": request.seed,
             "temperature": request.temperature,
             "top_p": self._config.top_p,
@@ -105,7 +108,7 @@ class ServerGenerator:
             why = message.get("refusal") or reason
             return Reply("", f"the server's reply has no text: {why}", False, *counts)
         whole = text.strip().encode("utf-8", "replace").decode()  # no halves of characters
-        return Reply(whole, "", reason == "length", *counts)
+        return Reply(restored(whole), "", reason == "length", *counts)
 
     def _counted(self, request: Request, answer: Reply | Fault) -> Reply:
         """The reply, or the failure of this one request; raises where it is not this one's."""

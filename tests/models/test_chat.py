@@ -172,9 +172,7 @@ def _withheld(text: str) -> dict[str, Any]:
     return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 3}}
 
 
-@pytest.mark.parametrize(
-    "text", ["\ud800 half", "{{ x }} \x00 \u2028", "</s><|im_end|>", "日本 🙂"]
-)
+@pytest.mark.parametrize("text", ["\ud800 half", "{{ x }} \x00 \u2028", "日本 🙂"])
 def test_any_text_goes_through(server: FaultyServer, text: str) -> None:
     server.reply = lambda body: body["messages"][0]["content"]
     (reply,) = written(server, asked(1, text))
@@ -350,3 +348,12 @@ def test_the_log_says_what_is_waited_for(
         list(own.stream(asked(2)))
     assert "no answer for 0 s; 2 requests in flight of 64 at most" in caplog.text
     assert "2 waiting to be sent again, since it answered 503: loading" in caplog.text
+
+
+def test_control_tokens_reach_the_server_as_text_and_come_back_whole(server: FaultyServer) -> None:
+    server.reply = lambda body: body["messages"][0]["content"]
+    text = "Say <|im_end|> or [INST] to </s> me"
+    (reply,) = written(server, asked(1, text))
+    sent = server.bodies[-1]["messages"][0]["content"]
+    assert not any(token in sent for token in ("<|im_end|>", "[INST]", "</s>"))
+    assert reply.text == f"{text} 0"
