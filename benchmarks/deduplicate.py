@@ -284,11 +284,11 @@ def parts_of(seeds: Seeds, count: int) -> Iterator[tuple[list[Candidate], dict[s
         name: [] for name in Parent.__slots__ if name.startswith(("neighbour", "worse", "verifier"))
     }
     for start in range(0, count, PART):
+        places = rng.sample(range(len(seeds)), min(PART // 8, len(seeds)))
         parents = {
             seed.id: Parent(id=seed.id, position=at, prompt=seed.prompt, golden="g", goldens=["g"],
                             misjudged="", seams=[1.0], error="", **empty)
-            for at in rng.sample(range(len(seeds)), min(PART // 8, len(seeds)))
-            for seed in [seeds[at]]
+            for at, seed in zip(places, seeds.at(places), strict=True)
         }  # fmt: skip
         several = (parent for parent in parents.values() for _ in range(8))
         part = []
