@@ -110,8 +110,9 @@ class Parent:
     goldens: list[str]
     """The golden response and its verified rewrites."""
     neighbours: list[str]
-    """Ids of near seeds, nearest first."""
+    """Ids of near seeds in the order in which they were taken: near, then unlike those before."""
     neighbour_texts: list[str]
+    neighbour_cosines: list[float]
     misjudged: str
     """The worse response that weighs most in the seed's SEAM."""
     worse: list[str]
@@ -134,6 +135,7 @@ class Parent:
             ("goldens", pa.list_(pa.string())),
             ("neighbours", pa.list_(pa.string())),
             ("neighbour_texts", pa.list_(pa.string())),
+            ("neighbour_cosines", pa.list_(pa.float64())),
             ("misjudged", pa.string()),
             ("worse", pa.list_(pa.string())),
             ("worse_sources", pa.list_(pa.string())),

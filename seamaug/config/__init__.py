@@ -16,6 +16,7 @@ from seamaug.config.models import (
     RewardConfig,
     ScorerConfig,
 )
+from seamaug.config.retrieve import RetrieveConfig
 from seamaug.config.score import (
     AdversarialConfig,
     ContrastConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "ModelConfig",
     "OnPolicyConfig",
     "PolicyConfig",
+    "RetrieveConfig",
     "RewardConfig",
     "ScoreConfig",
     "ScorerConfig",

@@ -11,6 +11,7 @@ from pydantic import ValidationError, model_validator
 from seamaug.config.base import Budget, Duration, Section
 from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig, VerifyConfig
 from seamaug.config.models import EmbedderConfig, GeneratorConfig, PolicyConfig, RewardConfig
+from seamaug.config.retrieve import RetrieveConfig
 from seamaug.config.score import ScoreConfig
 from seamaug.errors import ConfigError
 from seamaug.resources import EMBEDDED, resource
@@ -26,6 +27,7 @@ class Config(Section):
     generator: GeneratorConfig = GeneratorConfig()
     score: ScoreConfig = ScoreConfig()
     select: SelectConfig = SelectConfig()
+    retrieve: RetrieveConfig = RetrieveConfig()
     generate: GenerateConfig = GenerateConfig()
     verify: VerifyConfig = VerifyConfig()
     keep: KeepConfig = KeepConfig()

@@ -23,6 +23,7 @@ def parent(name: str, text: str, goldens: Sequence[str] = ("golden",)) -> Parent
         goldens=list(goldens),
         neighbours=["n1", "n2"],
         neighbour_texts=["How tall is Mont Blanc?", "Why is the sky blue?"],
+        neighbour_cosines=[0.9, 0.8],
         misjudged="",
         worse=[],
         worse_sources=[],
