@@ -7,6 +7,7 @@ vectors are latent semantic analysis: TF-IDF of words and word pairs, and its 38
 directions, scaled to length 1. Nothing is interpolated, repeated or perturbed.
 """
 
+import argparse
 import gzip
 import itertools
 import json
@@ -63,3 +64,19 @@ def embed(documents: list[str]) -> np.ndarray:
         lengths = np.linalg.norm(block, axis=1, keepdims=True)
         blocks.append((block / np.maximum(lengths, 1e-9))[lengths[:, 0] > 1e-3].astype(np.float32))
     return np.concatenate(blocks)
+
+
+def main() -> None:
+    """Write the vectors to a file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--count", type=int, default=1_000_000)
+    options = parser.parse_args()
+    # A few texts have no known word.
+    vectors = embed(texts(options.data, options.count + options.count // 100))
+    np.save(options.out, vectors[: options.count])
+
+
+if __name__ == "__main__":
+    main()

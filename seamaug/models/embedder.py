@@ -47,7 +47,7 @@ class Embedder:
         self._prompt_name = config.prompt_name or own
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors of shape (texts, dimensions), float32; a text that occurs twice is read once.
+        """Unit vectors of shape (texts, dimensions), float32; equal texts are embedded once.
 
         All texts are embedded as queries: by the way that an asymmetric model has for them, and
         after its prompt for them, unless the config names another.

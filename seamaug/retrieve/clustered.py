@@ -24,7 +24,7 @@ _SAMPLE = 256  # vectors whose neighbours are searched exactly, to measure recal
 _TRAINING = 50  # vectors per cluster that the centres are fitted on
 _ROUNDS = 10  # of k-means
 _GATHERED = 32_768  # candidates' vectors in memory at a time
-_MOST = 16  # candidates per neighbour wanted: past it, exact search is worth as much
+_MOST = 24  # candidates per neighbour wanted: past it, exact search is worth as much
 _BLOCK = 65_536
 _GROWTH = 1.5
 _TIE = 1e-6  # cosines this close are one: either neighbour is a true one
@@ -41,7 +41,7 @@ class Effort:
 
 
 class ClusteredIndex:
-    """Approximate neighbours among unit vectors of shape (n, dimensions), which it does not hold."""
+    """Neighbours among unit vectors of shape (n, dimensions), of which it holds codes alone."""
 
     def __init__(self, index: Any, efforts: Sequence[Effort]) -> None:
         self.index = index
@@ -104,15 +104,15 @@ class ClusteredIndex:
         effort = Effort(0, 4, 64, 0.0)
         for reach in REACHES:
             if reach >= truth.shape[1]:
-                break
+                return
             effort = replace(effort, reach=reach, candidates=max(effort.candidates, 2 * reach))
             least = truth[:, reach] - _TIE  # the first one found is the vector itself
-            for effort in self._ever_more(vectors, queries, least, effort):
-                if effort.recall >= recall:
-                    break
-            else:
+            tried = self._ever_more(vectors, queries, least, effort)
+            enough = next((effort for effort in tried if effort.recall >= recall), None)
+            if enough is None:
                 return
-            self.efforts.append(effort)
+            self.efforts.append(enough)
+            effort = enough
 
     def _ever_more(
         self, vectors: np.ndarray, queries: np.ndarray, least: np.ndarray, effort: Effort
@@ -129,7 +129,7 @@ class ClusteredIndex:
 
         effort = measured(effort.clusters, effort.candidates)
         yield effort
-        while effort.clusters < self.index.nlist / 4 and effort.candidates < _MOST * effort.reach:
+        while effort.clusters < self.index.nlist / 2 and effort.candidates < _MOST * effort.reach:
             effort = max(
                 measured(math.ceil(_GROWTH * effort.clusters), effort.candidates),
                 measured(effort.clusters, math.ceil(_GROWTH * effort.candidates)),
