@@ -31,6 +31,7 @@ from seamaug.retrieve.vectors import open_vectors
 K = 30
 BATCH = 128  # queries at once, as in a run
 TIE = 1e-6
+STEPS = ("clusters", "clusters_small", "hnsw_small", "noise")
 Search = Callable[[np.ndarray], np.ndarray]
 """Queries to the cosines of what was found for each, (queries, K), nearest first."""
 
@@ -95,8 +96,8 @@ def clustered(
         "memory_gib_after_build": built,
         "efforts": [asdict(effort) for effort in index._clustered.efforts],
         **compared(of_index(index), of_index(VectorIndex(vectors)), queries, repeats),
-        "torch": compared(
-            of_index(VectorIndex(vectors, "torch")),
+        "exact_by_faiss": compared(
+            of_index(VectorIndex(vectors, "faiss")),
             of_index(VectorIndex(vectors)),
             queries[:BATCH],
             1,
@@ -128,9 +129,9 @@ def hnsw(vectors: np.ndarray, queries: np.ndarray, repeats: int) -> dict[str, An
     }
 
 
-def noise(count: int, dimensions: int) -> np.ndarray:
+def noise(count: int, dimensions: int, seed: int = 0) -> np.ndarray:
     """Directions without any structure."""
-    vectors = np.random.default_rng(0).normal(size=(count, dimensions)).astype(np.float32)
+    vectors = np.random.default_rng(seed).normal(size=(count, dimensions)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -143,6 +144,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--vectors", type=Path, help="where they are kept between calls")
+    parser.add_argument("--steps", nargs="+", default=STEPS, choices=STEPS)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="seamaug-retrieval-"))
@@ -163,18 +165,22 @@ def main() -> None:
         "queries": len(queries),
     }
 
-    def keep(name: str, found: dict[str, Any]) -> None:
-        result[name] = found
-        print(name, json.dumps(found, indent=1), flush=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-
-    keep("clusters", clustered(vectors, queries, scratch, options.repeats))
     small = vectors[: options.small]
-    folder = scratch / "small"
-    keep("clusters_small", clustered(small, queries, folder, options.repeats))
-    keep("hnsw_small", hnsw(small, queries, options.repeats))
-    without = noise(min(options.small, 50_000), vectors.shape[1])
-    keep("noise", clustered(without, noise(len(queries), vectors.shape[1]), scratch / "noise", 1))
+    steps: dict[str, Callable[[], dict[str, Any]]] = {
+        "clusters": lambda: clustered(vectors, queries, scratch, options.repeats),
+        "clusters_small": lambda: clustered(small, queries, scratch / "small", options.repeats),
+        "hnsw_small": lambda: hnsw(small, queries, options.repeats),
+        "noise": lambda: clustered(
+            noise(len(small), small.shape[1]),
+            noise(len(queries), small.shape[1], seed=1),
+            scratch / "noise",
+            1,
+        ),
+    }
+    for name in options.steps:
+        result[name] = steps[name]()
+        print(name, json.dumps(result[name], indent=1), flush=True)
+        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ class RetrieveConfig(Section):
     dtype: Literal["float32", "float16"] = "float32"
     """Of the vectors on disk; float16 halves them, and cosines then err by up to 5e-4."""
     engine: Literal["auto", "faiss", "torch"] = "auto"
-    """What searches. `torch` is exact always; `auto` takes faiss where it is installed."""
+    """What searches exactly: `auto` is faiss where it sees a GPU, else torch, the faster one."""
     index: Literal["auto", "exact", "ivf"] = "auto"
     """`exact` compares with every seed; `ivf` looks into the nearest of many clusters. `auto` is
-    `ivf` from `exact_below` seeds on, where faiss is and no GPU makes exact search fast."""
+    `ivf` from `exact_below` seeds on, where faiss is installed and no GPU makes exact search fast.
+    """
     exact_below: Positive = 200_000
     """Seeds below which `auto` searches exactly."""
     recall: Annotated[float, Field(gt=0, lt=1)] = 0.99
@@ -37,6 +38,4 @@ class RetrieveConfig(Section):
     def _consistent(self) -> "RetrieveConfig":
         if self.low >= self.high:
             raise ValueError(f"`low` must be below `high`, not {self.low:g} and {self.high:g}")
-        if self.engine == "torch" and self.index == "ivf":
-            raise ValueError("`engine: torch` searches exactly; `index: ivf` needs faiss")
         return self

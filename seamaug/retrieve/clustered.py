@@ -20,7 +20,7 @@ from seamaug.retrieve.exact import Found, Nearest, search_exactly
 
 REACHES = (32, 128, 512)
 """Neighbours asked for at once, up to which the effort is found; for more, search is exact."""
-_SAMPLE = 256  # vectors whose neighbours are searched exactly, to measure recall
+_SAMPLE = 512  # vectors whose neighbours are searched exactly, to measure recall
 _TRAINING = 50  # vectors per cluster that the centres are fitted on
 _ROUNDS = 10  # of k-means
 _GATHERED = 32_768  # candidates' vectors in memory at a time
@@ -123,18 +123,21 @@ class ClusteredIndex:
             tried = Effort(effort.reach, clusters, candidates, 0.0)
             cosines, _ = self._look(vectors, queries, effort.reach + 1, tried)
             hits = (cosines[:, 1:] >= least[:, None]).mean(axis=1)
-            # Its lower 95 % bound, since the sample is small.
-            bound = hits.mean() - 1.64 * hits.std() / math.sqrt(len(hits))
+            # Less three standard errors: the sample is small, and the first success is taken.
+            bound = hits.mean() - 3 * hits.std() / math.sqrt(len(hits))
             return replace(tried, recall=float(bound))
 
         effort = measured(effort.clusters, effort.candidates)
         yield effort
-        while effort.clusters < self.index.nlist / 2 and effort.candidates < _MOST * effort.reach:
-            effort = max(
-                measured(math.ceil(_GROWTH * effort.clusters), effort.candidates),
-                measured(effort.clusters, math.ceil(_GROWTH * effort.candidates)),
-                key=lambda tried: tried.recall,
-            )
+        while True:
+            tried = []
+            if effort.clusters < self.index.nlist / 2:
+                tried.append(measured(math.ceil(_GROWTH * effort.clusters), effort.candidates))
+            if effort.candidates < _MOST * effort.reach:
+                tried.append(measured(effort.clusters, math.ceil(_GROWTH * effort.candidates)))
+            if not tried:
+                return
+            effort = max(tried, key=lambda one: one.recall)
             yield effort
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from seamaug.clock import clock
 from seamaug.config import RetrieveConfig
@@ -64,7 +65,7 @@ def open_index(vectors: np.ndarray, config: RetrieveConfig, folder: Path) -> Vec
     added at the end; RunFolderError where it was built from others.
     """
     require_engine(config)
-    faiss = None if config.engine == "torch" else load_faiss()
+    faiss = load_faiss()
     reason = _why_exact(config, len(vectors), faiss)
     if reason:
         logger.info(f"index: exact search of {len(vectors):,} vectors ({reason})")
@@ -81,8 +82,9 @@ def _why_exact(config: RetrieveConfig, count: int, faiss: Any) -> str:
     if count < config.exact_below:
         return f"fewer than {config.exact_below:,}"
     if faiss is None:
-        return "by torch; clusters would need faiss"
-    return "on a GPU" if has_gpu(faiss) else ""
+        return "clusters would need faiss: pip install 'seamaug[cpu]'"
+    # There even a million vectors take milliseconds.
+    return "on a GPU" if torch.cuda.is_available() or has_gpu(faiss) else ""
 
 
 def _stored(
