@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from seamaug.errors import SeamaugError
+
 Found = tuple[np.ndarray, np.ndarray]
 """Cosines, float32, and positions, int64, both of shape (queries, k), nearest first."""
 Nearest = Callable[[np.ndarray, np.ndarray, int], Found]
@@ -24,16 +26,25 @@ def load_faiss() -> Any:
     return faiss
 
 
+def need_faiss() -> Any:
+    """The faiss module; raises SeamaugError that says how to install it."""
+    if (faiss := load_faiss()) is None:
+        raise SeamaugError(
+            "`retrieve.engine: faiss` and `retrieve.index: ivf` need faiss: pip install "
+            "'seamaug[cpu]' (or 'seamaug[gpu]'); with both left to `auto`, torch searches exactly"
+        )
+    return faiss
+
+
 def nearest_by(engine: str) -> Nearest:
     """The function that searches a block: by `faiss`, by `torch`, or by `auto`.
 
     `auto` takes faiss where it was built for a GPU that is there, else torch, whose matmul is about
     three times as fast as that of faiss's CPU build (benchmarks/README.md) and uses a GPU as well.
     """
-    faiss = None if engine == "torch" else load_faiss()
-    if faiss is None or (engine == "auto" and not has_gpu(faiss)):
-        return _by_torch
-    return _by_faiss(faiss)
+    if engine == "faiss" or (engine == "auto" and has_gpu(load_faiss())):
+        return _by_faiss(need_faiss())
+    return _by_torch
 
 
 def has_gpu(faiss: Any) -> bool:

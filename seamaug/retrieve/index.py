@@ -11,10 +11,17 @@ import torch
 
 from seamaug.clock import clock
 from seamaug.config import RetrieveConfig
-from seamaug.errors import RunFolderError, SeamaugError
+from seamaug.errors import RunFolderError
 from seamaug.log import logger
 from seamaug.retrieve.clustered import ClusteredIndex, Effort
-from seamaug.retrieve.exact import Found, has_gpu, load_faiss, nearest_by, search_exactly
+from seamaug.retrieve.exact import (
+    Found,
+    has_gpu,
+    load_faiss,
+    nearest_by,
+    need_faiss,
+    search_exactly,
+)
 from seamaug.run.folder import whole_file
 
 _BLOCK = 65_536
@@ -51,11 +58,8 @@ class VectorIndex:
 
 def require_engine(config: RetrieveConfig) -> None:
     """Raise SeamaugError that says how to install faiss where the settings need it."""
-    if "faiss" in (config.engine, "faiss" if config.index == "ivf" else "") and not load_faiss():
-        raise SeamaugError(
-            "`retrieve.engine: faiss` and `retrieve.index: ivf` need faiss: pip install "
-            "'seamaug[cpu]' (or 'seamaug[gpu]'); with both left to `auto`, torch searches exactly"
-        )
+    if config.engine == "faiss" or config.index == "ivf":
+        need_faiss()
 
 
 def open_index(vectors: np.ndarray, config: RetrieveConfig, folder: Path) -> VectorIndex:
