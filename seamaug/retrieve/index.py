@@ -104,6 +104,7 @@ def _stored(
     if len(clustered) < len(vectors) or known["recall"] != config.recall:
         clustered.append(vectors[len(clustered) :])
         clustered.calibrate(vectors, config.recall, nearest_by(config.engine))
+        clustered.index.nprobe = 1  # a search sets its own; stored, it would differ by the last one
         manifest.unlink(missing_ok=True)  # it vouches for the other file
         with whole_file(path) as temporary:
             temporary.write_bytes(memoryview(faiss.serialize_index(clustered.index)))
