@@ -66,7 +66,9 @@ def test_a_prompt_that_the_model_lacks_is_named_with_those_it_has(
     prompted: Callable[..., str],
 ) -> None:
     config = EmbedderConfig(name=prompted(PROMPTS), prompt_name="question")
-    with pytest.raises(ModelError, match="no prompt named 'question'.*query, document, clustering"):
+    with pytest.raises(
+        ModelError, match=r"no prompt named 'question'.*query, document, clustering"
+    ):
         Embedder(config)
 
 

@@ -97,5 +97,5 @@ def test_each_step_is_the_maximum_of_the_formula() -> None:
 
 
 def test_an_empty_band_is_refused() -> None:
-    with pytest.raises(ValidationError, match="`low` must be below `high`, not 0.9 and 0.9"):
+    with pytest.raises(ValidationError, match="`low` must be below `high`, not 0"):
         RetrieveConfig(low=0.9, high=0.9)
