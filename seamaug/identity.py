@@ -51,7 +51,7 @@ _NOT_IN_THE_OUTPUT: Any = {
         for role in ("policy", "reward", "generator")
     },
 }
-SCORING = ("policy", "reward", "embedder", "score", "verify", "seed")
+SCORING = ("policy", "reward", "embedder", "retrieve", "score", "verify", "seed")
 """The sections that `score` and `select` depend on."""
 
 
@@ -158,15 +158,18 @@ def _templates(folder: str | None = None) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
+    names = (
+        "seamaug",
+        "torch",
+        "transformers",
+        "sentence-transformers",
+        "pyarrow",
+        "numpy",
+        "rensa",
+    )
+    # Whichever distribution brings it; without one torch searches.
+    faiss = packages_distributions().get("faiss", ["missing"])[0]
     return {
-        name: version(name)
-        for name in (
-            "seamaug",
-            "torch",
-            "transformers",
-            "sentence-transformers",
-            "pyarrow",
-            "numpy",
-            "rensa",
-        )
+        **{name: version(name) for name in names},
+        "faiss": faiss if faiss == "missing" else f"{faiss} {version(faiss)}",
     }

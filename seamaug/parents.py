@@ -16,6 +16,7 @@ from seamaug.generate.llm.writer import LLMWriter, Task
 from seamaug.models.engines import PolicyEngine
 from seamaug.records import Evidence, Parent, Seed, SetScores, text_key, to_table
 from seamaug.retrieve.index import VectorIndex
+from seamaug.retrieve.neighbours import diverse
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
 from seamaug.scoring.hack_set import Verifier
@@ -69,31 +70,43 @@ class ParentMaker:
 
     def _retrieve(self, positions: list[int]) -> list[Parent]:
         """Neighbours of each seed; the worse responses come later."""
-        wanted = self.config.generate.neighbours + 1  # a seed is its own nearest neighbour
-        _, found = self.index.search(self.index.vectors[positions], wanted)
-        parents = []
-        for position, seed, near in zip(positions, self.seeds.at(positions), found, strict=True):
-            others = [p for p in near if p != position][: wanted - 1]
-            neighbours = list(self.seeds.at(np.asarray(others)))
-            parents.append(
-                Parent(
-                    id=seed.id,
-                    position=position,
-                    prompt=seed.prompt,
-                    golden=seed.golden,
-                    goldens=[seed.golden],
-                    neighbours=[other.id for other in neighbours],
-                    neighbour_texts=[other.text for other in neighbours],
-                    misjudged=self.scores.misjudged(position),
-                    worse=[],
-                    worse_sources=[],
-                    verifiers=[],
-                    verifier_scores=[],
-                    seams=[],
-                    error="",
-                )
+        own = self.config.retrieve
+        pool = max(own.pool, self.config.generate.neighbours)
+        # A seed is its own nearest neighbour.
+        cosines, found = self.index.search(self.index.vectors[positions], pool + 1)
+        return [
+            self._parent(position, seed, near[near != position], cosine[near != position])
+            for position, seed, near, cosine in zip(
+                positions, self.seeds.at(positions), found, cosines, strict=True
             )
-        return parents
+        ]
+
+    def _parent(self, position: int, seed: Seed, near: np.ndarray, cosines: np.ndarray) -> Parent:
+        others = list(self.seeds.at(near))
+        taken = diverse(
+            cosines,
+            self.index.vectors[near],
+            [other.source for other in others],
+            self.config.generate.neighbours,
+            self.config.retrieve,
+        )
+        return Parent(
+            id=seed.id,
+            position=position,
+            prompt=seed.prompt,
+            golden=seed.golden,
+            goldens=[seed.golden],
+            neighbours=[others[i].id for i in taken],
+            neighbour_texts=[others[i].text for i in taken],
+            neighbour_cosines=[float(cosines[i]) for i in taken],
+            misjudged=self.scores.misjudged(position),
+            worse=[],
+            worse_sources=[],
+            verifiers=[],
+            verifier_scores=[],
+            seams=[],
+            error="",
+        )
 
     def _with_goldens(self, parents: list[Parent]) -> list[Parent]:
         """Add the LLM's rewrites of the golden response that keep its numbers and its gist."""

@@ -26,8 +26,9 @@ from seamaug.models.load import load_generator, load_policy, load_reward
 from seamaug.parents import ParentMaker, finished_parents
 from seamaug.records import FAILED, KEPT, REJECTED, Parent
 from seamaug.resources import EMBEDDED
+from seamaug.retrieve.embed import STAGE as EMBED
 from seamaug.retrieve.embed import embed_seeds
-from seamaug.retrieve.index import VectorIndex, require_faiss
+from seamaug.retrieve.index import VectorIndex, open_index, require_engine
 from seamaug.rounds import STAGE, TIME_UP, Rounds, funnel
 from seamaug.run.folder import RunFolder
 from seamaug.scoring.estimators import Parts, make_estimators
@@ -52,7 +53,7 @@ class Models:
     """The models of a run, loaded once; the LLM that writes only where it has a journal."""
 
     def __init__(self, config: Config, journal: Path | None = None) -> None:
-        require_faiss()  # its absence must not show after the models are loaded
+        require_engine(config.retrieve)  # its absence must not show after the models are loaded
         with clock.stage("load models"), clock.kind("models"):
             self.embedder = Embedder(config.embedder)
             self.policy = load_policy(config.policy)
@@ -200,7 +201,9 @@ def _score(
     run: RunFolder, seeds: Seeds, models: Models, config: Config, *, quiet: bool
 ) -> tuple[VectorIndex, SeedScores]:
     with clock.stage("embed"):
-        index = VectorIndex(embed_seeds(run, seeds, models.embedder, quiet=quiet))
+        own = config.retrieve
+        vectors = embed_seeds(run, seeds, models.embedder, own.dtype, quiet=quiet)
+        index = open_index(vectors, own, run.stages / EMBED)
     with clock.stage("score"):
         estimators = make_estimators(config, _estimator_parts(seeds, index, models, config))
         return index, score_seeds(run, seeds, estimators, models.scorer, config.score, quiet=quiet)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when stored columns or their meaning change: older run folders are then refused."""
 
 
@@ -156,8 +156,9 @@ class Parent:
     goldens: list[str]
     """The golden response and its verified rewrites."""
     neighbours: list[str]
-    """Ids of near seeds, nearest first."""
+    """Ids of near seeds in the order in which they were taken: near, then unlike those before."""
     neighbour_texts: list[str]
+    neighbour_cosines: list[float]
     misjudged: Misjudged
     """The worse response that weighs most in the seed's SEAM, as the seed's scores have it."""
     worse: list[str]
@@ -182,6 +183,7 @@ class Parent:
             ("goldens", pa.list_(pa.string())),
             ("neighbours", pa.list_(pa.string())),
             ("neighbour_texts", pa.list_(pa.string())),
+            ("neighbour_cosines", pa.list_(pa.float64())),
             ("misjudged", MISJUDGED),
             ("worse", pa.list_(pa.string())),
             ("worse_sources", pa.list_(pa.string())),

@@ -618,7 +618,9 @@ def test_a_full_disk_loses_nothing(
 ) -> None:
     # The first limit stops a stage in mid-run; the second lets all stages end, and stops the
     # datasets that are written from them.
-    limit = max(path.stat().st_size for path in (finished / biggest).rglob("*.parquet"))
+    stored = (".parquet", ".npy")
+    sizes = [p.stat().st_size for p in (finished / biggest).rglob("*") if p.suffix in stored]
+    limit = max(sizes)
     assert limit < (finished / "provenance.parquet").stat().st_size
     run = tmp_path / "run"
 
@@ -631,7 +633,7 @@ def test_a_full_disk_loses_nothing(
     left = [path for path in run.rglob("*") if path.is_file()]
     assert not (run / "run.json").exists()
     assert not [path for path in left if path.name.endswith(".tmp")]
-    stages = {path.parent.name for path in left if path.suffix == ".parquet"}
+    stages = {path.parent.name for path in left if path.suffix in stored}
     assert "embed" in stages
     assert ("score-contrast" in stages) == (biggest == "stages")
     assert ("candidates" in stages) == (biggest == "stages")

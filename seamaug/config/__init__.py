@@ -15,6 +15,7 @@ from seamaug.config.models import (
     PolicyConfig,
     RewardConfig,
 )
+from seamaug.config.retrieve import RetrieveConfig
 from seamaug.config.score import (
     AdversarialConfig,
     ContrastConfig,
@@ -38,6 +39,7 @@ __all__ = [
     "ModelConfig",
     "OnPolicyConfig",
     "PolicyConfig",
+    "RetrieveConfig",
     "RewardConfig",
     "ScoreConfig",
     "Section",

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from seamaug.config.base import Budget, Duration, Section, Tokens
 from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig
 from seamaug.config.models import EmbedderConfig, GeneratorConfig, PolicyConfig, RewardConfig
+from seamaug.config.retrieve import RetrieveConfig
 from seamaug.config.score import ScoreConfig
 from seamaug.config.verify import VerifyConfig
 from seamaug.errors import ConfigError
@@ -27,6 +28,7 @@ class Config(Section):
     generator: GeneratorConfig = GeneratorConfig()
     score: ScoreConfig = ScoreConfig()
     select: SelectConfig = SelectConfig()
+    retrieve: RetrieveConfig = RetrieveConfig()
     generate: GenerateConfig = GenerateConfig()
     verify: VerifyConfig = VerifyConfig()
     keep: KeepConfig = KeepConfig()

@@ -141,8 +141,17 @@ class EmbedderConfig(ModelConfig):
     """The sentence-transformers model that places prompts near each other."""
 
     batch_size: Positive = 64
-    prompt: str = ""
-    """Text put before each prompt, for embedders that were trained with one."""
+    prompt_name: str | None = None
+    """Which of the model's own prompts to embed with. Default: the one it has for queries, if any.
+    Seeds are compared with each other, so both sides are embedded alike, and both are questions."""
+    prompt: str | None = None
+    """Text to embed with instead of the model's own prompt; "" for none."""
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> "EmbedderConfig":
+        if self.prompt is not None and self.prompt_name is not None:
+            raise ValueError("give `prompt` or `prompt_name`, not both")
+        return self
 
 
 class GeneratorConfig(LanguageModelConfig):

@@ -36,15 +36,31 @@ class Embedder:
             )
         except LOADING_ERRORS as error:
             raise ModelError(f"embedder {config.name!r} cannot be loaded: {error}") from None
+        if config.prompt_name and config.prompt_name not in self.model.prompts:
+            raise ModelError(
+                f"embedder {config.name!r} has no prompt named {config.prompt_name!r} "
+                f"(`embedder.prompt_name`), but {', '.join(self.model.prompts) or 'none at all'}; "
+                "`embedder.prompt` takes a text"
+            )
+        # Of an asymmetric model the prompt for queries; else what the model takes by default.
+        own = "query" if self.model.prompts.get("query") else self.model.default_prompt_name
+        self._prompt_name = config.prompt_name or own
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors of shape (texts, dimensions), float32."""
+        """Unit vectors of shape (texts, dimensions), float32; equal texts are embedded once.
+
+        All texts are embedded as queries: by the way that an asymmetric model has for them, and
+        after its prompt for them, unless the config names another.
+        """
+        rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         with clock.kind("embedder"):
-            vectors = self.model.encode(
-                [self.config.prompt + text for text in texts],
+            vectors = self.model.encode_query(
+                list(rows),
+                prompt_name=self._prompt_name,
+                prompt=self.config.prompt,
                 batch_size=self.config.batch_size,
                 normalize_embeddings=True,
                 convert_to_numpy=True,
                 show_progress_bar=False,
             )
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+        return np.asarray(vectors, np.float32)[[rows[text] for text in texts]]

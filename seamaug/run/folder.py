@@ -3,6 +3,7 @@
     OUT/stages/identity.json        what the run is: config, fingerprints, versions
     OUT/stages/<stage>/00000.parquet, 00001.parquet, ...
     OUT/stages/replies.sqlite       what an LLM replied, in and between parts
+    OUT/stages/embed/               vectors and their index: see retrieve/
 
 A part appears under its final name only when it is whole: it is written to a temporary name,
 synced and renamed. So a killed run loses the part in flight and nothing else.
@@ -47,7 +48,9 @@ class RunFolder:
     def _claim(self, identity: dict[str, Any]) -> None:
         record = self.stages / "identity.json"
         with writing(self.path):
-            begun = record.is_file() and any(self.stages.glob("*/*.parquet"))
+            begun = record.is_file() and any(
+                not file.name.startswith(".") for file in self.stages.glob("*/*")
+            )
         if begun:
             if changes := _diff(_read_json(record), json.loads(json.dumps(identity))):
                 raise RunFolderError(

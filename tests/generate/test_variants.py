@@ -28,6 +28,7 @@ def parent(name: str, text: str, goldens: Sequence[str] = ("golden",)) -> Parent
         goldens=list(goldens),
         neighbours=["n1", "n2"],
         neighbour_texts=["How tall is Mont Blanc?", "Why is the sky blue?"],
+        neighbour_cosines=[0.9, 0.8],
         misjudged=MISJUDGED,
         worse=[],
         worse_sources=[],
@@ -245,7 +246,9 @@ def test_an_unusable_reply_is_a_failed_row_with_its_text() -> None:
 
 
 def test_a_blend_needs_a_neighbour() -> None:
-    alone = [replace(item, neighbours=[], neighbour_texts=[]) for item in PARENTS]
+    alone = [
+        replace(item, neighbours=[], neighbour_texts=[], neighbour_cosines=[]) for item in PARENTS
+    ]
     writer = FakeWriter()
     assert make(maker(writer=writer, operators=["blend"]), parents=alone) == []
     both = make(maker(writer=writer, operators=["blend", "formal"]), parents=alone, wanted=20)

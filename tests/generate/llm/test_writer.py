@@ -28,6 +28,7 @@ def parent(text: str, *, near: Sequence[str] = ("n1", "n2", "n3", "n4", "n5")) -
         goldens=[f"golden {text}"],
         neighbours=list(near),
         neighbour_texts=list(near),
+        neighbour_cosines=[0.9 for _ in near],
         misjudged=misjudged,
         worse=[],
         worse_sources=[],

@@ -1,0 +1,150 @@
+"""An inverted file over clusters of vectors, which measures and sets its own recall.
+
+The index holds a code of half a byte per two dimensions (product quantisation, Jégou et al. 2011;
+scanned in registers, André et al. 2015). A search looks into the clusters nearest to the query,
+ranks their codes, and compares the best of them by the vectors themselves, which stay mapped from
+their file: so the cosines are exact, and what a search can lose is a neighbour, not its value.
+How many clusters and candidates that takes depends on the data: it is found by trial on a sample,
+against exact search. Unlike a graph (HNSW) it is built the same by any number of threads.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from seamaug.retrieve.exact import Found, Nearest, search_exactly
+
+REACHES = (32, 128, 512)
+"""Neighbours asked for at once, up to which the effort is found; for more, search is exact."""
+_SAMPLE = 512  # vectors whose neighbours are searched exactly, to measure recall
+_TRAINING = 50  # vectors per cluster that the centres are fitted on
+_ROUNDS = 10  # of k-means
+_GATHERED = 32_768  # candidates' vectors in memory at a time
+_MOST = 24  # candidates per neighbour wanted: past it, exact search is worth as much
+_BLOCK = 65_536
+_GROWTH = 1.5
+_TIE = 1e-6  # cosines this close are one: either neighbour is a true one
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a search for up to `reach` neighbours looks at, and the recall that was measured."""
+
+    reach: int
+    clusters: int
+    candidates: int
+    recall: float
+
+
+class ClusteredIndex:
+    """Neighbours among unit vectors of shape (n, dimensions), of which it holds codes alone."""
+
+    def __init__(self, index: Any, efforts: Sequence[Effort]) -> None:
+        self.index = index
+        self.efforts = list(efforts)
+
+    @classmethod
+    def trained(cls, faiss: Any, vectors: np.ndarray) -> "ClusteredIndex":
+        """An empty index with its clusters, fitted on an even sample of the vectors."""
+        clusters = max(1, round(2 * math.sqrt(len(vectors))))
+        dimensions = _padded(vectors[:1]).shape[1]
+        index = faiss.index_factory(dimensions, f"IVF{clusters},PQ{dimensions // 2}x4fs")
+        index.cp.niter = _ROUNDS
+        index.cp.min_points_per_centroid = 1  # few are no reason for a warning
+        index.train(_padded(vectors[_evenly(len(vectors), _TRAINING * clusters)]))
+        return cls(index, [])
+
+    def append(self, vectors: np.ndarray) -> None:
+        """Add these to the clusters; `calibrate` tells what they do to recall."""
+        for start in range(0, len(vectors), _BLOCK):
+            self.index.add(_padded(vectors[start : start + _BLOCK]))
+
+    def __len__(self) -> int:
+        return int(self.index.ntotal)
+
+    def answers(self, k: int) -> bool:
+        """Whether it finds so many neighbours at the recall wanted."""
+        return any(k <= effort.reach for effort in self.efforts)
+
+    def search(self, vectors: np.ndarray, queries: np.ndarray, k: int) -> Found:
+        """The k nearest of those found, with their exact cosines; k as `answers` takes it.
+
+        Where clusters hold fewer, rows end in cosines of -inf and positions of -1.
+        """
+        return self._look(vectors, queries, k, next(e for e in self.efforts if k <= e.reach))
+
+    def _look(self, vectors: np.ndarray, queries: np.ndarray, k: int, effort: Effort) -> Found:
+        self.index.nprobe = effort.clusters
+        known = torch.from_numpy(vectors)
+        cosines, positions = [], []
+        candidates = min(effort.candidates, len(self))
+        step = max(1, _GATHERED // candidates)
+        for start in range(0, len(queries), step):
+            some = np.asarray(queries[start : start + step], np.float32)
+            codes = self.index.search(_padded(some), candidates)[1]
+            found = torch.from_numpy(np.sort(codes, axis=1))  # of equals the first position
+            rows = known.index_select(0, found.clamp(min=0).flatten()).float()
+            near = rows.view(*found.shape, -1) @ torch.from_numpy(some)[:, :, None]
+            exact = near[..., 0].masked_fill(found < 0, -math.inf)
+            order = exact.argsort(dim=1, descending=True, stable=True)[:, :k]
+            cosines.append(exact.gather(1, order).numpy())
+            positions.append(found.gather(1, order).numpy())
+        return np.concatenate(cosines), np.concatenate(positions)
+
+    def calibrate(self, vectors: np.ndarray, recall: float, nearest: Nearest) -> None:
+        """Find the least effort at which an even sample of the vectors finds its neighbours."""
+        own = _evenly(len(vectors), _SAMPLE)
+        queries = np.asarray(vectors[own], np.float32)
+        truth, _ = search_exactly(vectors, queries, REACHES[-1] + 1, nearest)
+        self.efforts = []
+        effort = Effort(0, 4, 64, 0.0)
+        for reach in REACHES:
+            if reach >= truth.shape[1]:
+                return
+            effort = replace(effort, reach=reach, candidates=max(effort.candidates, 2 * reach))
+            least = truth[:, reach] - _TIE  # the first one found is the vector itself
+            tried = self._ever_more(vectors, queries, least, effort)
+            enough = next((effort for effort in tried if effort.recall >= recall), None)
+            if enough is None:
+                return
+            self.efforts.append(enough)
+            effort = enough
+
+    def _ever_more(
+        self, vectors: np.ndarray, queries: np.ndarray, least: np.ndarray, effort: Effort
+    ) -> Iterator[Effort]:
+        """Efforts with their recall: each time more of what helps most, while it is worth it."""
+
+        def measured(clusters: int, candidates: int) -> Effort:
+            tried = Effort(effort.reach, clusters, candidates, 0.0)
+            cosines, _ = self._look(vectors, queries, effort.reach + 1, tried)
+            hits = (cosines[:, 1:] >= least[:, None]).mean(axis=1)
+            # Less three standard errors: the sample is small, and the first success is taken.
+            bound = hits.mean() - 3 * hits.std() / math.sqrt(len(hits))
+            return replace(tried, recall=float(bound))
+
+        effort = measured(effort.clusters, effort.candidates)
+        yield effort
+        while True:
+            tried = []
+            if effort.clusters < self.index.nlist / 2:
+                tried.append(measured(math.ceil(_GROWTH * effort.clusters), effort.candidates))
+            if effort.candidates < _MOST * effort.reach:
+                tried.append(measured(effort.clusters, math.ceil(_GROWTH * effort.candidates)))
+            if not tried:
+                return
+            effort = max(tried, key=lambda one: one.recall)
+            yield effort
+
+
+def _evenly(count: int, wanted: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(np.int64))
+
+
+def _padded(vectors: np.ndarray) -> np.ndarray:
+    """As float32, with a zero at the end where the dimensions are odd: codes are of two."""
+    return np.pad(np.asarray(vectors, np.float32), ((0, 0), (0, vectors.shape[1] % 2)))

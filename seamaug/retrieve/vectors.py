@@ -1,0 +1,74 @@
+"""A file of vectors that grows by synced batches, and is mapped into memory when it is whole."""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seamaug.errors import RunFolderError
+from seamaug.run.folder import writing
+
+
+@dataclass(frozen=True)
+class GrowingVectors:
+    """An .npy file of shape (rows, dimensions) under another name, until `finish` renames it."""
+
+    path: Path
+    rows: int
+    dtype: np.dtype
+
+    @property
+    def _partial(self) -> Path:
+        return self.path.with_suffix(".partial")
+
+    def found(self) -> np.ndarray:
+        """The whole rows that are there, mapped; shape (0, 0) where none are."""
+        try:
+            with self._partial.open("rb") as file:
+                np.lib.format.read_magic(file)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                start = file.tell()
+            there = (self._partial.stat().st_size - start) // (shape[1] * dtype.itemsize)
+            return np.memmap(self._partial, dtype, "r", start, (there, shape[1]))
+        except (OSError, ValueError):  # none, or nothing but a piece of the header
+            return np.empty((0, 0), self.dtype)
+
+    def put(self, start: int, vectors: np.ndarray) -> None:
+        """Store these rows on disk from row `start` on; what followed it is dropped."""
+        header = io.BytesIO()
+        shape = (self.rows, vectors.shape[1])
+        descr = np.lib.format.dtype_to_descr(self.dtype)
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": descr, "fortran_order": False, "shape": shape}
+        )
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Written, not mapped: on a full disk a write to a mapping kills the process.
+            with self._partial.open("r+b" if start else "wb") as file:
+                if start == 0:
+                    file.write(header.getvalue())
+                file.seek(len(header.getvalue()) + start * shape[1] * self.dtype.itemsize)
+                file.truncate()
+                file.write(vectors.astype(self.dtype).tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+
+    def finish(self) -> None:
+        """All rows are there: give the file its name."""
+        with writing(self.path):
+            self._partial.replace(self.path)
+
+
+def open_vectors(path: Path) -> np.ndarray:
+    """A whole file of vectors, mapped; raises RunFolderError with the fix where it is damaged."""
+    try:
+        # "c": writes would stay in memory, and torch takes such an array as it is.
+        vectors: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            f"{path} is missing or damaged ({error}); delete it and run the same command again: "
+            "what is missing is made anew"
+        ) from None
+    return vectors

@@ -1,0 +1,182 @@
+"""The index with clusters: its recall, and that it is reopened, extended, redone or refused."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+import seamaug.retrieve.index as module
+from seamaug.config import RetrieveConfig
+from seamaug.errors import RunFolderError
+from seamaug.retrieve.clustered import ClusteredIndex
+from seamaug.retrieve.index import VectorIndex, open_index
+
+IVF = RetrieveConfig(index="ivf")
+
+
+def prompts(rows: int, seed: int = 0, dimensions: int = 17) -> np.ndarray:
+    """Unit vectors around forty topics; an odd number of dimensions is the harder case."""
+    topics = np.random.default_rng(0).normal(size=(40, dimensions))
+    rng = np.random.default_rng(seed)
+    vectors = topics[rng.integers(0, 40, rows)] + 0.5 * rng.normal(size=(rows, dimensions))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    return prompts(1500)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, vectors: np.ndarray) -> Path:
+    folder = tmp_path_factory.mktemp("index")
+    open_index(vectors, IVF, folder)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def recall(index: VectorIndex, queries: np.ndarray, k: int) -> float:
+    truth, _ = VectorIndex(index.vectors).search(queries, k)
+    return float((index.search(queries, k)[0] >= truth[:, -1:] - 1e-6).mean())
+
+
+@pytest.mark.parametrize("k", [1, 30, 124])
+def test_recall_on_new_queries(built: Path, vectors: np.ndarray, k: int) -> None:
+    index = open_index(vectors, IVF, built)
+    assert recall(index, prompts(300, seed=1), k) >= 0.99
+
+
+def test_it_looks_at_a_part_only_and_a_lower_recall_at_less(
+    built: Path, vectors: np.ndarray, tmp_path: Path
+) -> None:
+    manifest = json.loads((built / "index.json").read_text())
+    easy = tmp_path / "easy"
+    open_index(vectors, RetrieveConfig(index="ivf", recall=0.7), easy)
+    lower = json.loads((easy / "index.json").read_text())
+    first, least = manifest["efforts"][0], lower["efforts"][0]
+    assert first["candidates"] < len(vectors) / 2
+    assert least["clusters"] * least["candidates"] < first["clusters"] * first["candidates"]
+    assert (easy / "index.faiss").read_bytes() == (built / "index.faiss").read_bytes()
+
+
+def test_cosines_are_those_of_the_vectors(built: Path, vectors: np.ndarray) -> None:
+    cosines, positions = open_index(vectors, IVF, built).search(vectors[:50], 20)
+    own = np.einsum("qd,qkd->qk", vectors[:50], vectors[positions])
+    np.testing.assert_allclose(cosines, own, atol=1e-6)
+    assert (np.diff(cosines, axis=1) <= 0).all()
+    assert (positions[:, 0] == np.arange(50)).all()
+
+
+def test_far_reaches_and_outliers_are_searched_exactly(built: Path, vectors: np.ndarray) -> None:
+    index = open_index(vectors, IVF, built)
+    assert recall(index, vectors[:3], 1200) == 1
+    # One cluster, and more wanted than it holds: the rest comes from exact search.
+    clustered = index._clustered
+    assert clustered is not None
+    clustered.efforts = [module.Effort(reach=512, clusters=1, candidates=512, recall=0)]
+    cosines, positions = index.search(vectors[:20], 500)
+    assert (positions >= 0).all()
+    assert np.isfinite(cosines).all()
+
+
+def test_reopened_gives_the_same_and_writes_nothing(
+    built: Path, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(built)
+    first = open_index(vectors, IVF, built).search(vectors[:40], 30)
+    monkeypatch.setattr(ClusteredIndex, "trained", None)
+    again = open_index(vectors, IVF, built).search(vectors[:40], 30)
+    assert [a.tolist() for a in first] == [a.tolist() for a in again]
+    assert contents(built) == before
+
+
+def test_two_builds_have_the_same_bytes(built: Path, vectors: np.ndarray, tmp_path: Path) -> None:
+    open_index(vectors, IVF, tmp_path)
+    assert contents(tmp_path) == contents(built)
+
+
+def test_appended_vectors_are_found(vectors: np.ndarray, tmp_path: Path) -> None:
+    new = prompts(200, seed=2)
+    open_index(vectors, IVF, tmp_path)
+    index = open_index(np.concatenate([vectors, new]), IVF, tmp_path)
+    assert index.search(new, 1)[1][:, 0].tolist() == list(range(1500, 1700))
+    assert recall(index, prompts(300, seed=1), 30) >= 0.99
+    assert json.loads((tmp_path / "index.json").read_text())["rows"] == 1700
+
+
+@pytest.mark.parametrize("other", ["order", "fewer", "dimensions", "value"])
+def test_an_index_of_other_vectors_is_refused(built: Path, vectors: np.ndarray, other: str) -> None:
+    changed = {
+        "order": vectors[::-1],
+        "fewer": vectors[:-1],
+        "dimensions": vectors[:, :-1],
+        "value": np.where(np.arange(len(vectors))[:, None] == 1499, -vectors, vectors),
+    }[other]
+    with pytest.raises(RunFolderError, match=r"index\.faiss was built from other vectors.*delete"):
+        open_index(np.ascontiguousarray(changed), IVF, built)
+
+
+@pytest.mark.parametrize("name", ["index.faiss", "index.json"])
+def test_a_damaged_index_is_named_with_the_fix(
+    vectors: np.ndarray, built: Path, tmp_path: Path, name: str
+) -> None:
+    for file, content in contents(built).items():
+        (tmp_path / file).write_bytes(content[:50] if file == name else content)
+    with pytest.raises(RunFolderError, match=rf"{name} is .*damaged.*delete .*index\.json"):
+        open_index(vectors, IVF, tmp_path)
+    (tmp_path / "index.json").unlink()
+    open_index(vectors, IVF, tmp_path)
+    assert contents(tmp_path) == contents(built)
+
+
+@pytest.mark.parametrize("moment", ["append", "calibrate", "rename 1", "rename 2"])
+def test_a_killed_build_is_redone_to_the_same_bytes(
+    vectors: np.ndarray, built: Path, tmp_path: Path, moment: str
+) -> None:
+    faiss.omp_set_num_threads(1)  # threads do not live on in a forked child
+    child = os.fork()
+    if child == 0:
+        left = int(moment[-1]) if moment.startswith("rename") else 1
+        replace = Path.replace
+
+        def die(*arguments: object) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(*arguments)  # type: ignore[arg-type]
+
+        if moment.startswith("rename"):
+            Path.replace = die  # type: ignore[assignment,method-assign]
+        else:
+            setattr(ClusteredIndex, moment, die)
+        open_index(vectors, IVF, tmp_path)
+        os._exit(0)
+    faiss.omp_set_num_threads(os.cpu_count())
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    open_index(vectors, IVF, tmp_path)
+    for name, content in contents(built).items():
+        assert (tmp_path / name).read_bytes() == content
+
+
+def test_noise_has_no_neighbours_to_find_so_search_is_exact(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).normal(size=(1500, 64)).astype(np.float32)
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    with caplog.at_level("WARNING", "seamaug"):
+        index = open_index(noise, RetrieveConfig(index="ivf", recall=0.999), tmp_path)
+    assert "does not reach a recall of 0.999" in caplog.text
+    assert recall(index, noise[:20], 30) == 1
+
+
+def test_float16_vectors(tmp_path: Path, vectors: np.ndarray) -> None:
+    index = open_index(vectors.astype(np.float16), IVF, tmp_path)
+    assert recall(index, prompts(300, seed=1), 30) >= 0.99

@@ -1,0 +1,193 @@
+"""Vectors on disk: those of the embedder, each text once, and the same bytes after any kill."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import seamaug.retrieve.embed as module
+from seamaug.config import load_config
+from seamaug.errors import RunFolderError
+from seamaug.models.embedder import Embedder
+from seamaug.retrieve.embed import embed_seeds
+from seamaug.run.folder import RunFolder
+from seamaug.seeds import Seeds, read_seeds
+
+BATCH = 8
+
+
+class Counting(Embedder):
+    """The real embedder; notes what it is given, and may be stopped after so many calls."""
+
+    def __init__(self) -> None:
+        super().__init__(load_config(None).embedder)
+        self.given: list[str] = []
+        self.stop: Callable[[], None] = lambda: None
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.stop()
+        self.given += texts
+        return super().embed(texts)
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Counting:
+    return Counting()
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch, embedder: Counting) -> None:
+    monkeypatch.setattr(module, "_BATCH", BATCH)
+    embedder.given, embedder.stop = [], lambda: None
+
+
+@pytest.fixture(scope="module")
+def seeds(bundled: Callable[[int], list[dict[str, Any]]]) -> Seeds:
+    rows = [{"prompt": row["prompt"], "golden": row["chosen"]} for row in bundled(29)]
+    return read_seeds(load_config(None).seeds, rows)
+
+
+def folder(path: Path) -> RunFolder:
+    return RunFolder(path, {"a": "test"})
+
+
+def stored(path: Path) -> Path:
+    return path / "stages" / "embed" / "vectors.npy"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, seeds: Seeds, embedder: Counting) -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BATCH", BATCH)
+        path = tmp_path_factory.mktemp("whole") / "run"
+        embed_seeds(folder(path), seeds, embedder, quiet=True)
+    return stored(path).read_bytes()
+
+
+def test_they_are_the_embedders_in_order_and_mapped(
+    tmp_path: Path, seeds: Seeds, embedder: Counting
+) -> None:
+    vectors = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    assert isinstance(vectors, np.memmap)
+    assert (vectors.shape[0], vectors.dtype) == (len(seeds), np.float32)
+    np.testing.assert_allclose(vectors, embedder.embed(seeds.texts(0, len(seeds))), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_float16_halves_the_file(
+    tmp_path: Path, seeds: Seeds, embedder: Counting, whole: bytes
+) -> None:
+    vectors = embed_seeds(folder(tmp_path / "run"), seeds, embedder, "float16", quiet=True)
+    assert vectors.dtype == np.float16
+    assert len(stored(tmp_path / "run").read_bytes()) < 0.6 * len(whole)
+    np.testing.assert_allclose(vectors, embedder.embed(seeds.texts(0, len(seeds))), atol=5e-4)
+
+
+def test_a_finished_file_is_opened(tmp_path: Path, seeds: Seeds, embedder: Counting) -> None:
+    first = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    embedder.given = []
+    again = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    assert embedder.given == []
+    np.testing.assert_array_equal(again, first)
+
+
+def test_a_text_is_embedded_once_wherever_it_occurs_again(
+    tmp_path: Path, embedder: Counting
+) -> None:
+    """Prompts that differ in a system or assistant turn only have one text."""
+    places = [0, 1, 0, 2, 3, 1, 4, 5, 0, 6, 7, 2, 8, *range(8), 9]
+
+    def prompt(row: int) -> list[dict[str, str]]:
+        asked = {"role": "user", "content": f"What is the square of {places[row]}?"}
+        return [{"role": "system", "content": f"Variant {row}"}, asked]
+
+    rows = [{"prompt": prompt(row), "golden": "g"} for row in range(len(places))]
+    seeds = read_seeds(load_config(None).seeds, rows)
+    assert len(seeds) == len(places)
+    vectors = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    texts = seeds.texts(0, len(seeds))
+    within_batches = [dict.fromkeys(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)]
+    assert sum(len(batch) for batch in within_batches) > 10  # some repeat across batches
+    assert set(embedder.given) == set(texts)
+    assert len(embedder.given) < len(texts)
+    assert not set(embedder.given[BATCH:]) & set(texts[:BATCH])
+    np.testing.assert_allclose(vectors, embedder.embed(texts), atol=1e-6)
+    np.testing.assert_array_equal(vectors[0], vectors[8])
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_a_kill_left_the_bytes_are_the_same(
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+    seeds: Seeds,
+    embedder: Counting,
+    whole: bytes,
+) -> None:
+    """Any first part of the file, and any content of the batch that was not synced."""
+    size = data.draw(st.integers(0, len(whole)))
+    run = folder(tmp_path_factory.mktemp("killed") / "run")
+    partial = stored(run.path).with_suffix(".partial")
+    partial.parent.mkdir()
+    row = (len(whole) - 128) // len(seeds)
+    rows = max(0, size - 128) // row
+    sound = 128 + max(0, (rows - 1) // BATCH * BATCH) * row if rows else 0
+    torn = size if data.draw(st.booleans()) or size < 128 else max(sound, 128)
+    partial.write_bytes(whole[:torn] + bytes(size - torn))
+    embed_seeds(run, seeds, embedder, quiet=True)
+    assert stored(run.path).read_bytes() == whole
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_killed_in_the_middle(
+    tmp_path: Path, seeds: Seeds, embedder: Counting, whole: bytes, calls: int
+) -> None:
+    left = calls
+
+    def stop() -> None:
+        nonlocal left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+
+    child = os.fork()
+    if child == 0:
+        embedder.stop = stop
+        embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    assert stored(tmp_path / "run").read_bytes() == whole
+    # All but the batch in flight and the one before it, which may not have reached the disk.
+    assert len(embedder.given) == len(seeds) - BATCH * max(0, calls - 1)
+
+
+def test_an_unfinished_file_is_not_mixed_with_other_settings(
+    tmp_path: Path, seeds: Seeds, embedder: Counting
+) -> None:
+    def stop() -> None:
+        if embedder.given:
+            raise KeyboardInterrupt
+
+    embedder.stop = stop
+    with pytest.raises(KeyboardInterrupt):
+        embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    with pytest.raises(RunFolderError, match="other settings"):
+        RunFolder(tmp_path / "run", {"a": "other"})
+
+
+def test_a_damaged_file_is_named_with_the_fix(
+    tmp_path: Path, seeds: Seeds, embedder: Counting
+) -> None:
+    embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    path = stored(tmp_path / "run")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(RunFolderError, match=r"vectors\.npy is missing or damaged .*delete it"):
+        embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
