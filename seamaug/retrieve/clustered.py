@@ -26,7 +26,7 @@ _ROUNDS = 10  # of k-means
 _GATHERED = 32_768  # candidates' vectors in memory at a time
 _MOST = 24  # candidates per neighbour wanted: past it, exact search is worth as much
 _BLOCK = 65_536
-_GROWTH = 1.5
+_GROWTH = 1.25
 _TIE = 1e-6  # cosines this close are one: either neighbour is a true one
 
 
@@ -123,8 +123,8 @@ class ClusteredIndex:
             tried = Effort(effort.reach, clusters, candidates, 0.0)
             cosines, _ = self._look(vectors, queries, effort.reach + 1, tried)
             hits = (cosines[:, 1:] >= least[:, None]).mean(axis=1)
-            # Less three standard errors: the sample is small, and the first success is taken.
-            bound = hits.mean() - 3 * hits.std() / math.sqrt(len(hits))
+            # Less two standard errors: the sample is small, and the first success is taken.
+            bound = hits.mean() - 2 * hits.std() / math.sqrt(len(hits))
             return replace(tried, recall=float(bound))
 
         effort = measured(effort.clusters, effort.candidates)
