@@ -5,7 +5,8 @@ scanned in registers, André et al. 2015). A search looks into the clusters near
 ranks their codes, and compares the best of them by the vectors themselves, which stay mapped from
 their file: so the cosines are exact, and what a search can lose is a neighbour, not its value.
 How many clusters and candidates that takes depends on the data: it is found by trial on a sample,
-against exact search. Unlike that of a graph (HNSW), its build does not depend on the timing of threads.
+against exact search. Unlike that of a graph (HNSW), its build does not depend on the timing of
+threads.
 """
 
 import math
