@@ -5,7 +5,8 @@ scanned in registers, André et al. 2015). A search looks into the clusters near
 ranks their codes, and compares the best of them by the vectors themselves, which stay mapped from
 their file: so the cosines are exact, and what a search can lose is a neighbour, not its value.
 How many clusters and candidates that takes depends on the data: it is found by trial on a sample,
-against exact search. Unlike a graph (HNSW) it is built the same by any number of threads.
+against exact search. Unlike that of a graph (HNSW), its build does not depend on the timing of
+threads.
 """
 
 import math
@@ -26,7 +27,7 @@ _ROUNDS = 10  # of k-means
 _GATHERED = 32_768  # candidates' vectors in memory at a time
 _MOST = 24  # candidates per neighbour wanted: past it, exact search is worth as much
 _BLOCK = 65_536
-_GROWTH = 1.5
+_GROWTH = 1.25
 _TIE = 1e-6  # cosines this close are one: either neighbour is a true one
 
 
@@ -123,8 +124,8 @@ class ClusteredIndex:
             tried = Effort(effort.reach, clusters, candidates, 0.0)
             cosines, _ = self._look(vectors, queries, effort.reach + 1, tried)
             hits = (cosines[:, 1:] >= least[:, None]).mean(axis=1)
-            # Less three standard errors: the sample is small, and the first success is taken.
-            bound = hits.mean() - 3 * hits.std() / math.sqrt(len(hits))
+            # Less two standard errors: the sample is small, and the first success is taken.
+            bound = hits.mean() - 2 * hits.std() / math.sqrt(len(hits))
             return replace(tried, recall=float(bound))
 
         effort = measured(effort.clusters, effort.candidates)
