@@ -85,12 +85,16 @@ class DuplicatesConfig(Section):
 
     near: Annotated[float, Field(gt=0, le=1)] | None = 0.9
     """Jaccard similarity of two prompts' word `shingle`s from which on the later one is a near
-    duplicate of an earlier candidate or of a seed other than its parent; None: none is."""
+    duplicate of an earlier candidate, or of a seed that its parent is unlike; None: none is. The
+    estimate errs by 0.03. Of 40 variants of each bundled parent 0.9 takes 12 % (7 % differ in case
+    and punctuation alone), 0.8 takes 21 %, 0.7 takes 32 %: before they are scored, and more are
+    made in their place."""
     shingle: Positive = 3
     """Words in a row that are compared."""
     semantic: Annotated[float, Field(gt=0, le=1)] | None = None
     """Cosine from which on a candidate says what another seed, or a variant of another parent,
-    already says. None: not looked at."""
+    already says. None: not looked at, for it embeds every candidate, and what a cosine means is the
+    embedder's own: with the bundled one 0.95 takes 1 % of those variants, 0.9 takes 9 %."""
 
 
 class VerifyConfig(Section):
