@@ -2,10 +2,7 @@
 
 import math
 import time
-from collections import Counter
-from collections.abc import Iterable
 from contextlib import closing
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,86 +10,32 @@ from seamaug.clock import clock
 from seamaug.config import Config
 from seamaug.decontaminate import Decontamination, read_evaluation
 from seamaug.errors import LimitReached
-from seamaug.generate.llm.operators import load_operators
-from seamaug.generate.llm.writer import LLMWriter
+from seamaug.finish import Finish, write_all
 from seamaug.generate.variants import VariantMaker, chosen_operators
-from seamaug.identity import expand_identity, models_of, score_identity, versions
+from seamaug.identity import expand_identity, models_of, score_identity
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
-from seamaug.models.embedder import Embedder
-from seamaug.models.generation import COST_LIMIT, TOKEN_LIMIT, Generation, Limits
-from seamaug.models.journal import Journal
-from seamaug.models.load import load_generator, load_policy, load_reward
+from seamaug.models.generation import COST_LIMIT, TOKEN_LIMIT
 from seamaug.parents import ParentMaker, finished_parents
-from seamaug.records import FAILED, KEPT, REJECTED, Parent
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.embed import STAGE as EMBED
 from seamaug.retrieve.embed import embed_seeds
-from seamaug.retrieve.index import VectorIndex, open_index, require_engine
-from seamaug.rounds import STAGE, TIME_UP, Rounds, funnel
+from seamaug.retrieve.index import VectorIndex, open_index
+from seamaug.rounds import TIME_UP, Rounds
 from seamaug.run.folder import RunFolder
+from seamaug.run_models import Models
 from seamaug.scoring.estimators import Parts, make_estimators
-from seamaug.scoring.hack_set import Verifier
-from seamaug.scoring.scorer import Scorer
 from seamaug.scoring.seeds import SeedScores, score_seeds
 from seamaug.seeds import Seeds
 from seamaug.selection import select_parents
 from seamaug.verify.contamination import EvaluationTexts
-from seamaug.verify.golden import NewGoldenCheck
 from seamaug.verify.screen import Screen
-from seamaug.verify.worse import Reference, make_verifier
-from seamaug.write.card import kept_statistics, write_card
-from seamaug.write.datasets import is_written, write_datasets
-from seamaug.write.summary import Summary, read_summary, write_summary
+from seamaug.verify.worse import Reference
+from seamaug.write.datasets import is_written
+from seamaug.write.summary import Summary, read_summary
 
 PAUSED = (TIME_UP, TOKEN_LIMIT, COST_LIMIT)
 """Outcomes from which the same command goes on."""
-
-
-class Models:
-    """The models of a run, loaded once; the LLM that writes only where it has a journal."""
-
-    def __init__(self, config: Config, journal: Path | None = None) -> None:
-        require_engine(config.retrieve)  # its absence must not show after the models are loaded
-        with clock.stage("load models"), clock.kind("models"):
-            self.embedder = Embedder(config.embedder)
-            self.policy = load_policy(config.policy)
-            self.scorer = Scorer(
-                self.policy, [load_reward(member) for member in config.reward.members()]
-            )
-            self.writer = load_writer(config, journal) if journal else None
-            self._config = config
-
-    @property
-    def accounts(self) -> dict[str, dict[str, Any]]:
-        """What the LLM's work came to, by operator."""
-        return self.writer.generation.accounts if self.writer else {}
-
-    def close(self) -> None:
-        """Let the journal go."""
-        if self.writer:
-            self.writer.generation.close()
-
-    @cached_property
-    def verifier(self) -> Verifier:
-        """Of samples and written responses; its judges are loaded where it is first asked for."""
-        with clock.stage("load models"), clock.kind("models"):
-            return make_verifier(
-                self._config.verify.worse,
-                self._config.verify.reference_overlap,
-                lambda name: load_reward(self._config.reward.like(name)),
-                self.writer.prefers if self.writer else None,
-            )
-
-
-def load_writer(config: Config, journal: Path) -> LLMWriter | None:
-    """The LLM that writes variants; None for the embedded operators alone."""
-    if config.generator.name == EMBEDDED:
-        return None
-    limits = Limits(config.max_tokens, config.max_cost)
-    engine = load_generator(config.generator)
-    generation = Generation(engine, config.generator, Journal(journal), limits)
-    return LLMWriter(generation, load_operators(config.generate.operators_from))
 
 
 def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) -> Summary:
@@ -149,7 +92,7 @@ def _flow(
                 models.embedder,
                 evaluation,
                 variants.checked,
-                _new_golden_check(config, models.writer),
+                models.new_golden_check,
             ),
             scorer=models.scorer,
             rule=keep_rule(config.keep),
@@ -164,16 +107,18 @@ def _flow(
             logger.warning(str(reached))
             parents, outcome = finished_parents(run), reached.outcome
         with clock.stage("write"):
-            return _write(
+            return write_all(
                 run,
-                config,
-                seeds,
-                scores,
-                parents,
-                marks,
-                outcome,
-                models.accounts,
-                decontamination,
+                Finish(
+                    config=config,
+                    seeds=seeds,
+                    scores=scores,
+                    parents=parents,
+                    models=marks,
+                    outcome=outcome,
+                    accounts=models.accounts,
+                    decontamination=decontamination,
+                ),
             )
 
 
@@ -219,102 +164,3 @@ def _estimator_parts(seeds: Seeds, index: VectorIndex, models: Models, config: C
         samples_verifier=models.verifier if "on-policy" in config.score.estimators else None,
         writer=models.writer,
     )
-
-
-def _new_golden_check(config: Config, writer: LLMWriter | None) -> NewGoldenCheck | None:
-    if writer is None:
-        return None
-    return NewGoldenCheck(writer.prefers, config.verify.reference_overlap)
-
-
-def _write(
-    run: RunFolder,
-    config: Config,
-    seeds: Seeds,
-    scores: SeedScores,
-    parents: list[Parent],
-    marks: dict[str, Any],
-    outcome: str,
-    accounts: dict[str, dict[str, Any]],
-    decontamination: Decontamination,
-) -> Summary:
-    (run.path / "run.json").unlink(missing_ok=True)  # it would vouch for files half replaced
-    write_datasets(run.path, run.parts(STAGE))
-    decontamination.write_report(run.path, run.parts(STAGE))
-    summary: Summary = {
-        "outcome": outcome,
-        "budget": config.budget,
-        "weighting": config.score.weighting,
-        "counts": _counts(run, seeds, scores, parents, len(decontamination.overlaps)),
-        "decontamination": decontamination.summary(),
-        "kept": kept_statistics(run.parts(STAGE)),
-        "generation": accounts,
-        "reward_scores": {
-            "means": list(scores.scale.means),
-            "stds": list(scores.scale.stds),
-        },
-        "models": marks,
-        "versions": versions(),
-        "config": config.model_dump(mode="json"),
-    }
-    write_card(run.path, summary, _licences(run, seeds, parents))
-    summary["times"] = clock.report()
-    write_summary(run.path, summary)
-    return summary
-
-
-def _counts(
-    run: RunFolder,
-    seeds: Seeds,
-    scores: SeedScores,
-    parents: list[Parent],
-    contaminated: int,
-) -> dict[str, Any]:
-    """Every row and candidate, once: the sums are checked before they are written."""
-    verdicts = funnel(run.parts(STAGE))
-    totals = {verdict: sum(reasons.values()) for verdict, reasons in verdicts.items()}
-    rows = sum(table.num_rows for table in run.parts(STAGE))
-    assert verdicts.keys() <= {KEPT, REJECTED, FAILED}, "a candidate has no verdict"
-    return {
-        "rows": seeds.rows_read,
-        "merged": seeds.rows_read - len(seeds),
-        "seeds": {
-            "total": len(seeds),
-            "scored": len(scores) - len(scores.errors),
-            "failed": len(scores.errors),
-            "failed_because": _by_reason(scores.errors.values()),
-            "contaminated": contaminated,
-            "selected": len(parents),
-            "set_aside": _by_reason(
-                parent.error or "no discrepancy on its hack set"
-                for parent in parents
-                if not parent.is_usable
-            ),
-        },
-        "candidates": {
-            "total": rows,
-            "kept": totals.get(KEPT, 0),
-            "rejected": verdicts.get("rejected", {}),
-            "failed": verdicts.get("failed", {}),
-        },
-    }
-
-
-def _by_reason(errors: Iterable[str]) -> dict[str, int]:
-    """Counts by what stands before the colon: behind it are the numbers of one row."""
-    return dict(sorted(Counter(error.split(":")[0] for error in errors).items()))
-
-
-def _licences(run: RunFolder, seeds: Seeds, parents: list[Parent]) -> dict[str, int]:
-    """Kept examples by source and licence of the parent seed."""
-    names = {}
-    for seed in seeds.at([parent.position for parent in parents]):
-        names[seed.id] = (
-            f"{seed.source or 'source not stated'}, {seed.licence or 'licence not stated'}"
-        )
-    counts: dict[str, int] = {}
-    for table in run.parts(STAGE):
-        for row in table.select(["parent", "verdict"]).to_pylist():
-            if row["verdict"] == KEPT:
-                counts[names[row["parent"]]] = counts.get(names[row["parent"]], 0) + 1
-    return counts

@@ -12,8 +12,8 @@ from seamaug.generate.llm.operators import LLMOperator
 from seamaug.generate.operators import Operator
 from seamaug.generate.variants import chosen_operators
 from seamaug.models.journal import Account
-from seamaug.pipeline import Models
 from seamaug.resources import EMBEDDED
+from seamaug.run_models import Models
 from seamaug.scoring.scorer import ResponseSet
 from seamaug.scoring.seeds import stage_of
 from seamaug.seeds import Seeds

@@ -1,0 +1,117 @@
+"""The end of a run: datasets, report of contamination, card and summary.
+
+This is where verbs meet (score, verify, write), so it stands beside the pipeline.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from seamaug.clock import clock
+from seamaug.config import Config
+from seamaug.decontaminate import Decontamination
+from seamaug.identity import versions
+from seamaug.records import FAILED, KEPT, REJECTED, Parent
+from seamaug.rounds import STAGE, funnel
+from seamaug.run.folder import RunFolder
+from seamaug.scoring.seeds import SeedScores
+from seamaug.seeds import Seeds
+from seamaug.write.card import kept_statistics, write_card
+from seamaug.write.datasets import write_datasets
+from seamaug.write.summary import Summary, write_summary
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What the datasets of a run, its card and its summary are made from."""
+
+    config: Config
+    seeds: Seeds
+    scores: SeedScores
+    parents: list[Parent]
+    models: dict[str, Any]
+    """What run.json says of the models."""
+    outcome: str
+    accounts: dict[str, dict[str, Any]]
+    """What the LLM's work came to, by operator."""
+    decontamination: Decontamination
+
+
+def write_all(run: RunFolder, finish: Finish) -> Summary:
+    """Write what a user gets; run.json comes last and vouches for the rest."""
+    (run.path / "run.json").unlink(missing_ok=True)  # it would vouch for files half replaced
+    write_datasets(run.path, run.parts(STAGE))
+    finish.decontamination.write_report(run.path, run.parts(STAGE))
+    summary: Summary = {
+        "outcome": finish.outcome,
+        "budget": finish.config.budget,
+        "weighting": finish.config.score.weighting,
+        "counts": _counts(run, finish),
+        "decontamination": finish.decontamination.summary(),
+        "kept": kept_statistics(run.parts(STAGE)),
+        "generation": finish.accounts,
+        "reward_scores": {
+            "means": list(finish.scores.scale.means),
+            "stds": list(finish.scores.scale.stds),
+        },
+        "models": finish.models,
+        "versions": versions(),
+        "config": finish.config.model_dump(mode="json"),
+    }
+    write_card(run.path, summary, _licences(run, finish))
+    summary["times"] = clock.report()
+    write_summary(run.path, summary)
+    return summary
+
+
+def _counts(run: RunFolder, finish: Finish) -> dict[str, Any]:
+    """Every row and candidate, once: the sums are checked before they are written."""
+    seeds, scores, parents = finish.seeds, finish.scores, finish.parents
+    verdicts = funnel(run.parts(STAGE))
+    totals = {verdict: sum(reasons.values()) for verdict, reasons in verdicts.items()}
+    rows = sum(table.num_rows for table in run.parts(STAGE))
+    assert verdicts.keys() <= {KEPT, REJECTED, FAILED}, "a candidate has no verdict"
+    return {
+        "rows": seeds.rows_read,
+        "merged": seeds.rows_read - len(seeds),
+        "seeds": {
+            "total": len(seeds),
+            "scored": len(scores) - len(scores.errors),
+            "failed": len(scores.errors),
+            "failed_because": _by_reason(scores.errors.values()),
+            "contaminated": len(finish.decontamination.overlaps),
+            "selected": len(parents),
+            "set_aside": _by_reason(
+                parent.error or "no discrepancy on its hack set"
+                for parent in parents
+                if not parent.is_usable
+            ),
+        },
+        "candidates": {
+            "total": rows,
+            "kept": totals.get(KEPT, 0),
+            "rejected": verdicts.get("rejected", {}),
+            "failed": verdicts.get("failed", {}),
+        },
+    }
+
+
+def _by_reason(errors: Iterable[str]) -> dict[str, int]:
+    """Counts by what stands before the colon: behind it are the numbers of one row."""
+    return dict(sorted(Counter(error.split(":")[0] for error in errors).items()))
+
+
+def _licences(run: RunFolder, finish: Finish) -> dict[str, int]:
+    """Kept examples by source and licence of the parent seed."""
+    names = {}
+    for seed in finish.seeds.at([parent.position for parent in finish.parents]):
+        names[seed.id] = (
+            f"{seed.source or 'source not stated'}, {seed.licence or 'licence not stated'}"
+        )
+    counts: dict[str, int] = {}
+    for table in run.parts(STAGE):
+        for row in table.select(["parent", "verdict"]).to_pylist():
+            if row["verdict"] == KEPT:
+                counts[names[row["parent"]]] = counts.get(names[row["parent"]], 0) + 1
+    return counts

@@ -1,0 +1,73 @@
+"""The models of a run."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from seamaug.clock import clock
+from seamaug.config import Config
+from seamaug.generate.llm.operators import load_operators
+from seamaug.generate.llm.writer import LLMWriter
+from seamaug.models.embedder import Embedder
+from seamaug.models.generation import Generation, Limits
+from seamaug.models.journal import Journal
+from seamaug.models.load import load_generator, load_policy, load_reward
+from seamaug.resources import EMBEDDED
+from seamaug.retrieve.index import require_engine
+from seamaug.scoring.hack_set import Verifier
+from seamaug.scoring.scorer import Scorer
+from seamaug.verify.golden import NewGoldenCheck
+from seamaug.verify.worse import make_verifier
+
+
+class Models:
+    """The models of a run, loaded once; the LLM that writes only where it has a journal."""
+
+    def __init__(self, config: Config, journal: Path | None = None) -> None:
+        require_engine(config.retrieve)  # its absence must not show after the models are loaded
+        with clock.stage("load models"), clock.kind("models"):
+            self.embedder = Embedder(config.embedder)
+            self.policy = load_policy(config.policy)
+            self.scorer = Scorer(
+                self.policy, [load_reward(member) for member in config.reward.members()]
+            )
+            self.writer = _load_writer(config, journal) if journal else None
+            self._config = config
+
+    @property
+    def accounts(self) -> dict[str, dict[str, Any]]:
+        """What the LLM's work came to, by operator."""
+        return self.writer.generation.accounts if self.writer else {}
+
+    def close(self) -> None:
+        """Let the journal go."""
+        if self.writer:
+            self.writer.generation.close()
+
+    @cached_property
+    def verifier(self) -> Verifier:
+        """Of samples and written responses; its judges are loaded where it is first asked for."""
+        with clock.stage("load models"), clock.kind("models"):
+            return make_verifier(
+                self._config.verify.worse,
+                self._config.verify.reference_overlap,
+                lambda name: load_reward(self._config.reward.like(name)),
+                self.writer.prefers if self.writer else None,
+            )
+
+    @property
+    def new_golden_check(self) -> NewGoldenCheck | None:
+        """Of golden responses that an operator changed; None where no LLM writes."""
+        if self.writer is None:
+            return None
+        return NewGoldenCheck(self.writer.prefers, self._config.verify.reference_overlap)
+
+
+def _load_writer(config: Config, journal: Path) -> LLMWriter | None:
+    """The LLM that writes variants; None for the embedded operators alone."""
+    if config.generator.name == EMBEDDED:
+        return None
+    limits = Limits(config.max_tokens, config.max_cost)
+    engine = load_generator(config.generator)
+    generation = Generation(engine, config.generator, Journal(journal), limits)
+    return LLMWriter(generation, load_operators(config.generate.operators_from))
