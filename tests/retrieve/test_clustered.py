@@ -3,9 +3,9 @@
 import json
 import os
 import signal
+from multiprocessing import get_context
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 
@@ -136,31 +136,34 @@ def test_a_damaged_index_is_named_with_the_fix(
     assert contents(tmp_path) == contents(built)
 
 
+def build_until(moment: str, vectors: np.ndarray, folder: Path) -> None:
+    """Build an index and die in a moment; runs in a process of its own."""
+    left = int(moment[-1]) if moment.startswith("rename") else 1
+    replace = Path.replace
+
+    def die(*arguments: object) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*arguments)  # type: ignore[arg-type]
+
+    if moment.startswith("rename"):
+        Path.replace = die  # type: ignore[assignment,method-assign]
+    else:
+        setattr(ClusteredIndex, moment, die)
+    open_index(vectors, IVF, folder)
+
+
 @pytest.mark.parametrize("moment", ["append", "calibrate", "rename 1", "rename 2"])
 def test_a_killed_build_is_redone_to_the_same_bytes(
     vectors: np.ndarray, built: Path, tmp_path: Path, moment: str
 ) -> None:
-    faiss.omp_set_num_threads(1)  # threads do not live on in a forked child
-    child = os.fork()
-    if child == 0:
-        left = int(moment[-1]) if moment.startswith("rename") else 1
-        replace = Path.replace
-
-        def die(*arguments: object) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            replace(*arguments)  # type: ignore[arg-type]
-
-        if moment.startswith("rename"):
-            Path.replace = die  # type: ignore[assignment,method-assign]
-        else:
-            setattr(ClusteredIndex, moment, die)
-        open_index(vectors, IVF, tmp_path)
-        os._exit(0)
-    faiss.omp_set_num_threads(os.cpu_count())
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    # Not forked: the threads of torch and faiss do not live on in a fork, which may then hang.
+    child = get_context("spawn").Process(target=build_until, args=(moment, vectors, tmp_path))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     open_index(vectors, IVF, tmp_path)
     for name, content in contents(built).items():
         assert (tmp_path / name).read_bytes() == content

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,12 @@ def small_batches(monkeypatch: pytest.MonkeyPatch, embedder: Counting) -> None:
 
 
 @pytest.fixture(scope="module")
-def seeds(bundled: Callable[[int], list[dict[str, Any]]]) -> Seeds:
-    rows = [{"prompt": row["prompt"], "golden": row["chosen"]} for row in bundled(29)]
+def rows(bundled: Callable[[int], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [{"prompt": row["prompt"], "golden": row["chosen"]} for row in bundled(29)]
+
+
+@pytest.fixture(scope="module")
+def seeds(rows: list[dict[str, Any]]) -> Seeds:
     return read_seeds(load_config(None).seeds, rows)
 
 
@@ -145,10 +150,9 @@ def test_whatever_a_kill_left_the_bytes_are_the_same(
     assert not partial.exists()
 
 
-@pytest.mark.parametrize("calls", [0, 1, 3])
-def test_killed_in_the_middle(
-    tmp_path: Path, seeds: Seeds, embedder: Counting, whole: bytes, calls: int
-) -> None:
+def embed_until(calls: int, rows: list[dict[str, Any]], path: Path) -> None:
+    """Embed and die after so many calls; runs in a process of its own."""
+    module._BATCH = BATCH
     left = calls
 
     def stop() -> None:
@@ -157,12 +161,25 @@ def test_killed_in_the_middle(
             os.kill(os.getpid(), signal.SIGKILL)
         left -= 1
 
-    child = os.fork()
-    if child == 0:
-        embedder.stop = stop
-        embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
-        os._exit(0)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    embedder = Counting()
+    embedder.stop = stop
+    embed_seeds(folder(path), read_seeds(load_config(None).seeds, rows), embedder, quiet=True)
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_killed_in_the_middle(
+    tmp_path: Path,
+    seeds: Seeds,
+    rows: list[dict[str, Any]],
+    embedder: Counting,
+    whole: bytes,
+    calls: int,
+) -> None:
+    # Not forked: the threads of torch do not live on in a fork, which may then hang.
+    child = get_context("spawn").Process(target=embed_until, args=(calls, rows, tmp_path / "run"))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
     assert stored(tmp_path / "run").read_bytes() == whole
     # All but the batch in flight and the one before it, which may not have reached the disk.
