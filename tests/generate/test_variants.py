@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seamaug.config import GenerateConfig
+from seamaug.config import GenerateConfig, load_config
 from seamaug.errors import ConfigError
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.llm.writer import Task, Written
@@ -280,3 +280,8 @@ def test_operators_are_checked_before_a_run() -> None:
     )
     with pytest.raises(ConfigError, match=r"nowhere/operators\.yaml cannot be read"):
         chosen_operators(GenerateConfig(operators_from="nowhere"), with_llm=True)
+
+
+@pytest.mark.parametrize("recipe", ["small", "paper"])
+def test_the_operators_of_a_shipped_recipe_exist(recipe: str) -> None:
+    assert any(chosen_operators(load_config(recipe).generate, with_llm=True))
