@@ -32,7 +32,7 @@ import numpy as np
 from timing import machine
 
 from seamaug.config import SeedsConfig, VerifyConfig
-from seamaug.records import KEPT, Candidate, Parent, to_table, user_message
+from seamaug.records import KEPT, Candidate, Misjudged, Parent, to_table, user_message
 from seamaug.resources import resource
 from seamaug.seeds import Seeds, read_seeds
 from seamaug.verify.contamination import EvaluationTexts, Place
@@ -44,6 +44,7 @@ from seamaug.verify.text import words
 PART = 256  # candidates per part: 32 parents with 8 variants each
 THRESHOLD, SHINGLE, NGRAM = 0.9, 3, 13
 DIMENSIONS = 384
+NOTHING = Misjudged(text="", margin=0, rank=1, among=1, logprob=0, golden_logprob=0)
 
 
 def prompts_of(folder: Path | None, count: int) -> list[str]:
@@ -246,7 +247,16 @@ def memory(prompts: list[str], count: int = 1_000_000) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     out: dict[str, Any] = {"seeds": len(seeds), "candidates": count, "dimensions": DIMENSIONS}
     vectors = unit(rng, len(seeds))
-    screen = Screen(VerifyConfig(), seeds, vectors, embedder, EvaluationTexts(rows, NGRAM))
+    evaluation = EvaluationTexts(rows, NGRAM)
+    screen = Screen(
+        VerifyConfig(),
+        seeds,
+        vectors,
+        embedder,
+        evaluation,
+        preserved=lambda _: (),
+        new_golden=None,
+    )
     semantic = SemanticDuplicates(vectors, 0.95)
     out["after_seeds_gib"] = resident_gib()
     rejected: Counter[str] = Counter()
@@ -287,7 +297,7 @@ def parts_of(seeds: Seeds, count: int) -> Iterator[tuple[list[Candidate], dict[s
         places = rng.sample(range(len(seeds)), min(PART // 8, len(seeds)))
         parents = {
             seed.id: Parent(id=seed.id, position=at, prompt=seed.prompt, golden="g", goldens=["g"],
-                            misjudged="", seams=[1.0], error="", **empty)
+                            misjudged=NOTHING, seams=[1.0], error="", **empty)
             for at, seed in zip(places, seeds.at(places), strict=True)
         }  # fmt: skip
         several = (parent for parent in parents.values() for _ in range(8))
@@ -296,7 +306,8 @@ def parts_of(seeds: Seeds, count: int) -> Iterator[tuple[list[Candidate], dict[s
             text = " ".join(rng.choices(pool, k=max(len(parent.text.split()), 6)))
             part.append(
                 Candidate(id=str(start + number), parent=parent.id, prompt=user_message(text),
-                          chosen="g", operator="", template_hash="", neighbours=[])
+                          chosen="g", operator="", kind="rule", template_hash="",
+                          neighbours=[])
             )  # fmt: skip
         yield part, parents
 
