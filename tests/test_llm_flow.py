@@ -71,7 +71,7 @@ def llm(asked: Any) -> Callable[[Request], Reply | str]:
 def use(monkeypatch: pytest.MonkeyPatch, scripted: Any) -> Callable[..., Any]:
     def scripted_by(respond: Callable[[Request], Reply | str], **how: Any) -> Any:
         engine = scripted(respond, **how)
-        monkeypatch.setattr("seamaug.pipeline.load_generator", lambda config: engine)
+        monkeypatch.setattr("seamaug.run_models.load_generator", lambda config: engine)
         return engine
 
     return scripted_by

@@ -238,7 +238,7 @@ def test_worse_answers_of_an_llm_are_scored(
         odd = [row["prompt"] for row in rows[:6]].index(asked(request).texts["REQUEST"]) % 2
         return "rubbish" if odd else asked(request).reply(response=answers)
 
-    monkeypatch.setattr("seamaug.pipeline.load_generator", lambda config: scripted(respond))
+    monkeypatch.setattr("seamaug.run_models.load_generator", lambda config: scripted(respond))
     responses = tmp_path / "r.parquet"
     table = score(
         rows[:6], estimator=["contrast", "llm"], samples=4, generator=POLICY, responses=responses

@@ -94,7 +94,9 @@ class Client:
         )
         try:
             while (item := self._next(arrived)) is not None:
-                yield item
+                position, outcome, safe = item
+                yield position, outcome
+                loop().call_soon_threadsafe(safe.set)  # the caller has stored it: it asks for more
             sending.result()  # raises what was no server's fault
         finally:
             sending.cancel()
@@ -147,7 +149,7 @@ class Client:
             except TimeoutError:
                 self._tell(since)
 
-    def _next(self, arrived: Arrived) -> tuple[int, Any] | None:
+    def _next(self, arrived: Arrived) -> tuple[int, Any, asyncio.Event] | None:
         """What arrives next; while nothing does, the log says what is waited for."""
         since = time.monotonic()
         while True:

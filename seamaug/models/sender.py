@@ -24,7 +24,8 @@ _MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, Recur
 
 Read = Callable[[Any], Any]
 """What an answer's JSON says; raises one of _MALFORMED where it is not as agreed."""
-Arrived = SimpleQueue[tuple[int, Any] | None]
+Arrived = SimpleQueue[tuple[int, Any, asyncio.Event] | None]
+"""Position, outcome, and what to set once that is safe with whoever asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,16 @@ class Sender:
     ) -> None:
         """Position and outcome of each POST into the queue as they come; None at the end.
 
-        Bodies are drawn as they are needed, up to twice as many as may be in flight.
+        Bodies are drawn as they are needed, up to twice as many as may be in flight. None is drawn
+        in place of one whose outcome is not safe yet: what a killed process can lose is bounded.
         """
         waiting = enumerate(bodies)
 
         async def work() -> None:
             for position, body in waiting:  # shared: each takes the next one
-                arrived.put((position, await self.settle("POST", url, body, read)))
+                outcome, safe = await self.settle("POST", url, body, read), asyncio.Event()
+                arrived.put((position, outcome, safe))
+                await safe.wait()
 
         try:
             async with asyncio.TaskGroup() as group:
