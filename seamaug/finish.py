@@ -4,7 +4,7 @@ This is where verbs meet (score, verify, write), so it stands beside the pipelin
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ class Finish:
     seeds: Seeds
     scores: SeedScores
     parents: list[Parent]
+    selected: int
+    """Seeds: more than there are parents where a limit was reached among these."""
     models: dict[str, Any]
     """What run.json says of the models."""
     outcome: str
@@ -67,7 +69,7 @@ def write_all(run: RunFolder, finish: Finish) -> Summary:
 
 def _counts(run: RunFolder, finish: Finish) -> dict[str, Any]:
     """Every row and candidate, once: the sums are checked before they are written."""
-    seeds, scores, parents = finish.seeds, finish.scores, finish.parents
+    seeds, scores = finish.seeds, finish.scores
     verdicts = funnel(run.parts(STAGE))
     totals = {verdict: sum(reasons.values()) for verdict, reasons in verdicts.items()}
     rows = sum(table.num_rows for table in run.parts(STAGE))
@@ -81,12 +83,8 @@ def _counts(run: RunFolder, finish: Finish) -> dict[str, Any]:
             "failed": len(scores.errors),
             "failed_because": _by_reason(scores.errors.values()),
             "contaminated": len(finish.decontamination.overlaps),
-            "selected": len(parents),
-            "set_aside": _by_reason(
-                parent.error or "no discrepancy on its hack set"
-                for parent in parents
-                if not parent.is_usable
-            ),
+            "selected": finish.selected,
+            "set_aside": _by_reason(_set_aside(finish)),
         },
         "candidates": {
             "total": rows,
@@ -95,6 +93,14 @@ def _counts(run: RunFolder, finish: Finish) -> dict[str, Any]:
             "failed": verdicts.get("failed", {}),
         },
     }
+
+
+def _set_aside(finish: Finish) -> Iterator[str]:
+    """Why selected seeds get no variants."""
+    for parent in finish.parents:
+        if not parent.is_usable:
+            yield parent.error or "no discrepancy on its hack set"
+    yield from ["not reached"] * (finish.selected - len(finish.parents))
 
 
 def _by_reason(errors: Iterable[str]) -> dict[str, int]:

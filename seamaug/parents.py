@@ -178,7 +178,7 @@ class ParentMaker:
             start = int(text_key([self.config.seed, kind, parent.id])[:8], 16)
             for number in range(start, start + count):
                 operator = operators[number % len(operators)]
-                aspect = aspects[number % len(aspects)] if aspects else None
+                aspect = aspects[number // len(operators) % len(aspects)] if aspects else None
                 places.append(place)
                 tasks.append(Task(operator, parent, number, (aspect,) if aspect else ()))
         for place, written in zip(places, self.writer.write(tasks), strict=True):

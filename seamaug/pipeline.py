@@ -79,7 +79,7 @@ def _flow(
             models.policy,
             models.scorer,
             models.writer,
-            models.verifier,
+            lambda cases: models.verifier(cases),  # its judges load where they are first asked
         )
         variants = VariantMaker(config.generate, models.writer, config.seed)
         rounds = Rounds(
@@ -114,6 +114,7 @@ def _flow(
                     seeds=seeds,
                     scores=scores,
                     parents=parents,
+                    selected=len(selected),
                     models=marks,
                     outcome=outcome,
                     accounts=models.accounts,

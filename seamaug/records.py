@@ -242,6 +242,8 @@ class Candidate:
     verifier: str = ""
     verifier_score: float | None = None
     """In the verifier's unit: see `verify.worse.by` in the config."""
+    evidence: list["Evidence"] = field(default_factory=list)
+    """That each worse response of the parent is worse than a new golden one too; not stored."""
     seam_before: float | None = None
     """SEAM of the parent on the candidate's hack set, under the run's weighting."""
     seam_after: float | None = None

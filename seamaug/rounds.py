@@ -171,6 +171,9 @@ class Rounds:
         candidate.rejected_source = parent.worse_sources[i]
         candidate.verifier = parent.verifiers[i]
         candidate.verifier_score = parent.verifier_scores[i]
+        if candidate.evidence:
+            told = candidate.evidence[i]
+            candidate.verifier, candidate.verifier_score = told.verifier, told.score
         rewards = self.scale.standardised(scores.rewards)
         candidate.margin_after = float(rewards[0] - rewards[i + 1])
         mean = mean_logprobs(scores)

@@ -60,7 +60,7 @@ class Models:
         """Of golden responses that an operator changed; None where no LLM writes."""
         if self.writer is None:
             return None
-        return NewGoldenCheck(self.writer.prefers, self._config.verify.reference_overlap)
+        return NewGoldenCheck(self.writer.prefers, lambda cases: self.verifier(cases))
 
 
 def _load_writer(config: Config, journal: Path) -> LLMWriter | None:

@@ -335,3 +335,10 @@ def test_any_text_is_a_config_or_a_config_error(
     except ConfigError as error:
         said = str(error)
     assert not said or str(path) in said
+
+
+@pytest.mark.parametrize("engine", ["server", "vllm"])
+def test_an_engine_without_a_generator_is_refused(engine: str) -> None:
+    url = {"generator.url": "http://127.0.0.1:1/v1"} if engine == "server" else {}
+    with pytest.raises(ConfigError, match="needs `name`"):
+        load_config(None, {"generator.engine": engine, **url})

@@ -182,7 +182,7 @@ def test_the_plan_says_what_it_may_cost(command: list[str]) -> None:
     result = CliRunner().invoke(main, [*command, "--dry-run"])
     assert result.exit_code == 0, result.output
     told = " ".join(result.output.split())
-    assert "tokens to read and at most" in told
+    assert "tokens to read and about" in told
     assert "USD; the time leaves them out" in told
 
 

@@ -197,6 +197,12 @@ class GeneratorConfig(LanguageModelConfig):
     )
 
     @model_validator(mode="after")
+    def _has_a_name(self) -> Self:
+        if self.name == EMBEDDED and self.engine != "transformers":
+            raise ValueError(f"`engine: {self.engine}` needs `name`, the model that it runs")
+        return self
+
+    @model_validator(mode="after")
     def _both_prices(self) -> Self:
         if (self.price_in is None) != (self.price_out is None):
             raise ValueError("give both `price_in` and `price_out`, or neither")

@@ -25,7 +25,7 @@ _PROBE = Request(
     messages=user_message("Say hello."),
     seed=0,
     max_new_tokens=16,
-    temperature=1.0,
+    temperature=0.01,
     schema={
         "type": "object",
         "properties": {"hello": {"type": "boolean"}},
@@ -117,9 +117,12 @@ class ServerGenerator:
             self._answered = True
             return answer if answer.prompt_tokens else _estimated(request, answer)
         self._failures += 1
-        # Many that are refused one after the other may just be long; many that break may not.
-        hopeless = self._failures >= _HOPELESS and not (answer.lasting and self._answered)
-        if hopeless or isinstance(answer, Unreachable) or answer.status in (401, 403, 404):
+        # One that is forbidden or not found may be moderated or misrouted; many are not. Those that
+        # are refused otherwise may just be long, and come back before the first good reply does.
+        broken = not answer.lasting or answer.status in (403, 404)
+        most = _HOPELESS if broken else _HOPELESS + self._config.in_flight
+        hopeless = self._failures >= most and (broken or not self._answered)
+        if hopeless or isinstance(answer, Unreachable) or answer.status == 401:
             self._client.fail(answer)
         return Reply(error=f"the server {self._client.redacted(answer.reason)}")
 
@@ -186,8 +189,8 @@ class ServerGenerator:
 
 
 def _ignores_schema(reply: Reply) -> bool:
-    """Whether a reply that came to its end is not of the schema's kind."""
-    return not reply.cut and not reply.error and not reply.text.startswith("{")
+    """Whether a reply is not of the schema's kind, which shows in its first character."""
+    return not reply.error and not reply.text.startswith("{")
 
 
 def _at_most(request: Request) -> int:

@@ -124,7 +124,7 @@ class Generation:
         outcome, cost = self._spent(), self._cost(self._journal.total)
         used = f"{self._journal.total.tokens:,} tokens"
         used += "" if cost is None else f", {cost:.2f} USD"
-        option = "--max-tokens" if outcome == TOKEN_LIMIT else "--max-cost"
+        option = "`max_tokens`" if outcome == TOKEN_LIMIT else "`max_cost`"
         return outcome, (
             f"{outcome}: the generator took {used}; with a higher {option} the same command goes on"
         )

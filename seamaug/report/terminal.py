@@ -201,7 +201,7 @@ def _llm(plan: Plan) -> str:
     cost = "" if plan.cost is None else f", {plan.cost:,.2f} USD"
     return (
         f"The LLM gets about {plan.generator_calls:,} requests, with {human_count(plan.read)} "
-        f"tokens to read and at most {human_count(plan.written)} to write{cost}; the time leaves "
+        f"tokens to read and about {human_count(plan.written)} to write{cost}; the time leaves "
         "them out. "
     )
 

@@ -89,11 +89,16 @@ def load_function(path: str) -> Callable[..., Any]:
 
 
 def function_mark(path: str) -> str:
-    """Content hash of the function's module: another version of it is another run."""
-    load_function(path)
-    module = sys.modules[path.partition(":")[0]]
+    """Content hash of the module that is named, and of the one that defines the function.
+
+    Another version of either is another run.
+    """
+    function = load_function(path)
+    named, defining = sys.modules[path.partition(":")[0]], inspect.getmodule(function)
     try:
-        source = inspect.getsource(module)
+        source = inspect.getsource(named)
+        if defining not in (None, named):
+            source += inspect.getsource(defining)
     except (OSError, TypeError):  # compiled code has none
         return "no source"
     return hashlib.blake2b(source.encode("utf-8"), digest_size=16).hexdigest()

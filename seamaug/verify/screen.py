@@ -12,7 +12,7 @@ from seamaug.models.embedder import Embedder
 from seamaug.records import NEW_GOLDEN, Candidate, Message, Parent, text_key, user_text
 from seamaug.seeds import Seeds
 from seamaug.verify.contamination import EvaluationTexts
-from seamaug.verify.golden import NewGolden
+from seamaug.verify.golden import Judged, NewGolden
 from seamaug.verify.near import NearDuplicates
 from seamaug.verify.semantic import SemanticDuplicates
 from seamaug.verify.text import loses_numbers, normalised, text_problem
@@ -38,7 +38,7 @@ class Screen:
         embedder: Embedder,
         evaluation: EvaluationTexts | None,
         preserved: Callable[[Candidate], Collection[str]],
-        new_golden: Callable[[Sequence[NewGolden]], list[str]] | None,
+        new_golden: Callable[[Sequence[NewGolden]], list[Judged]] | None,
     ) -> None:
         """`preserved` says what a candidate must be seen to preserve: `numbers`, `meaning`.
 
@@ -82,8 +82,8 @@ class Screen:
             seen.add(prompt_key(candidate.prompt))
         kept = [c for c in _open(candidates) if "meaning" in self._preserved(c)]
         self._reject_drifted(kept, parents)
-        self._reject_near(_open(candidates), parents)
         self._reject_semantic(_open(candidates), parents)
+        self._reject_near(_open(candidates), parents)
         self._check_goldens(
             [c for c in _open(candidates) if c.chosen_source == NEW_GOLDEN], parents
         )
@@ -139,7 +139,8 @@ class Screen:
             NewGolden(c.prompt, c.chosen, parents[c.parent].golden, parents[c.parent].worse)
             for c in candidates
         ]
-        for candidate, problem in zip(candidates, self._new_golden(cases), strict=True):
+        for candidate, (problem, evidence) in zip(candidates, self._new_golden(cases), strict=True):
+            candidate.evidence = evidence
             if problem:
                 candidate.reject(problem)
 

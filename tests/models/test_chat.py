@@ -357,3 +357,13 @@ def test_control_tokens_reach_the_server_as_text_and_come_back_whole(server: Fau
     sent = server.bodies[-1]["messages"][0]["content"]
     assert not any(token in sent for token in ("<|im_end|>", "[INST]", "</s>"))
     assert reply.text == f"{text} 0"
+
+
+def test_one_request_that_is_forbidden_fails_alone_and_many_end_the_run(
+    server: FaultyServer,
+) -> None:
+    server.fault = lambda prompt, attempt: "403" if "flagged" in prompt else ""
+    replies = written(server, [*asked(3), *asked(1, "flagged"), *asked(2, "more")])
+    assert ["403" in reply.error for reply in replies] == [False] * 3 + [True] + [False] * 2
+    with pytest.raises(ModelError, match="403"):
+        written(server, asked(60, "flagged"))

@@ -180,8 +180,8 @@ def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limits", "outcome", "option"),
     [
-        (Limits(tokens=60), TOKEN_LIMIT, "60 tokens, 7.00 USD; with a higher --max-tokens"),
-        (Limits(cost=6.0), COST_LIMIT, "60 tokens, 7.00 USD; with a higher --max-cost"),
+        (Limits(tokens=60), TOKEN_LIMIT, "60 tokens, 7.00 USD; with a higher `max_tokens`"),
+        (Limits(cost=6.0), COST_LIMIT, "60 tokens, 7.00 USD; with a higher `max_cost`"),
     ],
 )
 def test_a_limit_ends_the_asking_and_loses_nothing(

@@ -6,6 +6,7 @@ import pytest
 
 from seamaug.records import Seed, user_message
 from seamaug.verify.golden import NewGolden, NewGoldenCheck
+from seamaug.verify.worse import Reference
 
 
 def case(golden: str, worse: Sequence[str] = (), old: str = "So the answer is 4.") -> NewGolden:
@@ -31,6 +32,10 @@ class Judge:
 NEW = "So the answer is 5."
 
 
+def problems(judge: Judge, cases: Sequence[NewGolden]) -> list[str]:
+    return [problem for problem, _ in NewGoldenCheck(judge, Reference(0.5))(cases)]
+
+
 @pytest.mark.parametrize(
     ("better", "problem"),
     [
@@ -42,29 +47,28 @@ NEW = "So the answer is 5."
 )
 def test_the_new_response_must_win_in_both_orders(better: str, problem: str) -> None:
     judge = Judge(better)
-    assert NewGoldenCheck(judge, 0.5)([case(NEW)]) == [problem]
+    assert problems(judge, [case(NEW)]) == [problem]
     old = "So the answer is 4."
     assert judge.asked == [("What is 2 + 3?", NEW, old), ("What is 2 + 3?", old, NEW)]
 
 
 def test_what_was_worse_must_be_worse_than_the_new_response_too() -> None:
     judge = Judge(NEW)
-    check = NewGoldenCheck(judge, 0.5)
     wrong, right_now = "So the answer is 7.", "Thus the answer is: 5"
-    assert check([case(NEW, [wrong])]) == [""]
+    ((problem, evidence),) = NewGoldenCheck(judge, Reference(0.5))([case(NEW, [wrong])])
+    assert (problem, [found.verifier for found in evidence]) == ("", ["final number"])
     judge.asked.clear()
-    assert check([case(NEW, [wrong, right_now])]) == ["a worse response may be right"]
+    assert problems(judge, [case(NEW, [wrong, right_now])]) == ["a worse response may be right"]
     assert judge.asked == []  # nor is a judge paid for it
 
 
 def test_each_case_has_its_own_verdict() -> None:
-    check = NewGoldenCheck(Judge(NEW), 0.5)
     cases = [case("So the answer is 4. "), case(NEW), case(NEW, ["A: 5"]), case("Six"), case(NEW)]
-    assert check(cases) == [
+    assert problems(Judge(NEW), cases) == [
         "new golden response is the old one",
         "",
         "a worse response may be right",
         "new golden response not verified",
         "",
     ]
-    assert check([]) == []
+    assert problems(Judge(NEW), []) == []

@@ -45,7 +45,7 @@ def screen(seeds: Seeds, evaluation: EvaluationTexts | None = None, **settings: 
         embedder,
         evaluation,
         lambda candidate: ("numbers", "meaning") if candidate.template_hash else (),
-        lambda cases: ["not verified" if case.golden == "Wrong" else "" for case in cases],
+        lambda cases: [("not verified" * (case.golden == "Wrong"), []) for case in cases],
     )
 
 
