@@ -18,12 +18,13 @@ from timing import interleaved, machine, versions
 
 from seamaug.config import GenerateConfig, SeedsConfig
 from seamaug.generate.variants import VariantMaker
-from seamaug.records import Parent
+from seamaug.records import Misjudged, Parent
 from seamaug.resources import EMBEDDED
-from seamaug.rounds import Progressed, prompt_key
 from seamaug.seeds import Seeds, read_seeds
+from seamaug.verify.screen import prompt_key
 
 _NEIGHBOURS = 8
+_NOTHING = Misjudged(text="", margin=0, rank=1, among=1, logprob=0, golden_logprob=0)
 
 
 def parents_of(seeds: Seeds, count: int) -> list[Parent]:
@@ -41,10 +42,12 @@ def parents_of(seeds: Seeds, count: int) -> list[Parent]:
                 goldens=[row.golden],
                 neighbours=[seed.id for seed in near],
                 neighbour_texts=[seed.text for seed in near],
-                misjudged="",
+                neighbour_cosines=[0.5 for _ in near],
+                misjudged=_NOTHING,
                 worse=[],
                 worse_sources=[],
                 verifiers=[],
+                verifier_scores=[],
                 seams=[1.0],
                 error="",
             )
@@ -57,12 +60,14 @@ def ours(depth: int) -> Callable[[Sequence[Parent]], list[float]]:
 
     def make(parents: Sequence[Parent]) -> list[float]:
         config = GenerateConfig(depth=depth)
-        state = Progressed(prompts={prompt_key(parent.prompt) for parent in parents})
+        known = {prompt_key(parent.prompt) for parent in parents}
         maker = VariantMaker(config, None, seed=0)
         found = 0
         for start in range(0, len(parents), config.batch_parents):
             group = parents[start : start + config.batch_parents]
-            found += len(maker.make(group, 0, config.per_round, state.is_new))
+            found += len(
+                maker.make(group, 0, config.per_round, lambda p: prompt_key(p) not in known)
+            )
         return [float(found)]
 
     return make
