@@ -342,3 +342,8 @@ def test_an_engine_without_a_generator_is_refused(engine: str) -> None:
     url = {"generator.url": "http://127.0.0.1:1/v1"} if engine == "server" else {}
     with pytest.raises(ConfigError, match="needs `name`"):
         load_config(None, {"generator.engine": engine, **url})
+
+
+def test_what_sections_ask_of_each_other_is_said_without_a_key() -> None:
+    with pytest.raises(ConfigError, match="^`max_cost` limits what an LLM writes"):
+        load_config(None, {"max_cost": 5})

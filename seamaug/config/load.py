@@ -173,7 +173,8 @@ def _explain(error: ValidationError, path: str | Path | None) -> str:
             # A whole section says nothing that the message does not, and may hold a secret.
             told = isinstance(problem["input"], dict) or location[-1] == "api_key_env"
             got = "" if told else f" (got {problem['input']!r})"
-            lines.append(f"{where}`{dotted}`: {message}{got}")
+            key = f"`{dotted}`: " if dotted else ""  # what sections ask of each other has no key
+            lines.append(f"{where}{key}{message}{got}")
     return "\n".join(lines)
 
 
