@@ -345,5 +345,5 @@ def test_an_engine_without_a_generator_is_refused(engine: str) -> None:
 
 
 def test_what_sections_ask_of_each_other_is_said_without_a_key() -> None:
-    with pytest.raises(ConfigError, match="^`max_cost` limits what an LLM writes"):
+    with pytest.raises(ConfigError, match=r"^`max_cost` limits what an LLM writes"):
         load_config(None, {"max_cost": 5})
