@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypedDict
 
+import numpy as np
 import pyarrow as pa
 
 SCHEMA_VERSION = 3
@@ -132,6 +133,9 @@ class SetScores:
     kept: list[int] = field(default_factory=list)
     """Positions, in the worse responses that were asked for, of those scored."""
     error: str = ""
+    features: list[np.ndarray] = field(default_factory=list)
+    """What each reward model's last layer makes the scores of, shape (1 + N, width), where it was
+    asked for; not stored."""
 
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from seamaug.records import Message
 
@@ -68,6 +70,22 @@ class RewardEngine(Protocol):
 
     def rewards(self, sets: Sequence[Sequence[list[int]]]) -> list[list[float]]:
         """Raw score of every conversation, given as token ids in sets that share a prompt."""
+        ...
+
+
+@runtime_checkable
+class FeatureEngine(RewardEngine, Protocol):
+    """A reward model that shows what its last layer makes the scores of."""
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """Weights of that layer, where it is linear: float32, shape (width,)."""
+        ...
+
+    def rewards_and_features(
+        self, sets: Sequence[Sequence[list[int]]]
+    ) -> tuple[list[list[float]], list[np.ndarray]]:
+        """As `rewards`, and the features of every conversation: (rows, width) per set."""
         ...
 
 

@@ -1,8 +1,10 @@
 """The reward model: a score for a prompt with its response."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification
 
@@ -14,7 +16,9 @@ from seamaug.models.probes import depends_on_longest
 from seamaug.models.shared import Place, SharedPrompts
 from seamaug.models.tokens import RewardTokens
 
-_Keep = Callable[[Sequence[Place], torch.Tensor], None]
+Features = Callable[[], torch.Tensor]
+"""Gives what the last layer made some scores of, shape (rows, width)."""
+_Keep = Callable[[Sequence[Place], torch.Tensor, Features], None]
 
 
 class RewardModel(RewardTokens):
@@ -30,12 +34,24 @@ class RewardModel(RewardTokens):
         self.model = load_model(AutoModelForSequenceClassification, config, "reward")
         self.device = device_of(config)
         self._budget = TokenBudget(config.batch_tokens, "reward")
-        self._pad: int | None = self.model.config.get_text_config().pad_token_id
+        text_config = self.model.config.get_text_config()
+        self._pad: int | None = text_config.pad_token_id
+        # CANINE has no vocabulary: it reads characters.
+        self._vocabulary: int = getattr(text_config, "vocab_size", 128)
         self._head = self._split_head()
+        self._last = self._head or self._last_layer()
         self._alike = self._padding_shows()
         self._shared = SharedPrompts(self.model.base_model, self._budget)
 
-    @torch.inference_mode()
+    @property
+    def weights(self) -> np.ndarray | None:
+        """Weights of the linear layer that a score comes from, float32, shape (width,).
+
+        None where the model ends otherwise. A score is their product with its features, and a
+        constant.
+        """
+        return None if self._last is None else self._last.weight[0].float().numpy(force=True)
+
     def rewards(self, sets: Sequence[Sequence[list[int]]]) -> list[list[float]]:
         """Raw score of every conversation, given as token ids in sets that share a prompt.
 
@@ -43,17 +59,41 @@ class RewardModel(RewardTokens):
         """
         scores = [[0.0] * len(rows) for rows in sets]
 
-        def keep(places: Sequence[Place], values: torch.Tensor) -> None:
+        def keep(places: Sequence[Place], values: torch.Tensor, _features: Features) -> None:
             for (i, k), value in zip(places, values.float().flatten().tolist(), strict=True):
                 scores[i][k] = value
 
+        self._read(sets, keep)
+        return scores
+
+    def rewards_and_features(
+        self, sets: Sequence[Sequence[list[int]]]
+    ) -> tuple[list[list[float]], list[np.ndarray]]:
+        """As `rewards`, and what the last layer makes the scores of.
+
+        Features are one float32 array (rows, width) per set. Only for a model with `weights`.
+        """
+        assert self._last is not None, "the model has no linear last layer"
+        scores = [[0.0] * len(rows) for rows in sets]
+        found = [np.zeros((len(rows), self._last.in_features), np.float32) for rows in sets]
+
+        def keep(places: Sequence[Place], values: torch.Tensor, features: Features) -> None:
+            rows = features().float().numpy(force=True)
+            known = values.float().flatten().tolist()
+            for (i, k), value, row in zip(places, known, rows, strict=True):
+                scores[i][k], found[i][k] = value, row
+
+        self._read(sets, keep)
+        return scores, found
+
+    @torch.inference_mode()
+    def _read(self, sets: Sequence[Sequence[list[int]]], keep: _Keep) -> None:
         prefixes = [_common_prefix(rows, self._pad) for rows in sets]
         longest = max((len(row) for rows in sets for row in rows), default=0)
         alike = all(prefix for prefix, rows in zip(prefixes, sets, strict=True) if rows)
         sharing = self._head is not None and alike and longest <= self._shared.longest
         if not (sharing and self._read_shared(sets, prefixes, keep)):
             self._read_padded(sets, keep)
-        return scores
 
     def _read_shared(
         self, sets: Sequence[Sequence[list[int]]], prefixes: list[list[int]], keep: _Keep
@@ -70,7 +110,8 @@ class RewardModel(RewardTokens):
                 positions[order][_scored(sets[i][k], self._pad) - len(prefixes[i]) + 1]
                 for order, (i, k) in enumerate(places)
             ]
-            keep(places, self._score(states[torch.stack(ends).to(self.device)]))
+            features = states[torch.stack(ends).to(self.device)]
+            keep(places, self._score(features), lambda: features)
 
         return self._shared.read(inputs, take)
 
@@ -83,7 +124,10 @@ class RewardModel(RewardTokens):
             return rows_within([len(sets[i][k]) for i, k in rest], tokens, alike=self._alike)
 
         def work(batch: Sequence[Place]) -> None:
-            keep(batch, self._padded_scores([sets[i][k] for i, k in batch]))
+            rows = [sets[i][k] for i, k in batch]
+            with _inputs_of(self._last) as seen:
+                scores = self._padded_scores(rows)
+            keep(batch, scores, lambda: self._at_the_end(seen[-1], rows))
 
         self._budget.run(places, take, work)
 
@@ -99,13 +143,33 @@ class RewardModel(RewardTokens):
         scores: torch.Tensor = self.model(**inputs).logits
         return scores
 
+    def _at_the_end(self, states: torch.Tensor, rows: Sequence[list[int]]) -> torch.Tensor:
+        """Of the last layer's inputs those that the scores were read from: (rows, width)."""
+        if states.dim() == 2:
+            return states
+        ends = [_scored(row, self._pad) for row in rows]
+        return states[torch.arange(len(rows)), ends]
+
+    def _last_layer(self) -> Any:
+        """The linear layer whose one output is the score, where a short probe confirms it."""
+        row = [i % self._vocabulary for i in range(4, 12) if i % self._vocabulary != self._pad]
+        layers = [
+            layer
+            for layer in self.model.modules()
+            if isinstance(layer, torch.nn.Linear) and layer.out_features == 1
+        ]
+        for layer in layers:
+            with _inputs_of(layer) as seen:
+                score = self._padded_scores([row])
+            if seen and torch.equal(layer(self._at_the_end(seen[-1], [row])), score):
+                return layer
+        return None
+
     def _padding_shows(self) -> bool:
         """Whether a score depends on the padding beside its row, masked or not (FNet, XLNet)."""
         if depends_on_longest(self.model.config.get_text_config()):
             return True
-        # CANINE has no vocabulary: it reads characters.
-        vocabulary = getattr(self.model.config.get_text_config(), "vocab_size", 128)
-        rows = [[(7 * i + 3) % vocabulary for i in range(n)] for n in (12, 7)]
+        rows = [[(7 * i + 3) % self._vocabulary for i in range(n)] for n in (12, 7)]
         alone, beside = self._padded_scores(rows[1:])[0], self._padded_scores(rows)[1]
         tolerance = 1e-4 if self.model.dtype == torch.float32 else 0.05
         return not torch.allclose(alone.float(), beside.float(), rtol=tolerance, atol=tolerance)
@@ -115,8 +179,7 @@ class RewardModel(RewardTokens):
         head = getattr(self.model, "score", None)
         if not isinstance(head, torch.nn.Linear):
             return None
-        vocabulary = self.model.config.get_text_config().vocab_size
-        row = [i % vocabulary for i in range(4, 12) if i % vocabulary != self._pad]
+        row = [i % self._vocabulary for i in range(4, 12) if i % self._vocabulary != self._pad]
         end = len(row) - 1
         row += [] if self._pad is None else [self._pad]  # a score is read before it, as we do
         ids = torch.tensor([row], device=self.device)
@@ -144,6 +207,20 @@ class RewardModel(RewardTokens):
         )
         self.model.config.pad_token_id = self.model.config.get_text_config().pad_token_id = free
         return free
+
+
+@contextmanager
+def _inputs_of(layer: Any) -> Iterator[list[torch.Tensor]]:
+    """What the layer, if there is one, is called on while the block runs."""
+    seen: list[torch.Tensor] = []
+    if layer is None:
+        yield seen
+        return
+    hook = layer.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 def _common_prefix(rows: Sequence[list[int]], pad: int | None) -> list[int]:

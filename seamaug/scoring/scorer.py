@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from seamaug.clock import clock
 from seamaug.errors import ModelError
-from seamaug.models.engines import PolicyEngine, RewardEngine
+from seamaug.models.engines import FeatureEngine, PolicyEngine, RewardEngine
 from seamaug.records import Message, SetScores
 
 
@@ -27,8 +27,8 @@ class Scorer:
         self.rewards = rewards
         self._ids: dict[str, list[int]] = {}
 
-    def score(self, sets: Sequence[ResponseSet]) -> list[SetScores]:
-        """Scores of each set, golden response first.
+    def score(self, sets: Sequence[ResponseSet], *, features: bool = False) -> list[SetScores]:
+        """Scores of each set, golden response first; with the reward models' features if asked.
 
         A set whose golden response does not fit a model has `error`; a worse response that does
         not fit is left out of `kept`. Nothing is truncated.
@@ -41,14 +41,11 @@ class Scorer:
         with clock.kind("policy"):
             logprobs = self.policy.logprobs([(prompt, ids) for prompt, ids, _ in collected])
         with clock.kind("reward"):
-            rewards = [
-                model.rewards([rows[number] for _, _, rows in collected])
-                for number, model in enumerate(self.rewards)
-            ]
-        for number, (result, found) in enumerate(zip(results, logprobs, strict=True)):
+            for number, model in enumerate(self.rewards):
+                _judge(model, [rows[number] for _, _, rows in collected], results, features)
+        for result, found in zip(results, logprobs, strict=True):
             result.logprobs = [item.total for item in found]
             result.tokens = [item.tokens for item in found]
-            result.rewards = [values[number] for values in rewards]
             _check_finite(result)
         return results
 
@@ -99,6 +96,23 @@ class Scorer:
         return ""
 
 
+def _judge(
+    model: RewardEngine,
+    rows: list[list[list[int]]],
+    results: Sequence[SetScores],
+    features: bool,
+) -> None:
+    """Give each result what one reward model says."""
+    if not features:
+        for result, values in zip(results, model.rewards(rows), strict=True):
+            result.rewards.append(values)
+        return
+    assert isinstance(model, FeatureEngine), "asked of models that have features"
+    for result, values, found in zip(results, *model.rewards_and_features(rows), strict=True):
+        result.rewards.append(values)
+        result.features.append(found)
+
+
 def _check_finite(result: SetScores) -> None:
     """NaN would pass through every comparison unnoticed: such a set counts as not scored.
 
@@ -112,3 +126,4 @@ def _check_finite(result: SetScores) -> None:
             result.error = f"the {role} returned a score that is not a number"
     if result.error:
         result.logprobs, result.tokens, result.rewards, result.kept = [], [], [], []
+        result.features = []
