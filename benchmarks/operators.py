@@ -65,9 +65,8 @@ def ours(depth: int) -> Callable[[Sequence[Parent]], list[float]]:
         found = 0
         for start in range(0, len(parents), config.batch_parents):
             group = parents[start : start + config.batch_parents]
-            found += len(
-                maker.make(group, 0, config.per_round, lambda p: prompt_key(p) not in known)
-            )
+            wanted = [config.per_round] * len(group)
+            found += len(maker.make(group, 0, wanted, lambda p: prompt_key(p) not in known))
         return [float(found)]
 
     return make

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seamaug.clock import clock
+from seamaug.clusters import cluster
 from seamaug.config import Config
 from seamaug.decontaminate import Decontamination, read_evaluation
 from seamaug.errors import LimitReached
@@ -71,6 +72,7 @@ def _flow(
             seam = scores.seam(config.score.weighting)
             seam[list(decontamination.overlaps)] = math.nan  # variants would repeat the evaluation
             selected = select_parents(seam, config.select)
+            clusters = cluster(index.vectors, selected.tolist(), config.seed)
         maker = ParentMaker(
             config,
             seeds,
@@ -102,7 +104,7 @@ def _flow(
             with clock.stage("parents"):
                 parents = maker.make_all(run, [int(p) for p in selected], quiet=quiet)
             with clock.stage("candidates"):
-                outcome = rounds.run(run, parents, deadline=deadline, quiet=quiet)
+                outcome = rounds.run(run, parents, clusters.labels, deadline=deadline, quiet=quiet)
         except LimitReached as reached:
             logger.warning(str(reached))
             parents, outcome = finished_parents(run), reached.outcome

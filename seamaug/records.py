@@ -238,6 +238,9 @@ class Candidate:
     """Content hash of the LLM template; empty for embedded operators."""
     neighbours: list[str]
     """Ids of the near seeds on offer to the operator."""
+    tokens: int = 0
+    """What an LLM read and wrote for it; of an embedded operator's text, one for four characters.
+    0 only where nothing was read or written."""
     chosen_source: str = ""
     """`golden`; `golden_rewrite` where an LLM reworded it; `new_golden` where the operator changed
     the answer: an LLM wrote it, and preferred it to the golden one in both orders."""
@@ -253,6 +256,8 @@ class Candidate:
     seam_after: float | None = None
     margin_after: float | None = None
     """Reward of chosen minus reward of rejected, in standard deviations of the scores."""
+    predicted_reduction: float | None = None
+    """Predicted fall of mean SEAM by training on it; None where it is not known."""
     logprob_chosen: float | None = None
     """Mean log-probability per token, nats."""
     logprob_rejected: float | None = None
@@ -271,6 +276,7 @@ class Candidate:
             ("kind", pa.string()),
             ("template_hash", pa.string()),
             ("neighbours", pa.list_(pa.string())),
+            ("tokens", pa.int64()),
             ("chosen_source", pa.string()),
             ("rejected", pa.string()),
             ("rejected_source", pa.string()),
@@ -279,6 +285,7 @@ class Candidate:
             ("seam_before", pa.float64()),
             ("seam_after", pa.float64()),
             ("margin_after", pa.float64()),
+            ("predicted_reduction", pa.float64()),
             ("logprob_chosen", pa.float64()),
             ("logprob_rejected", pa.float64()),
             ("verdict", pa.string()),

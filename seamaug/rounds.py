@@ -3,14 +3,16 @@
 Like parents.py this is where verbs meet, so it stands beside the pipeline.
 """
 
+import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from seamaug.config import Config
 from seamaug.generate.variants import VariantMaker
@@ -20,6 +22,7 @@ from seamaug.run.folder import RunFolder
 from seamaug.run.progress import Progress, progress
 from seamaug.scoring.scorer import ResponseSet, Scorer
 from seamaug.scoring.seam import RewardScale, discrepancy, mean_logprobs, worst_responses
+from seamaug.steering import Steering
 from seamaug.verify.screen import CONTAMINATED, Screen
 from seamaug.verify.text import normalised
 
@@ -39,30 +42,13 @@ class Progressed:
     made: int = 0
     rejected_uses: Counter[str] = field(default_factory=Counter)
     """Kept examples by content hash of their rejected response."""
-    tried: dict[str, int] = field(default_factory=dict)
-    """Candidates so far by parent."""
-    barren: dict[str, int] = field(default_factory=dict)
-    """Rounds in a row in which a parent kept nothing."""
-    exhausted: set[str] = field(default_factory=set)
-    """Parents for which nothing new could be made."""
 
-    def take(self, group: Sequence[Parent], table: pa.Table) -> None:
+    def take(self, table: pa.Table) -> None:
         """Count a finished part."""
-        tried: dict[str, int] = dict.fromkeys((parent.id for parent in group), 0)
-        kept = dict(tried)
-        columns = table.select(["parent", "verdict", "rejected"]).to_pydict()
-        for parent, verdict, rejected in zip(*columns.values(), strict=True):
-            tried[parent] += 1
-            if verdict == KEPT:
-                kept[parent] += 1
-                self.rejected_uses[text_key(normalised(rejected))] += 1
-        for parent, count in tried.items():
-            self.tried[parent] = self.tried.get(parent, 0) + count
-            self.barren[parent] = 0 if kept[parent] else self.barren.get(parent, 0) + 1
-            if count == 0:
-                self.exhausted.add(parent)
+        kept = table.filter(pc.equal(table["verdict"], KEPT))
+        self.rejected_uses.update(text_key(normalised(t)) for t in kept["rejected"].to_pylist())
         self.made += table.num_rows
-        self.kept += sum(kept.values())
+        self.kept += kept.num_rows
 
 
 @dataclass(frozen=True)
@@ -78,44 +64,40 @@ class Rounds:
     """Of the reward models' scores over all seeds: the unit of SEAM."""
 
     def run(
-        self, run: RunFolder, parents: Sequence[Parent], *, deadline: float, quiet: bool = False
+        self,
+        run: RunFolder,
+        parents: Sequence[Parent],
+        clusters: Mapping[int, int],
+        *,
+        deadline: float,
+        quiet: bool = False,
     ) -> str:
         """Fill the budget; returns why it ended: BUDGET_MET, RAN_OUT or TIME_UP.
 
+        `clusters`: cluster of each parent by its seed's position.
         `deadline` is a `time.monotonic` value; a part in flight is finished. Raises LimitReached
         where the LLM may take no more; a part in flight is then made anew when the run goes on.
         """
         state = Progressed()
         usable = [parent for parent in parents if parent.is_usable]
+        steering = Steering(self.config, usable, clusters, self.maker.rules, self.maker.llm)
+        part = 0
         with progress("expand", self.config.budget, "kept", quiet=quiet) as bar:
-            part = 0
-            for number in range(self.config.generate.per_parent):
-                wanted = self._wanted(len(usable), number)
-                active = [parent for parent in usable if self._is_active(parent, state, wanted)]
+            for number in itertools.count():
+                wanted = steering.next_round(number)
+                if not wanted:
+                    return RAN_OUT
+                active = [parent for parent in usable if parent.id in wanted]
                 for group in _groups(active, self.config.generate.batch_parents):
                     resumed = run.has_part(STAGE, part)
                     if not resumed and time.monotonic() >= deadline:
                         return TIME_UP
-                    self._one_part(run, part, group, number, wanted, state)
+                    self._one_part(run, part, group, number, wanted, state, steering)
                     part += 1
                     _show(bar, state, resumed)
                     if state.kept >= self.config.budget:
                         return BUDGET_MET
-                if not active:
-                    break
-        return RAN_OUT
-
-    def _is_active(self, parent: Parent, state: Progressed, wanted: int) -> bool:
-        return (
-            parent.id not in state.exhausted
-            and state.barren.get(parent.id, 0) < self.config.keep.patience
-            and state.tried.get(parent.id, 0) + wanted <= self.config.generate.per_parent
-        )
-
-    def _wanted(self, parents: int, number: int) -> int:
-        """Variants per parent: a small budget is spread over all parents, not spent on a few."""
-        even = math.ceil(self.config.budget / max(parents, 1)) if number == 0 else math.inf
-        return int(min(even, self.config.generate.per_round, self.config.generate.per_parent))
+        raise AssertionError("a round without variants is the last one")
 
     def _one_part(
         self,
@@ -123,19 +105,22 @@ class Rounds:
         part: int,
         group: list[Parent],
         number: int,
-        wanted: int,
+        wanted: Mapping[str, int],
         state: Progressed,
+        steering: Steering,
     ) -> None:
         parents = {parent.id: parent for parent in group}
 
         def make() -> pa.Table:
-            candidates = self.maker.make(group, number, wanted, self.screen.is_new)
+            counts = [wanted[parent.id] for parent in group]
+            candidates = self.maker.make(group, number, counts, self.screen.is_new, steering.order)
             self.screen.judge(candidates, parents)
-            self._keep(self._rescore(candidates, parents), state)
+            self._keep(self._rescore(candidates, parents), state, steering)
             return to_table(candidates, Candidate.SCHEMA)
 
         table = run.part(STAGE, part, make)
-        state.take(group, table)
+        state.take(table)
+        steering.take(group, table)
         self.screen.take(table, parents)
 
     def _rescore(
@@ -186,17 +171,23 @@ class Rounds:
         self,
         scored: list[tuple[Candidate, Parent, SetScores]],
         state: Progressed,
+        steering: Steering,
     ) -> None:
         """Judge candidates in order: each kept one counts against the budget and the caps."""
         room = self.config.budget - state.kept
-        uses = state.rejected_uses.copy()
+        uses, quotas = state.rejected_uses.copy(), steering.quotas.copy()
         for candidate, parent, scores in scored:
             candidate.seam_before = parent.seam_beside(candidate.chosen)
             candidate.seam_after = discrepancy(scores, self.scale).under(
                 self.config.score.weighting
             )
             none_left = self._pick_rejected(candidate, parent, scores, uses)
-            reason = self.rule(candidate.seam_before, candidate.seam_after) or none_left
+            cluster = steering.clusters[parent.id]
+            reason = (
+                self.rule(candidate.seam_before, candidate.seam_after)
+                or none_left
+                or quotas.problem(parent.id, cluster, candidate.operator)
+            )
             if normalised(candidate.chosen) == normalised(candidate.rejected):
                 reason = "chosen equals rejected"
             elif not reason and room == 0:
@@ -207,6 +198,7 @@ class Rounds:
                 candidate.verdict = KEPT
                 room -= 1
                 uses[text_key(normalised(candidate.rejected))] += 1
+                quotas.take(parent.id, cluster, candidate.operator)
 
 
 def _groups(parents: list[Parent], size: int) -> list[list[Parent]]:

@@ -41,6 +41,15 @@ class GenerateConfig(Section):
     """Embedded operators composed in one variant, at most."""
     neighbours: Positive = 8
     """Near seeds an operator may look at."""
+    allocation: Literal["thompson", "uniform"] = "thompson"
+    """What decides who gets the next variants, and by which operators. `thompson`: what earlier
+    rounds removed of the discrepancy, per generated token; `uniform`: all alike."""
+    explore: Share = 0.2
+    """For `thompson`: share of a round's variants that is spread evenly over the parents, and share
+    of the variants whose operators are drawn evenly."""
+    rounds: Positive = 10
+    """The first round makes one in so many of the budget, but `batch_parents` variants at least;
+    so does each of the others."""
     per_round: Positive = 8
     """Variants of one parent per round, at most."""
     per_parent: Positive = 200
@@ -75,5 +84,13 @@ class KeepConfig(Section):
     same_rejected: Share = 0.02
     """Share of the budget (but at least 10) that may have one and the same rejected response; past
     it the hack set's next one is taken. A reward model would else learn that one text."""
-    patience: Positive = 3
-    """A parent that kept nothing in this many rounds gets no more variants."""
+    patience: Positive = 24
+    """A parent whose last so many variants were all not kept gets no more."""
+    most_per_seed: Positive | None = None
+    """Examples of one seed, at most; default is four times the even share of the budget, but at
+    least 10."""
+    cluster_share: Share = 0.25
+    """Share of the budget that one cluster of seeds may have: it is raised to twice the even share
+    where there are few clusters, and to 10 examples."""
+    operator_share: Share = 0.3
+    """Share of the budget in which one operator may have a part: raised in the same way."""

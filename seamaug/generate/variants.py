@@ -3,13 +3,13 @@
 import difflib
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from seamaug.config import GenerateConfig
 from seamaug.errors import ConfigError
 from seamaug.generate.llm.operators import LLMOperator, load_operators
 from seamaug.generate.llm.writer import LLMWriter, Task, Written
-from seamaug.generate.operators import OPERATORS, Operator, compose
+from seamaug.generate.operators import OPERATORS, Operator, at_random, compose
 from seamaug.records import (
     GOLDEN,
     GOLDEN_REWRITE,
@@ -22,14 +22,28 @@ from seamaug.records import (
 
 RULE = "rule"
 """The kind of a variant by embedded operators."""
+_CHARS_PER_TOKEN = 4
 _TRIES = 4  # draws per variant wanted, before a parent counts as exhausted
+
+Order = Callable[[Parent, Sequence[str], random.Random], Iterable[str]]
+"""Those of a parent's operators that may be used now, in the order in which to try them."""
+
+
+def any_order(parent: Parent, names: Sequence[str], rng: random.Random) -> Iterable[str]:
+    """All of them, as they are drawn."""
+    return at_random(names, rng)
 
 
 class VariantMaker:
     """Makes candidates; the same seed, parent and round give the same ones."""
 
     def __init__(self, config: GenerateConfig, writer: LLMWriter | None, seed: int) -> None:
-        self._rules, self._llm = _chosen(config.operators, writer.operators if writer else {})
+        rules, llm = _chosen(config.operators, writer.operators if writer else {})
+        self.rules = [rule.name for rule in rules]
+        """Names of the embedded operators."""
+        self._llm = {operator.name: operator for operator in llm}
+        self.llm = list(self._llm)
+        """Names of the LLM's."""
         self._writer = writer
         self._config = config
         self._seed = seed
@@ -38,10 +52,11 @@ class VariantMaker:
         self,
         parents: Sequence[Parent],
         number: int,
-        wanted: int,
+        wanted: Sequence[int],
         is_new: Callable[[list[Message]], bool],
+        order: Order = any_order,
     ) -> list[Candidate]:
-        """Up to `wanted` variants of each parent in round `number`, in the parents' order.
+        """Up to so many variants of each parent in round `number`, in the parents' order.
 
         `is_new` says whether a prompt is in no earlier round. Embedded variants are redrawn where
         they repeat; what an LLM repeats is left for verification to reject.
@@ -51,10 +66,10 @@ class VariantMaker:
         for i, parent in enumerate(parents):
             rng = random.Random(text_key([self._seed, parent.id, number]))
             drawn: set[str] = set()
-            for _ in range(_TRIES * wanted):
-                if len(made[i]) == wanted:
+            for _ in range(_TRIES * wanted[i]):
+                if len(made[i]) == wanted[i]:
                     break
-                candidate = self._draw(parent, rng)
+                candidate = self._draw(parent, rng, order)
                 if candidate.kind != RULE:
                     promised.append((parent, candidate))
                 elif (
@@ -67,16 +82,16 @@ class VariantMaker:
                 made[i].append(candidate)
         self._fill(promised, number)
         flat = [candidate for group in made.values() for candidate in group]
-        for order, candidate in enumerate(flat):
-            candidate.id = text_key([self._seed, number, order, candidate.parent, candidate.text])
+        for place, candidate in enumerate(flat):
+            candidate.id = text_key([self._seed, number, place, candidate.parent, candidate.text])
         return flat
 
     def checked(self, candidate: Candidate) -> tuple[str, ...]:
         """What the candidate must be seen to preserve; by embedded operators it is certain."""
-        operator = next((op for op in self._llm if op.name == candidate.operator), None)
+        operator = self._llm.get(candidate.operator)
         return operator.preserves if operator else ()
 
-    def _draw(self, parent: Parent, rng: random.Random) -> Candidate:
+    def _draw(self, parent: Parent, rng: random.Random, order: Order) -> Candidate:
         """A variant by embedded operators, or the promise of one by the LLM."""
         chosen = rng.choice(parent.goldens)
         candidate = Candidate(
@@ -90,23 +105,25 @@ class VariantMaker:
             template_hash="",
             neighbours=parent.neighbours,
         )
-        llm = [op for op in self._llm if parent.neighbours or op.kind != "blend"]
-        if llm and (not self._rules or rng.random() < 0.5):
-            operator = rng.choice(llm)
-            candidate.operator, candidate.kind = operator.name, operator.kind
-            candidate.template_hash = operator.template.hash
+        llm = [name for name, own in self._llm.items() if parent.neighbours or own.kind != "blend"]
+        if llm and (not self.rules or rng.random() < 0.5):
+            for name in order(parent, llm, rng):
+                candidate.operator, candidate.kind = name, self._llm[name].kind
+                candidate.template_hash = self._llm[name].template.hash
+                break
             return candidate
         composed = compose(
             parent.text,
             rng=rng,
             neighbours=parent.neighbour_texts,
-            operators=self._rules,
+            operators=(OPERATORS[name] for name in order(parent, self.rules, rng)),
             depth=rng.randint(1, self._config.depth),
         )
         if composed is not None:
             text, applied = composed
             candidate.prompt = parent.with_text(text)
             candidate.operator = "+".join(applied)
+            candidate.tokens = -(-len(text) // _CHARS_PER_TOKEN)
         return candidate
 
     def _fill(self, promised: Sequence[tuple[Parent, Candidate]], number: int) -> None:
@@ -129,6 +146,7 @@ class VariantMaker:
 
 def _take(candidate: Candidate, task: Task, written: Written) -> None:
     """Give a promised variant its texts, or the reason why it has none."""
+    candidate.tokens = written.tokens
     if written.error:
         candidate.fail("generate", written.error)
         candidate.reply = written.reply or written.error

@@ -74,7 +74,7 @@ def maker(
 def make(
     which: VariantMaker, number: int = 0, wanted: int = 6, parents: Sequence[Parent] = PARENTS
 ) -> list[Candidate]:
-    return which.make(parents, number, wanted, lambda prompt: True)
+    return which.make(parents, number, [wanted] * len(parents), lambda prompt: True)
 
 
 def texts(candidates: Sequence[Candidate], name: str) -> list[str]:
@@ -129,10 +129,10 @@ def test_no_text_twice_within_a_parent() -> None:
 def test_only_new_texts() -> None:
     first = make(maker())
     known = {candidate.text for candidate in first}
-    second = maker().make(PARENTS, 0, 6, lambda prompt: prompt[-1]["content"] not in known)
+    second = maker().make(PARENTS, 0, [6] * 3, lambda prompt: prompt[-1]["content"] not in known)
     assert second
     assert not known & {candidate.text for candidate in second}
-    assert maker().make(PARENTS, 0, 6, lambda prompt: False) == []
+    assert maker().make(PARENTS, 0, [6] * 3, lambda prompt: False) == []
 
 
 def test_wanted_is_a_limit() -> None:

@@ -36,6 +36,8 @@ class Written:
     error: str = ""
     reply: str = ""
     """The reply as it came, where it could not be read."""
+    tokens: int = 0
+    """Read and written for it, with what could not be read."""
 
     def text(self, field: str) -> str:
         """A text of the only answer; empty where there is none."""
@@ -148,15 +150,17 @@ class LLMWriter:
         structured = self.generation.structured
         replies = self.generation.write([ask.request for ask in asks])
         found = [ask.read(reply) for ask, reply in zip(asks, replies, strict=True)]
+        tokens = [reply.prompt_tokens + reply.new_tokens for reply in replies]
         unread = [i for i, reply in enumerate(replies) if found[i].error and not reply.error]
         second = self.generation.write(
             [asks[i].again(replies[i], found[i].error, structured=structured) for i in unread]
         )
         for i, reply in zip(unread, second, strict=True):
+            tokens[i] += reply.prompt_tokens + reply.new_tokens
             if not reply.error:  # else the first reply, which is at least there, says more
                 found[i] = asks[i].read(reply)
         _tell([written.error for written in found])
-        return found
+        return [replace(own, tokens=count) for own, count in zip(found, tokens, strict=True)]
 
 
 def _tell(errors: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,23 +79,30 @@ def of_text(rewrite: Callable[[str], str | None]) -> Rewrite:
     return lambda text, rng, neighbours: once(text)
 
 
+def at_random(names: Iterable[str], rng: random.Random) -> Iterator[str]:
+    """The names in random order; drawn one by one, as most of them are never asked for."""
+    left = list(names)
+    while left:
+        at = int(rng.random() * len(left))
+        drawn, left[at] = left[at], left[-1]
+        left.pop()
+        yield drawn
+
+
 def compose(
     prompt: str,
     *,
     rng: random.Random,
     neighbours: Sequence[str],
-    operators: Sequence[Operator],
+    operators: Iterable[Operator],
     depth: int,
 ) -> tuple[str, tuple[str, ...]] | None:
-    """Apply up to `depth` different operators in random order; None if none applied."""
+    """Apply the first `depth` different operators that change the text; None if none did."""
     text = prompt
     applied: list[str] = []
-    left = list(operators)
-    while left and len(applied) < depth:
-        # Drawn one by one: most of the operators are never asked.
-        at = int(rng.random() * len(left))
-        candidate, left[at] = left[at], left[-1]
-        left.pop()
+    for candidate in operators:
+        if len(applied) >= depth:
+            break
         if candidate.name in applied:
             continue
         changed = candidate(text, rng=rng, neighbours=neighbours)
