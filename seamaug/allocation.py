@@ -1,11 +1,12 @@
 """Where the next variants pay: discrepancy removed per generated token, learnt round by round.
 
 An arm is an operator in a cluster of parents. Its rate, the fall of SEAM per token, is taken to be
-normal around what its operator does elsewhere and what other operators do in its cluster; a
-parent's rate lies around its cluster's. How far rates differ is estimated from the outcomes
-themselves (empirical Bayes; DerSimonian and Laird 1986), so an arm that was hardly tried is what
-its kin are, and one that was tried much is itself. Thompson sampling: each choice takes the best
-of one draw from the posterior, so what might still be best is still tried.
+normal around what its operator does elsewhere and what other operators do in its cluster. A
+parent's rate lies around its cluster's, and around what its own SEAM per token lets expect: how
+much that says is learnt too, as a slope over all parents. How far rates differ is estimated from
+the outcomes themselves (empirical Bayes; DerSimonian and Laird 1986), so an arm that was hardly
+tried is what its kin are, and one that was tried much is itself. Thompson sampling: each choice
+takes the best of one draw from the posterior, so what might still be best is still tried.
 
 What is kept lowers what more of the same can remove, so older rounds count for less (discounted
 Thompson sampling, Raj and Kalyani 2017).
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_FADE = 0.7
+_FADE = 0.85
 """What a round's outcomes still weigh when the next one is over."""
 
 
@@ -36,10 +37,17 @@ class Ledger:
     to nothing, so beside a rule no operator of an LLM would ever be tried.
     """
 
-    def __init__(self, rules: Sequence[str], llm: Sequence[str], clusters: Sequence[int]) -> None:
-        """`clusters`: of each parent, by its place."""
+    def __init__(
+        self,
+        rules: Sequence[str],
+        llm: Sequence[str],
+        clusters: Sequence[int],
+        hints: Sequence[float],
+    ) -> None:
+        """`clusters`, `hints`: of each parent, by its place; a hint is its SEAM per token."""
         self.operators = {name: row for row, name in enumerate((*rules, *llm))}
         self.clusters = np.array(clusters, np.intp)
+        self._hints = np.array(hints)
         self._by_llm = np.arange(len(self.operators)) >= len(rules)
         arms = (len(self.operators), int(self.clusters.max(initial=0)) + 1)
         self._counts, self._tokens = np.zeros(arms), np.zeros(arms)
@@ -86,10 +94,19 @@ class Ledger:
             operators.means[:, None] + clusters.means - grand,
             operators.variances[:, None] + clusters.variances,
         )
-        spent = (self._parents[1] / units[:, None]).sum(0)
-        own = clusters.means[self.clusters], clusters.variances[self.clusters]
-        parents = _shrunk(self._parents[0].sum(0), spent, noise, *own)
+        removed, spent = self._parents[0].sum(0), (self._parents[1] / units[:, None]).sum(0)
+        expected = clusters.means[self.clusters]
+        expected = expected + self._by_hint(removed - expected * spent, spent)
+        doubt = clusters.variances[self.clusters]
+        parents = _shrunk(removed, spent, noise, expected, doubt)
         return Beliefs(self.operators, arms, parents, self.clusters)
+
+    def _by_hint(self, removed: np.ndarray, spent: np.ndarray) -> np.ndarray:
+        """What the hints say of parents' rates beyond their clusters: least squares by tokens."""
+        hints = self._hints - (self._hints * spent).sum() / spent.sum()
+        spread = (spent * hints**2).sum()
+        slope = (removed * hints).sum() / spread if spread > 0 else 0.0
+        return np.asarray(slope * hints)
 
     def _noise(self, tokens: np.ndarray, squares: np.ndarray) -> float:
         """Variance of a candidate's rate around its arm's, times its tokens: pooled over arms."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seamaug.clock import clock
+from seamaug.clusters import Clusters
 from seamaug.config import Config
 from seamaug.decontaminate import Decontamination
 from seamaug.identity import versions
@@ -17,6 +18,7 @@ from seamaug.rounds import STAGE, funnel
 from seamaug.run.folder import RunFolder
 from seamaug.scoring.seeds import SeedScores
 from seamaug.seeds import Seeds
+from seamaug.spending import spending
 from seamaug.write.card import kept_statistics, write_card
 from seamaug.write.datasets import write_datasets
 from seamaug.write.summary import Summary, write_summary
@@ -38,6 +40,7 @@ class Finish:
     accounts: dict[str, dict[str, Any]]
     """What the LLM's work came to, by operator."""
     decontamination: Decontamination
+    clusters: Clusters
 
 
 def write_all(run: RunFolder, finish: Finish) -> Summary:
@@ -52,6 +55,7 @@ def write_all(run: RunFolder, finish: Finish) -> Summary:
         "counts": _counts(run, finish),
         "decontamination": finish.decontamination.summary(),
         "kept": kept_statistics(run.parts(STAGE)),
+        "spending": spending(run.parts(STAGE), finish.parents, finish.clusters, finish.seeds),
         "generation": finish.accounts,
         "reward_scores": {
             "means": list(finish.scores.scale.means),

@@ -121,6 +121,7 @@ def _flow(
                     outcome=outcome,
                     accounts=models.accounts,
                     decontamination=decontamination,
+                    clusters=clusters,
                 ),
             )
 

@@ -23,7 +23,7 @@ from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import Summary
 
 _SHOWN_CHARS = 400
-_SHOWN_OPERATORS = 8
+_SHOWN_BEST, _SHOWN_WORST = 5, 2
 
 
 def _console() -> Console:
@@ -51,8 +51,7 @@ def print_summary(folder: Path, summary: Summary) -> None:
             f"Mean SEAM ({summary['weighting']}) of what was kept: {found['seam_before']:.4f} for "
             f"the parents, {found['seam_after']:.4f} for the variants ({-fall:+.0%})"
         )
-        used = list(found["operators"].items())[:_SHOWN_OPERATORS]
-        console.print("Operators: " + ", ".join(f"{name} {count:,}" for name, count in used))
+        console.print(_spending(summary["spending"]))
     if accounts := summary.get("generation"):
         console.print(_generation(accounts))
     console.print(_times(summary["times"]))
@@ -84,6 +83,29 @@ def _funnel(counts: dict[str, Any]) -> Table:
     for verdict in ("rejected", "failed"):
         for reason, count in candidates[verdict].items():
             table.add_row(f"  {verdict}", f"{count:,}", _plain(reason))
+    return table
+
+
+def _spending(spent: dict[str, Any]) -> Table:
+    """Where the budget went and what it bought: the operators and clusters that paid most, and
+    those that paid least."""
+    fall = "predicted fall of SEAM" if spent["predicted"] else "fall below the parents"
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("best and worst per token", "candidates", "kept", "tokens", fall, "per 1k tokens"):
+        table.add_column(name, justify="right" if table.columns else "left")
+    operators = [{"name": name, **own} for name, own in spent["operators"].items()]
+    clusters = [{**own, "name": f"like: {own['cluster']}"} for own in spent["clusters"]]
+    for rows in (operators, clusters):
+        best, rest = rows[:_SHOWN_BEST], rows[_SHOWN_BEST:]
+        for row in (*best, *rest[-_SHOWN_WORST:]):
+            table.add_row(
+                _plain(row["name"]),
+                f"{row['candidates']:,}",
+                f"{row['kept']:,}",
+                human_count(row["tokens"]),
+                f"{row['fall']:.3g}",
+                f"{row['fall_per_1k_tokens'] or 0:.3g}",
+            )
     return table
 
 

@@ -21,23 +21,20 @@ _MARKUP = re.compile(r"[\\`*_\[\]|~&@]|(?<=:)/(?=/)|(?<=www)\.")
 
 
 def kept_statistics(parts: Iterable[pa.Table]) -> dict[str, Any]:
-    """Operators, rejected sources and mean SEAM before and after, over the kept examples."""
-    operators: Counter[str] = Counter()
+    """Rejected sources and mean SEAM before and after, over the kept examples."""
     sources: Counter[str] = Counter()
     before = after = 0.0
     count = 0
-    columns = ["verdict", "operator", "rejected_source", "seam_before", "seam_after"]
+    columns = ["verdict", "rejected_source", "seam_before", "seam_after"]
     for part in parts:
         for row in part.select(columns).to_pylist():
             if row["verdict"] != KEPT:
                 continue
-            operators.update(row["operator"].split("+"))
             sources[row["rejected_source"]] += 1
             before += row["seam_before"]
             after += row["seam_after"]
             count += 1
     return {
-        "operators": dict(sorted(operators.items(), key=lambda item: (-item[1], item[0]))),
         "rejected_sources": dict(sorted(sources.items())),
         "seam_before": round(before / count, 6) if count else None,
         "seam_after": round(after / count, 6) if count else None,
