@@ -6,13 +6,15 @@ from typing import Any
 from seamaug.config import Config, GeneratorConfig, LanguageModelConfig, ModelConfig
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.templates import Template
+from seamaug.keep.rules import SETTING as RULE
 from seamaug.models.client import served_model
 from seamaug.models.loading import device_of, dtype_of, fingerprint
 from seamaug.records import SCHEMA_VERSION
 from seamaug.resources import EMBEDDED
 from seamaug.seeds import Seeds
+from seamaug.user_code import function_mark
 from seamaug.verify.contamination import EvaluationTexts
-from seamaug.verify.function import function_mark
+from seamaug.verify.function import SETTING as CHECK
 
 _RESOURCES = (
     "gpu_memory_utilization",
@@ -124,6 +126,7 @@ def expand_identity(
         "templates": _templates(config.generate.operators_from),
         "evaluation": evaluation and evaluation.fingerprint,
         "function": _function(config),
+        "rule": function_mark(config.keep.rule, RULE) if ":" in config.keep.rule else "",
     }
 
 
@@ -147,7 +150,7 @@ def score_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict
 
 def _function(config: Config) -> str:
     path = config.verify.worse.function
-    return function_mark(path) if path else ""
+    return function_mark(path, CHECK) if path else ""
 
 
 def _templates(folder: str | None = None) -> dict[str, str]:

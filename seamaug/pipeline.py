@@ -14,10 +14,13 @@ from seamaug.errors import LimitReached
 from seamaug.finish import Finish, write_all
 from seamaug.generate.variants import VariantMaker, chosen_operators
 from seamaug.identity import expand_identity, models_of, score_identity
+from seamaug.keep.keeper import Keeper
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
 from seamaug.models.generation import COST_LIMIT, TOKEN_LIMIT
 from seamaug.parents import ParentMaker, finished_parents
+from seamaug.probes import OutlookMaker, shown_weights
+from seamaug.rescoring import Rescoring
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.embed import STAGE as EMBED
 from seamaug.retrieve.embed import embed_seeds
@@ -66,6 +69,7 @@ def _flow(
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
     with closing(Models(config, run.replies)) as models:
+        rule = keep_rule(config.keep, features=bool(shown_weights(models.scorer.rewards)))
         index, scores = _score(run, seeds, models, config, quiet=quiet)
         with clock.stage("select"):
             decontamination = Decontamination(config.verify, evaluation, seeds)
@@ -84,26 +88,27 @@ def _flow(
             lambda cases: models.verifier(cases),  # its judges load where they are first asked
         )
         variants = VariantMaker(config.generate, models.writer, config.seed)
-        rounds = Rounds(
-            config=config,
-            maker=variants,
-            screen=Screen(
-                config.verify,
-                seeds,
-                index.vectors,
-                models.embedder,
-                evaluation,
-                variants.checked,
-                models.new_golden_check,
-            ),
-            scorer=models.scorer,
-            rule=keep_rule(config.keep),
-            scale=scores.scale,
+        screen = Screen(
+            config.verify,
+            seeds,
+            index.vectors,
+            models.embedder,
+            evaluation,
+            variants.checked,
+            models.new_golden_check,
         )
+        watch = OutlookMaker(config, seeds, scores, index, models.policy, models.scorer)
+        keeper = None
         try:
             with clock.stage("parents"):
                 parents = maker.make_all(run, [int(p) for p in selected], quiet=quiet)
+            with clock.stage("look ahead"):
+                keeper = Keeper(rule, config, watch.make(run, parents, quiet=quiet))
             with clock.stage("candidates"):
+                rescoring = Rescoring(
+                    config, models.scorer, screen, scores.scale, features=bool(keeper.outlook)
+                )
+                rounds = Rounds(config, variants, screen, rescoring, keeper)
                 outcome = rounds.run(run, parents, clusters.labels, deadline=deadline, quiet=quiet)
         except LimitReached as reached:
             logger.warning(str(reached))
@@ -122,6 +127,7 @@ def _flow(
                     accounts=models.accounts,
                     decontamination=decontamination,
                     clusters=clusters,
+                    foreseen=keeper.foreseen() if keeper else {},
                 ),
             )
 
