@@ -97,9 +97,9 @@ class OutlookMaker:
         return [int(position) for position in np.sort(taken)]
 
     def _heads(self, probes: Sequence[Watched]) -> list[VirtualHead]:
-        """Heads that were trained, as far as we know, on a pair for every scored seed."""
+        """Heads that were trained on as many pairs as is said, or else one for every seed."""
         pairs = np.concatenate([features[:1] - features[1:] for features, _ in probes])
-        rows = len(self.scores) - len(self.scores.errors)
+        rows = self.config.keep.trained_pairs or len(self.scores)
         return [
             VirtualHead(weights, own, rows, self.config.keep.ridge)
             for weights, own in zip(self._weights, self._by_model(pairs), strict=True)
@@ -219,6 +219,7 @@ def _as_probes(watched: Sequence[Watched]) -> Probes:
     return Probes(
         np.concatenate([features[1:] - features[:1] for features, _ in watched]).astype(np.float64),
         np.concatenate([weights for _, weights in watched]) / len(watched),
+        len(watched),
     )
 
 

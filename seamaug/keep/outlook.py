@@ -25,6 +25,8 @@ class Probes:
     """φ(worse) − φ(golden), the features of all reward models side by side: (responses, width)."""
     weights: np.ndarray
     """What a unit of misjudgement adds to mean SEAM: (responses,)."""
+    prompts: int
+    """How many prompts these are."""
 
     def seam(self, direction: np.ndarray) -> float:
         """Mean SEAM of the prompts, for rewards along this direction of the features."""
@@ -110,13 +112,16 @@ class Outlook:
         return self._variance(self._direction)
 
     def fall(self, pair: Pair, parent: str) -> float:
-        """By how much mean SEAM around the parent falls when the pair is trained on as well.
+        """By how much mean SEAM falls when the pair is trained on as well.
 
-        Half of it is the mean over the parent and the seeds near to it, half that over probes.
+        The mean is over the parent, the seeds near to it and the probes, each prompt counting
+        alike. A step changes SEAM near the parent far more than elsewhere, and most of that is no
+        gain for any other prompt: were the parent to count for more, what the reward model learns
+        by heart would (benchmarks/README.md has the figures).
         """
-        after, near = self._after(pair), self._near(parent)
-        falls = (own.seam(self._direction) - own.seam(after) for own in (near, self._probes))
-        return sum(falls) / 2
+        after, around = self._after(pair), (self._near(parent), self._probes)
+        falls = (own.prompts * (own.seam(self._direction) - own.seam(after)) for own in around)
+        return sum(falls) / sum(own.prompts for own in around)
 
     def variance_after(self, pair: Pair) -> float:
         """Reward variance when the pair is trained on as well."""
