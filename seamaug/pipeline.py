@@ -79,7 +79,9 @@ def _flow(
             models.policy,
             models.scorer,
             models.writer,
-            lambda cases: models.verifier(cases),  # its judges load where they are first asked
+            # Their judges load where they are first asked.
+            lambda cases: models.samples_verifier(cases),
+            lambda cases: models.written_verifier(cases),
         )
         variants = VariantMaker(config.generate, models.writer, config.seed)
         rounds = Rounds(
@@ -156,12 +158,14 @@ def _score(
 
 
 def _estimator_parts(seeds: Seeds, index: VectorIndex, models: Models, config: Config) -> Parts:
+    names = config.score.estimators
     return Parts(
         goldens=seeds.table["golden"],
         index=index,
         policy=models.policy,
         rewards=models.scorer.rewards,
-        meant_worse=Reference(config.score.same_answer),
-        samples_verifier=models.verifier if "on-policy" in config.score.estimators else None,
+        is_worse=Reference(config.score.same_answer).is_worse,
+        samples_verifier=models.samples_verifier if "on-policy" in names else None,
+        written_verifier=models.written_verifier if "llm" in names else None,
         writer=models.writer,
     )

@@ -1,6 +1,6 @@
 """The models of a run."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ from seamaug.models.journal import Journal
 from seamaug.models.load import load_generator, load_policy, load_reward
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.index import require_engine
-from seamaug.scoring.hack_set import Verifier
 from seamaug.scoring.scorer import Scorer
 from seamaug.verify.golden import NewGoldenCheck
-from seamaug.verify.worse import make_verifier
+from seamaug.verify.worse import Verifier, make_verifier
 
 
 class Models:
@@ -33,6 +32,7 @@ class Models:
             )
             self.writer = _load_writer(config, journal) if journal else None
             self._config = config
+            self._judge = cache(lambda name: load_reward(config.reward.like(name)))
 
     @property
     def accounts(self) -> dict[str, dict[str, Any]]:
@@ -45,22 +45,30 @@ class Models:
             self.writer.generation.close()
 
     @cached_property
-    def verifier(self) -> Verifier:
-        """Of samples and written responses; its judges are loaded where it is first asked for."""
+    def samples_verifier(self) -> Verifier:
+        """Of what the policy says; the judges are loaded where a verifier is first asked for."""
+        return self._verifier(self._config.verify.reference_overlap)
+
+    @cached_property
+    def written_verifier(self) -> Verifier:
+        """Of what an LLM wrote to be worse, whether for a SEAM or for a parent."""
+        return self._verifier(self._config.score.same_answer)
+
+    def _verifier(self, max_overlap: float) -> Verifier:
         with clock.stage("load models"), clock.kind("models"):
-            return make_verifier(
-                self._config.verify.worse,
-                self._config.verify.reference_overlap,
-                lambda name: load_reward(self._config.reward.like(name)),
-                self.writer.prefers if self.writer else None,
-            )
+            prefers = self.writer.prefers if self.writer else None
+            return make_verifier(self._config.verify.worse, max_overlap, self._judge, prefers)
 
     @property
     def new_golden_check(self) -> NewGoldenCheck | None:
         """Of golden responses that an operator changed; None where no LLM writes."""
         if self.writer is None:
             return None
-        return NewGoldenCheck(self.writer.prefers, lambda cases: self.verifier(cases))
+        # What was written to be worse than the old golden response may be right by now: against
+        # the new one it is a response like any other.
+        return NewGoldenCheck(
+            self.writer.prefers, lambda cases: self.samples_verifier.findings(cases)
+        )
 
 
 def _load_writer(config: Config, journal: Path) -> LLMWriter | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from seamaug.records import Message
 
@@ -97,6 +97,16 @@ class Reply:
     """The reply ended at `max_new_tokens`, not by itself."""
     prompt_tokens: int = 0
     new_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Which of two responses an LLM finds better, or why it did not say."""
+
+    better: Literal["first", "second", ""] = ""
+    """Empty for a tie."""
+    error: str = ""
+    """Why it was not judged at all: the request failed, or no reply to it could be read."""
 
 
 def too_long(prompt: int, new: int, limit: int) -> str:

@@ -79,7 +79,7 @@ def test_what_is_stored_is_not_asked_for_again(path: Path) -> None:
     assert sorted(second.asked) == ["prompt 5", "prompt 6", "prompt 7"]
     assert after.accounts["op"] == {
         "requests": 8, "prompt_tokens": 80, "new_tokens": 16, "cost": None, "replayed": 8,
-        "failed": 0,
+        "unreadable": 0, "failed": 0,
     }  # fmt: skip
 
 
