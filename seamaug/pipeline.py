@@ -64,7 +64,7 @@ def _flow(
     quiet: bool,
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
-    with closing(Models(config, run.replies)) as models:
+    with closing(Models(config, run)) as models:
         index, scores = _score(run, seeds, models, config, quiet=quiet)
         with clock.stage("select"):
             decontamination = Decontamination(config.verify, evaluation, seeds)
@@ -140,8 +140,8 @@ def run_score(config: Config, seeds: Seeds, work: Path, *, quiet: bool = False) 
     """SEAM of every seed, resumable in the folder `work`."""
     _warn_of_stand_ins(config)
     with RunFolder(work, score_identity(config, seeds, models_of(config))) as run:
-        journal = run.replies if config.uses_writer_to_score else None
-        with closing(Models(config, journal)) as models:
+        asked = run if config.uses_writer_to_score else None
+        with closing(Models(config, asked)) as models:
             return _score(run, seeds, models, config, quiet=quiet)[1]
 
 

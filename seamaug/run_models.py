@@ -1,7 +1,6 @@
 """The models of a run."""
 
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 from seamaug.clock import clock
@@ -14,15 +13,16 @@ from seamaug.models.journal import Journal
 from seamaug.models.load import load_generator, load_policy, load_reward
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.index import require_engine
+from seamaug.run.folder import RunFolder
 from seamaug.scoring.scorer import Scorer
 from seamaug.verify.golden import NewGoldenCheck
 from seamaug.verify.worse import Verifier, make_verifier
 
 
 class Models:
-    """The models of a run, loaded once; the LLM that writes only where it has a journal."""
+    """The models of a run, loaded once; the LLM that writes only where a folder keeps its work."""
 
-    def __init__(self, config: Config, journal: Path | None = None) -> None:
+    def __init__(self, config: Config, run: RunFolder | None = None) -> None:
         require_engine(config.retrieve)  # its absence must not show after the models are loaded
         with clock.stage("load models"), clock.kind("models"):
             self.embedder = Embedder(config.embedder)
@@ -30,7 +30,7 @@ class Models:
             self.scorer = Scorer(
                 self.policy, [load_reward(member) for member in config.reward.members()]
             )
-            self.writer = _load_writer(config, journal) if journal else None
+            self.writer = _load_writer(config, run) if run else None
             self._config = config
             self._judge = cache(lambda name: load_reward(config.reward.like(name)))
 
@@ -71,11 +71,18 @@ class Models:
         )
 
 
-def _load_writer(config: Config, journal: Path) -> LLMWriter | None:
-    """The LLM that writes variants; None for the embedded operators alone."""
+def _load_writer(config: Config, run: RunFolder) -> LLMWriter | None:
+    """The LLM that writes variants; None for the embedded operators alone.
+
+    Whether a server holds replies to a schema decides what it is asked and how stored replies are
+    found again, so what the run's first process found holds for the next ones. A server that then
+    refuses the schema is told of at their start.
+    """
     if config.generator.name == EMBEDDED:
         return None
+    own, known = config.generator, run.recall("structured")
+    engine = load_generator(own if known is None else own.model_copy(update={"structured": known}))
+    run.remember("structured", engine.structured)
     limits = Limits(config.max_tokens, config.max_cost)
-    engine = load_generator(config.generator)
-    generation = Generation(engine, config.generator, Journal(journal), limits)
+    generation = Generation(engine, own, Journal(run.replies), limits)
     return LLMWriter(generation, load_operators(config.generate.operators_from))

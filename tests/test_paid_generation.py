@@ -162,6 +162,47 @@ def test_killed_it_resumes_with_the_same_bytes_and_pays_for_nothing_twice(
     assert (again - everything).total() <= 4
 
 
+@pytest.mark.parametrize("at_first", [True, False])
+def test_what_the_server_said_of_schemas_at_first_holds(
+    command: list[str], server: FaultyServer, tmp_path: Path, at_first: bool
+) -> None:
+    """It is asked with a request, and what it replies may be another thing the next time."""
+    config = yaml.safe_load(Path(command[3]).read_text())
+    config["generator"]["structured"] = None
+    Path(command[3]).write_text(yaml.safe_dump(config))
+    heeds = at_first
+
+    def reply(body: dict[str, Any]) -> str:
+        hello = body["messages"][0]["content"] == "Say hello."
+        return "{}" if hello and heeds else rewrite(body)
+
+    server.reply = reply
+    assert run(command, tmp_path / "whole").exit_code in (0, 3)
+    everything, server.bodies = paid(server), []
+    assert run(command, tmp_path / "run", "--max-tokens", "100").exit_code == 3
+    heeds = not at_first
+    assert run(command, tmp_path / "run").exit_code in (0, 3)
+    assert {"response_format" in body for body in server.bodies
+            if body["messages"][0]["content"] != "Say hello."} == {at_first}  # fmt: skip
+    assert paid(server) == everything, "something was paid for twice, or not at all"
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
+def test_a_server_that_takes_other_lengths_is_refused(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    """What is too long for it fails its row: half a run must not go by another limit."""
+    out = tmp_path / "run"
+    server.max_model_len = 4096
+    assert run(command, out, "--max-tokens", "100").exit_code == 3
+    server.max_model_len = 8192
+    refused = run(command, out)
+    assert refused.exit_code == 1
+    assert "models.generator.max_length: 4096 -> 8192" in refused.stderr
+    server.max_model_len = 4096
+    assert run(command, out).exit_code in (0, 3)
+
+
 def test_another_server_for_the_same_model_goes_on(
     command: list[str], server: FaultyServer, tmp_path: Path
 ) -> None:
