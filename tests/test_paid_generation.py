@@ -1,6 +1,7 @@
 """The whole flow with an LLM on a server: limits, accounts, kill -9, and nothing paid twice."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from seamaug import expand
+from seamaug import expand, score, select
 from seamaug.cli import main
+from seamaug.errors import ConfigError, LimitReached
 from seamaug.models.engines import Request
 from seamaug.models.generation import TOKEN_LIMIT
 from seamaug.rounds import BUDGET_MET, RAN_OUT
@@ -142,6 +144,50 @@ def test_a_limit_reached_while_scoring_is_said(
     assert again.exit_code in (0, 3), again.output
     assert set(paid(server).values()) == {1}
     assert before <= paid(server)
+
+
+@pytest.mark.parametrize(
+    "choice", [["score"], ["select", "--keep-worst", "20%"]], ids=lambda choice: choice[0]
+)
+def test_scores_stop_at_a_limit_and_go_on(
+    command: list[str], server: FaultyServer, tmp_path: Path, choice: list[str]
+) -> None:
+    own = [*choice, *command[1:4], "--estimator", "llm", "--out", str(tmp_path / "out.parquet")]
+    limits, asked = ["--max-tokens", "40"], 0
+    for _ in range(2):
+        stopped = CliRunner().invoke(main, [*own, *limits])
+        assert stopped.exit_code == 3, stopped.output
+        spent = re.search(
+            r"limit reached: the generator took .* tokens, ([\d.]+) USD", stopped.output
+        )
+        assert spent, stopped.output
+        assert paid(server).total() > asked
+        limits, asked = ["--max-cost", f"{1.5 * float(spent[1]):.6f}"], paid(server).total()
+    assert not (tmp_path / "out.parquet").exists()
+    done = CliRunner().invoke(main, own)
+    assert done.exit_code == 0, done.output
+    assert set(paid(server).values()) == {1}
+    assert (tmp_path / "out.parquet").exists()
+
+
+def test_the_library_keeps_no_paid_replies_where_none_finds_them(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"config": command[3], "estimator": "llm"}
+    for ask, argument in (
+        (lambda: score(command[1], **how), "work"),
+        (lambda: select(command[1], keep_worst=0.2, **how), "work"),
+        (lambda: expand(command[1], **how), "out"),
+    ):
+        with pytest.raises(ConfigError, match=f"give `{argument}`, a folder"):
+            ask()
+    assert not server.asked
+    with pytest.raises(LimitReached):
+        score(command[1], work=tmp_path / "work", max_tokens=40, **how)
+    assert len(score(command[1], work=tmp_path / "work", **how)) == 24
+    assert set(paid(server).values()) == {1}
+    # What asks nothing of the server keeps no replies.
+    assert len(score(command[1], config=command[3])) == 24
 
 
 def test_killed_it_resumes_with_the_same_bytes_and_pays_for_nothing_twice(

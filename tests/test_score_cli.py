@@ -139,6 +139,9 @@ def test_score_writes_both_files(scores: Path, rows: Rows) -> None:
         (["--estimator", "llm"], 1, "need an LLM: give `generator.name` (--generator MODEL)"),
         (["--reward", "embedded", "--reward", "/no/such"], 1, "there is no folder /no/such"),
         (["--responses", "x.txt"], 1, "--responses x.txt: the name must end in one of"),
+        (["--max-tokens", "none"], 2, "is not a number of tokens"),
+        (["--max-cost", "0"], 2, "0 is not in the range x>0"),
+        (["--max-tokens", "1M"], 1, "`max_tokens` limits what an LLM writes, and there is none"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
