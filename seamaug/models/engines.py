@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from seamaug.records import Message
 
@@ -103,8 +103,8 @@ class Reply:
 class Preference:
     """Which of two responses an LLM finds better, or why it did not say."""
 
-    better: Literal["first", "second", ""] = ""
-    """Empty for a tie."""
+    better: str = ""
+    """`first`, `second`, or empty for a tie."""
     error: str = ""
     """Why it was not judged at all: the request failed, or no reply to it could be read."""
 

@@ -166,8 +166,8 @@ class LLMWriter:
 
 
 def _preference(letter: str) -> Preference:
-    said = letter.strip(" .:*()").upper()
-    return Preference("first" if said == "A" else "second" if said == "B" else "")
+    places = {"A": "first", "B": "second"}
+    return Preference(places.get(letter.strip(" .:*()").upper(), ""))
 
 
 def _tell(errors: Sequence[str]) -> None:
