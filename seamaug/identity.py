@@ -57,11 +57,12 @@ SCORING = ("policy", "reward", "embedder", "retrieve", "score", "verify", "seed"
 """The sections that `score` and `select` depend on."""
 
 
-def models_of(config: Config) -> dict[str, dict[str, str]]:
+def models_of(config: Config) -> dict[str, dict[str, Any]]:
     """Name, weights' fingerprint and place of each role.
 
     A model on a server has the fingerprint of the tokenizer's folder or hub id, and what the
-    server says it serves (`served`); weights that were exchanged in place there go unnoticed.
+    server says it serves (`served`), and up to which length; weights that were exchanged in place
+    there go unnoticed.
     Raises ModelError if the server cannot be asked.
     """
     models = {
@@ -83,7 +84,7 @@ def models_of(config: Config) -> dict[str, dict[str, str]]:
     return models
 
 
-def _generator(config: GeneratorConfig) -> dict[str, str]:
+def _generator(config: GeneratorConfig) -> dict[str, Any]:
     """A server's name for a model need not be that of a folder or hub id."""
     if config.name == EMBEDDED:
         return {"fingerprint": ""}
@@ -91,11 +92,11 @@ def _generator(config: GeneratorConfig) -> dict[str, str]:
     return {"fingerprint": mark, **_place(config, "generator")}
 
 
-def _place(config: ModelConfig, role: str) -> dict[str, str]:
+def _place(config: ModelConfig, role: str) -> dict[str, Any]:
     """What runs a role's model: a device, a version of vLLM, or a server."""
     engine = config.engine if isinstance(config, LanguageModelConfig) else "transformers"
     if isinstance(config, LanguageModelConfig) and engine == "server":
-        return {"served": served_model(config, role)}
+        return served_model(config, role)
     place = {"device": device_of(config).type}
     if isinstance(config, LanguageModelConfig):
         place["dtype"] = str(dtype_of(config)).removeprefix("torch.")

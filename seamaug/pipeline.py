@@ -68,7 +68,7 @@ def _flow(
     quiet: bool,
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
-    with closing(Models(config, run.replies)) as models:
+    with closing(Models(config, run)) as models:
         rule = keep_rule(config.keep, features=bool(shown_weights(models.scorer.rewards)))
         index, scores = _score(run, seeds, models, config, quiet=quiet)
         with clock.stage("select"):
@@ -85,7 +85,9 @@ def _flow(
             models.policy,
             models.scorer,
             models.writer,
-            lambda cases: models.verifier(cases),  # its judges load where they are first asked
+            # Their judges load where they are first asked.
+            lambda cases: models.samples_verifier(cases),
+            lambda cases: models.written_verifier(cases),
         )
         variants = VariantMaker(config.generate, models.writer, config.seed)
         screen = Screen(
@@ -147,8 +149,8 @@ def run_score(config: Config, seeds: Seeds, work: Path, *, quiet: bool = False) 
     """SEAM of every seed, resumable in the folder `work`."""
     _warn_of_stand_ins(config)
     with RunFolder(work, score_identity(config, seeds, models_of(config))) as run:
-        journal = run.replies if config.uses_writer_to_score else None
-        with closing(Models(config, journal)) as models:
+        asked = run if config.uses_writer_to_score else None
+        with closing(Models(config, asked)) as models:
             return _score(run, seeds, models, config, quiet=quiet)[1]
 
 
@@ -165,12 +167,14 @@ def _score(
 
 
 def _estimator_parts(seeds: Seeds, index: VectorIndex, models: Models, config: Config) -> Parts:
+    names = config.score.estimators
     return Parts(
         goldens=seeds.table["golden"],
         index=index,
         policy=models.policy,
         rewards=models.scorer.rewards,
-        meant_worse=Reference(config.score.same_answer),
-        samples_verifier=models.verifier if "on-policy" in config.score.estimators else None,
+        is_worse=Reference(config.score.same_answer).is_worse,
+        samples_verifier=models.samples_verifier if "on-policy" in names else None,
+        written_verifier=models.written_verifier if "llm" in names else None,
         writer=models.writer,
     )
