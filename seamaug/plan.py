@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from seamaug.generate.llm.operators import LLMOperator
 from seamaug.generate.operators import Operator
 from seamaug.generate.variants import chosen_operators
 from seamaug.models.journal import Account
+from seamaug.pilot import Pilot, run_pilot
 from seamaug.resources import EMBEDDED
 from seamaug.run_models import Models
 from seamaug.scoring.scorer import ResponseSet
@@ -23,7 +24,7 @@ _SAMPLE_RESPONSES = 8
 _TEMPLATE_CHARS = 1500
 _CHARS_PER_TOKEN = 4
 KEEP_SHARE = 0.5
-"""Assumed share of candidates that are kept; only a run shows the real one."""
+"""Assumed share of candidates that are kept, where no pilot measured it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class Plan:
     seeds: int
     selected: int
     budget: int
+    candidates: int
+    """As many as the budget takes, or as can be made."""
+    pilot: Pilot | None
+    """What the share that is kept was measured by; None where it is assumed."""
     steps: list[Step]
     generator_calls: int
     """Requests to the LLM generator, not in the time estimate (nor are samples of the policy)."""
@@ -56,19 +61,27 @@ class Plan:
     """USD for both, by the generator's prices; None without."""
 
     @property
+    def kept(self) -> int:
+        """Examples that can be expected."""
+        return min(self.budget, round(self.candidates * _share(self.pilot)))
+
+    @property
     def seconds(self) -> float:
         """Estimated time of all stages."""
         return sum(step.seconds for step in self.steps)
 
 
-def make_plan(config: Config, seeds: Seeds) -> Plan:
-    """Plan a run from the seeds and a timed sample of the two models' work."""
+def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
+    """Plan a run from the seeds, a timed sample of the two models' work, and a pilot, if any."""
     operators = chosen_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
+    pilot = run_pilot(config, seeds, pilot_size) if pilot_size else None
     models = Models(config)
     tokens, seconds = _measure(models, seeds)  # per sequence
     select, keep = config.select, config.keep
     selected = min(select.top or math.ceil(select.share * len(seeds)), len(seeds))
-    candidates = math.ceil(config.budget / KEEP_SHARE)
+    most = selected * config.generate.per_parent
+    share = _share(pilot)
+    candidates = min(math.ceil(config.budget / share), most) if share else most
     work = [
         *(
             (stage_of(name), len(seeds), _scored(name, config, len(seeds)))
@@ -81,6 +94,8 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
         Step(name, rows, rows * each, round(rows * each * tokens), rows * each * seconds)
         for name, rows, each in work
     ]
+    if pilot:
+        steps[-1] = replace(steps[-1], seconds=candidates * pilot.seconds)
     made = config.generate
     per_parent = made.llm_worse + made.golden_rewrites
     if "judge" in config.verify.worse.by:  # in both orders
@@ -95,8 +110,22 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
         else Account(llm, read, written).cost(price_in, price_out)
     )
     return Plan(
-        seeds.rows_read, len(seeds), selected, config.budget, steps, llm, read, written, cost
+        rows=seeds.rows_read,
+        seeds=len(seeds),
+        selected=selected,
+        budget=config.budget,
+        candidates=candidates,
+        pilot=pilot,
+        steps=steps,
+        generator_calls=llm,
+        read=read,
+        written=written,
+        cost=cost,
     )
+
+
+def _share(pilot: Pilot | None) -> float:
+    return pilot.share if pilot else KEEP_SHARE
 
 
 def _scored(estimator: str, config: Config, seeds: int) -> int:
