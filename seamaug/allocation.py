@@ -2,7 +2,7 @@
 
 An arm is an operator in a cluster of parents. Its rate, the fall of SEAM per token, is taken to be
 normal around what its operator does elsewhere and what other operators do in its cluster. A
-parent's rate lies around its cluster's, and around what its own SEAM per token lets expect: how
+parent's rate lies around its cluster's, and around what its own SEAM per character lets expect: how
 much that says is learnt too, as a slope over all parents. How far rates differ is estimated from
 the outcomes themselves (empirical Bayes; DerSimonian and Laird 1986), so an arm that was hardly
 tried is what its kin are, and one that was tried much is itself. Thompson sampling: each choice
@@ -44,7 +44,7 @@ class Ledger:
         clusters: Sequence[int],
         hints: Sequence[float],
     ) -> None:
-        """`clusters`, `hints`: of each parent, by its place; a hint is its SEAM per token."""
+        """`clusters`, `hints`: of each parent, by its place; a hint is its SEAM per character."""
         self.operators = {name: row for row, name in enumerate((*rules, *llm))}
         self.clusters = np.array(clusters, np.intp)
         self._hints = np.array(hints)

@@ -19,6 +19,7 @@ from seamaug.errors import ConfigError, InputError
 from seamaug.log import logger
 from seamaug.pipeline import run_expand, run_score
 from seamaug.plan import Plan, make_plan
+from seamaug.resources import EMBEDDED
 from seamaug.scoring.seeds import SeedScores
 from seamaug.scoring.table import prefix_of, response_table, score_table, scores_by_id
 from seamaug.seeds import Seeds, SeedSource
@@ -98,12 +99,21 @@ def expand(
     return ExpandResult(folder, run_expand(merged, table, folder, quiet=quiet))
 
 
-def plan(seeds: SeedSource = None, **arguments: Unpack[ExpandArguments]) -> Plan:
-    """What `expand` with these arguments would do: rows, model calls, tokens, time.
+def plan(
+    seeds: SeedSource = None, *, pilot: int | None = None, **arguments: Unpack[ExpandArguments]
+) -> Plan:
+    """What `expand` with these arguments would do: rows, model calls, tokens, time, yield.
 
-    Loads the models and times a sample; writes nothing.
+    pilot: candidates that are really made and scored, on a sample of the seeds, to measure the
+        share that is kept; 0 assumes one. None is 200, but 0 where an LLM, which may cost, would
+        write them.
+
+    Loads the models and times a sample; what a pilot makes is not kept.
     """
-    return make_plan(*prepare(seeds, arguments))
+    merged, table = prepare(seeds, arguments)
+    if pilot is None:
+        pilot = 200 if merged.generator.name == EMBEDDED else 0
+    return make_plan(merged, table, pilot)
 
 
 def score(

@@ -2,13 +2,14 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from seamaug.config import Config
 from seamaug.generate.variants import chosen_operators
 from seamaug.models.journal import Account
+from seamaug.pilot import Pilot, run_pilot
 from seamaug.plan_requests import asked_in_a_run
 from seamaug.resources import EMBEDDED
 from seamaug.run_models import Models
@@ -21,7 +22,7 @@ _SAMPLE_RESPONSES = 8
 _TEMPLATE_CHARS = 1500
 _CHARS_PER_TOKEN = 4
 KEEP_SHARE = 0.5
-"""Assumed share of candidates that are kept; only a run shows the real one."""
+"""Assumed share of candidates that are kept, where no pilot measured it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,10 @@ class Plan:
     seeds: int
     selected: int
     budget: int
+    candidates: int
+    """As many as the budget takes, or as can be made."""
+    pilot: Pilot | None
+    """What the share that is kept was measured by; None where it is assumed."""
     steps: list[Step]
     generator_calls: int
     """Requests to the LLM generator, not in the time estimate (nor are samples of the policy)."""
@@ -54,20 +59,28 @@ class Plan:
     """USD for both, by the generator's prices; None without."""
 
     @property
+    def kept(self) -> int:
+        """Examples that can be expected."""
+        return min(self.budget, round(self.candidates * _share(self.pilot)))
+
+    @property
     def seconds(self) -> float:
         """Estimated time of all stages."""
         return sum(step.seconds for step in self.steps)
 
 
-def make_plan(config: Config, seeds: Seeds) -> Plan:
-    """Plan a run from the seeds and a timed sample of the two models' work."""
+def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
+    """Plan a run from the seeds, a timed sample of the two models' work, and a pilot, if any."""
     with_llm = config.generator.name != EMBEDDED
     chosen_operators(config.generate, with_llm=with_llm)  # a misspelt one is refused here too
+    pilot = run_pilot(config, seeds, pilot_size) if pilot_size else None
     models = Models(config)
     tokens, seconds = _measure(models, seeds)  # per sequence
     select, keep = config.select, config.keep
     selected = min(select.top or math.ceil(select.share * len(seeds)), len(seeds))
-    candidates = math.ceil(config.budget / KEEP_SHARE)
+    most = selected * config.generate.per_parent
+    share = _share(pilot)
+    candidates = min(math.ceil(config.budget / share), most) if share else most
     goldens = 1 + (config.generate.golden_rewrites if with_llm else 0)
     work = [
         *(
@@ -81,6 +94,8 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
         Step(name, rows, rows * each, round(rows * each * tokens), rows * each * seconds)
         for name, rows, each in work
     ]
+    if pilot:
+        steps[-1] = replace(steps[-1], seconds=candidates * pilot.seconds)
     asked = asked_in_a_run(config, len(seeds), selected, candidates)
     llm, read = round(asked.requests), round(asked.requests * _request_tokens(seeds))
     written = round(asked.texts * config.generator.max_new_tokens)
@@ -91,8 +106,22 @@ def make_plan(config: Config, seeds: Seeds) -> Plan:
         else Account(llm, read, written).cost(price_in, price_out)
     )
     return Plan(
-        seeds.rows_read, len(seeds), selected, config.budget, steps, llm, read, written, cost
+        rows=seeds.rows_read,
+        seeds=len(seeds),
+        selected=selected,
+        budget=config.budget,
+        candidates=candidates,
+        pilot=pilot,
+        steps=steps,
+        generator_calls=llm,
+        read=read,
+        written=written,
+        cost=cost,
     )
+
+
+def _share(pilot: Pilot | None) -> float:
+    return pilot.share if pilot else KEEP_SHARE
 
 
 def _scored(estimator: str, config: Config, seeds: int) -> int:

@@ -48,7 +48,7 @@ class Steering:
         self._config = config
         self.clusters = {parent.id: clusters[parent.position] for parent in parents}
         self._places = {parent.id: place for place, parent in enumerate(parents)}
-        hints = [max(parent.seams) / len(parent.text) for parent in parents]
+        hints = [max(parent.seams) / max(len(parent.text), 1) for parent in parents]
         self._ledger = Ledger(rules, llm, list(self.clusters.values()), hints)
         self._beliefs: Beliefs | None = None
         self.quotas = Quotas(

@@ -151,3 +151,19 @@ def test_requests_to_a_server_are_neither_lost_nor_doubled(tmp_path: Path) -> No
         assert run["most_at_once"] <= 64
     assert found["without_faults"][0]["attempts"] == 150
     assert found["with_faults"]["attempts"] > 300
+
+
+def test_spending_compares_the_allocations_at_the_same_fall(tmp_path: Path) -> None:
+    out = tmp_path / "spending.json"
+    command = [sys.executable, str(BENCHMARKS / "spending.py"), "--out", str(out)]
+    sizes = ["--seeds", "1", "--prompts", "16", "--budget", "8"]
+    done = subprocess.run([*command, *sizes], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(out.read_text(encoding="utf-8"))
+    (run,) = result["runs"]
+    assert result["interval"] is None
+    assert result["mean_ratio"] == run["tokens"]["thompson"] / run["tokens"]["uniform"] > 0
+    assert run["goal"] == min(fall for _, fall in run["final"].values()) > 0
+    for name, points in run["curves"].items():
+        assert points == sorted(points)
+        assert run["tokens"][name] <= run["final"][name][0] == points[-1][0]

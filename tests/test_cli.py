@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -567,10 +568,11 @@ def test_a_dry_run_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = seamaug_says("expand", seeds, "--budget", "5", "--dry-run")
+    result = seamaug_says("expand", seeds, "--budget", "5", "--dry-run", "--pilot", "20")
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
     assert "12 rows, 12 different prompts, 3 selected, 5 to keep" in said
+    assert re.search(r"Of \d+ candidates of a pilot \d+% were kept \(95 % interval", said)
     assert "Nothing was written." in said
     assert list(tmp_path.iterdir()) == []
 

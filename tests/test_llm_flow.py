@@ -27,6 +27,8 @@ SMALL = {
     "generate.batch_parents": 3,
     "generate.per_round": 4,
     "generate.policy_samples": 0,
+    "generate.allocation": "uniform",  # what is scripted is not worth learning from
+    "generate.rounds": 1,
 }
 NEW = "An entirely new answer about zebras."
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import subprocess
 import sys
@@ -9,9 +10,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from seamaug import expand, select
+from seamaug.api import plan
+from seamaug.clusters import cluster
 from seamaug.resources import resource
 from seamaug.rounds import BUDGET_MET, RAN_OUT, TIME_UP
 
@@ -166,6 +171,73 @@ def test_settings_that_say_at_most_mean_it(seeds_file: Path, tmp_path: Path) -> 
     kept = [row["rejected"] for row in result.provenance if row["verdict"] == "kept"]
     assert max(Counter(kept).values()) == 10
     assert result.summary["counts"]["candidates"]["rejected"]["rejected responses used up"] > 0
+
+
+def test_quotas_hold_exactly(seeds_file: Path, tmp_path: Path) -> None:
+    own = {"select.share": 0.9, "keep.most_per_seed": 3, "keep.operator_share": 0.22}
+    result = expand(str(seeds_file), budget=60, out=tmp_path / "run", settings={**SMALL, **own})
+    vectors = np.load(result.path / "stages" / "embed" / "vectors.npy")
+    parents = [
+        row
+        for file in sorted((result.path / "stages" / "parents").glob("*.parquet"))
+        for row in pq.read_table(file, columns=["id", "position"]).to_pylist()
+    ]
+    clusters = cluster(vectors, [row["position"] for row in parents], seed=0)
+    labels = {row["id"]: clusters.labels[row["position"]] for row in parents}
+    kept = [row for row in result.provenance if row["verdict"] == "kept"]
+    assert max(Counter(row["parent"] for row in kept).values()) == 3
+    assert max(Counter(labels[row["parent"]] for row in kept).values()) <= 30  # of 4: twice even
+    names = Counter(name for row in kept for name in row["operator"].split("+"))
+    assert max(names.values()) <= 14
+    assert result.summary["counts"]["candidates"]["rejected"]["quota of its seed"] > 0
+
+
+def test_what_was_spent_adds_up(finished: Any) -> None:
+    spent = finished.summary["spending"]
+    tokens = sum(finished.provenance["tokens"])
+    fall = sum(
+        row["seam_before"] - row["seam_after"]
+        for row in finished.provenance
+        if row["verdict"] == "kept"
+    )
+    for accounts in (list(spent["operators"].values()), spent["clusters"]):
+        assert sum(own["tokens"] for own in accounts) == pytest.approx(tokens)
+        assert sum(own["fall"] for own in accounts) == pytest.approx(fall)
+        rates = [own["fall_per_1k_tokens"] or 0.0 for own in accounts]
+        assert rates == sorted(rates, reverse=True)
+    assert sum(own["candidates"] for own in spent["clusters"]) == len(finished.provenance)
+    assert sum(own["kept"] for own in spent["clusters"]) == BUDGET
+    assert all(row["tokens"] > 0 for row in finished.provenance)
+
+
+def test_later_rounds_learn_from_earlier_ones(seeds_file: Path, tmp_path: Path) -> None:
+    """The first round is the same, whatever comes after."""
+    made = {
+        name: expand(
+            str(seeds_file),
+            budget=BUDGET,
+            out=tmp_path / name,
+            settings={**SMALL, "generate.allocation": name},
+        ).provenance
+        for name in ("thompson", "uniform")
+    }
+    first = 3  # of ten rounds for 24
+    assert made["thompson"]["id"][:first] == made["uniform"]["id"][:first]
+    assert made["thompson"]["id"] != made["uniform"]["id"]
+
+
+def test_a_pilot_tells_the_yield(seeds_file: Path, tmp_path: Path) -> None:
+    own = {**SMALL, "generate.allocation": "uniform"}
+    planned = plan(str(seeds_file), budget=100, settings=own, pilot=60)
+    counts = expand(str(seeds_file), budget=100, out=tmp_path / "run", settings=own).summary[
+        "counts"
+    ]["candidates"]
+    assert planned.pilot is not None
+    assert 40 <= planned.pilot.candidates <= 70
+    assert planned.pilot.low <= counts["kept"] / counts["total"] <= planned.pilot.high
+    assert planned.pilot.high - planned.pilot.low < 0.6
+    assert planned.kept == 100
+    assert planned.candidates == math.ceil(100 / planned.pilot.share)
 
 
 def test_columns_that_only_some_rows_have_are_read_and_survive_selection() -> None:

@@ -49,8 +49,17 @@ from seamaug.cli.options import (
     help="An evaluation file that no example may share 13 words in a row with; can be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and how long it takes.")
+@click.option(
+    "--pilot",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --dry-run: really make N candidates on a sample of the seeds, to see how many are "
+    "kept; with a generator that costs what they cost.  [default: 200, or 0 with a generator]",
+)
 @options(*SEED_OPTIONS)
-def expand(seeds: tuple[str, ...], out: Path, dry_run: bool, **flags: Any) -> None:
+def expand(
+    seeds: tuple[str, ...], out: Path, dry_run: bool, pilot: int | None, **flags: Any
+) -> None:
     """Find the prompts with the highest SEAM, write variants of them, and keep those that lower it.
 
     SEEDS are files (JSONL, JSON, CSV, Parquet, also .gz), globs, or a dataset id; each row has a
@@ -71,8 +80,10 @@ def expand(seeds: tuple[str, ...], out: Path, dry_run: bool, **flags: Any) -> No
     from seamaug.report.terminal import print_plan, print_summary
 
     if dry_run:
-        print_plan(api.plan(list(seeds) or None, **arguments(flags)))
+        print_plan(api.plan(list(seeds) or None, pilot=pilot, **arguments(flags)))
         return
+    if pilot is not None:
+        raise click.UsageError("--pilot goes with --dry-run")
     result = api.expand(list(seeds) or None, out=out, quiet=quiet(), **arguments(flags))
     print_summary(result.path, result.summary)
     if result.summary["counts"]["candidates"]["kept"] < result.summary["budget"]:

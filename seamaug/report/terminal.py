@@ -229,6 +229,17 @@ def _llm(plan: Plan) -> str:
     )
 
 
+def _yield(plan: Plan) -> str:
+    pilot = plan.pilot
+    how = f"Candidates assume that {KEEP_SHARE:.0%} are kept. "
+    if pilot:
+        how = (
+            f"Of {pilot.candidates:,} candidates of a pilot {pilot.share:.0%} were kept (95 % "
+            f"interval {pilot.low:.0%} to {pilot.high:.0%}). "
+        )
+    return how + f"{plan.candidates:,} candidates are to give {plan.kept:,} examples. "
+
+
 def print_plan(plan: Plan) -> None:
     """What a run would do."""
     console = _console()
@@ -249,7 +260,7 @@ def print_plan(plan: Plan) -> None:
         f"{plan.budget:,} to keep; about {human_seconds(plan.seconds)} at the speed just measured"
     )
     console.print(
-        f"Candidates assume that {KEEP_SHARE:.0%} are kept. "
+        _yield(plan)
         + (_llm(plan) if plan.generator_calls else "")
         + "Samples of the policy are left out as well. Nothing was written."
     )  # fmt: skip

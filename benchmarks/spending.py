@@ -1,0 +1,119 @@
+"""Tokens that learning where to spend saves: `generate.allocation` thompson against uniform.
+
+    python benchmarks/spending.py --seeds 5 --out benchmarks/results/spending.json
+
+For each seed a sample of the bundled prompts, on which `expand` runs twice with the embedded models
+and operators, alike but for the allocation. The sum of what the kept variants remove (the predicted
+fall of mean SEAM, or how far each lies below its parent) is a function of the tokens generated. The
+ratio is that of the tokens at which the two reach the smaller of the two final sums.
+"""
+
+import argparse
+import gzip
+import json
+import platform
+import random
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from seamaug import expand
+from seamaug.resources import resource
+from seamaug.steering import removed
+
+SETTINGS = {
+    "score.samples": 6,
+    "select.share": 0.5,
+    "generate.policy_samples": 0,
+    "keep.hack_set_size": 4,
+}
+PROMPTS, BUDGET = 120, 320
+SHORT = 400  # characters of prompt and golden response together
+POINTS = 20  # of the curves that are stored
+
+
+def sample(seed: int, count: int) -> list[dict[str, Any]]:
+    """Short bundled prompts, drawn anew for each seed."""
+    with gzip.open(resource("embedded", "seeds.jsonl.gz"), "rt", encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    short = [row for row in rows if len(row["prompt"]) + len(row["chosen"]) < SHORT]
+    return random.Random(seed).sample(short, count)
+
+
+def curve(rows: list[dict[str, Any]], seed: int, budget: int, allocation: str) -> np.ndarray:
+    """Tokens generated and discrepancy removed so far, after each candidate: shape (2, n)."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {**SETTINGS, "generate.allocation": allocation}
+        result = expand(rows, budget=budget, seed=seed, out=Path(folder) / "run", settings=settings)
+        made = result.provenance.to_list()
+    return np.cumsum([[row["tokens"] for row in made], [removed(row) for row in made]], axis=1)
+
+
+def measure(seed: int, prompts: int, budget: int) -> dict[str, Any]:
+    """Both allocations on one sample."""
+    rows, start = sample(seed, prompts), time.process_time()
+    curves = {name: curve(rows, seed, budget, name) for name in ("uniform", "thompson")}
+    goal = min(own[1, -1] for own in curves.values())
+    tokens = {
+        name: int(own[0, np.searchsorted(own[1], goal * (1 - 1e-9))])
+        for name, own in curves.items()
+    }
+    return {
+        "seed": seed,
+        "cpu_seconds": round(time.process_time() - start, 1),
+        "goal": goal,
+        "tokens": tokens,
+        "ratio": tokens["thompson"] / tokens["uniform"],
+        "final": {name: own[:, -1].tolist() for name, own in curves.items()},
+        "curves": {
+            name: own[:, np.linspace(0, own.shape[1] - 1, POINTS).astype(int)].T.tolist()
+            for name, own in curves.items()
+        },
+    }
+
+
+def interval(values: list[float]) -> list[float] | None:
+    """95 % interval of the mean, by Student's t; None for a single value."""
+    if len(values) < 2:
+        return None
+    low, high = stats.t.interval(
+        0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values)
+    )
+    return [float(low), float(high)]
+
+
+def main() -> None:
+    """Measure each seed and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--prompts", type=int, default=PROMPTS)
+    parser.add_argument("--budget", type=int, default=BUDGET)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    runs = []
+    for seed in range(arguments.seeds):
+        runs.append(measure(seed, arguments.prompts, arguments.budget))
+        print({key: value for key, value in runs[-1].items() if key != "curves"}, flush=True)
+    ratios = [run["ratio"] for run in runs]
+    result = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": f"python benchmarks/spending.py --seeds {arguments.seeds} "
+        f"--prompts {arguments.prompts} --budget {arguments.budget}",
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "target": 2 / 3,
+        "mean_ratio": float(np.mean(ratios)),
+        "interval": interval(ratios),
+        "runs": runs,
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print({key: result[key] for key in ("mean_ratio", "interval", "target")})
+
+
+if __name__ == "__main__":
+    main()
