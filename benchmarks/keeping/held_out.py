@@ -75,10 +75,11 @@ class HeldOut:
     is the same for all arms.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, samples: int | None = None) -> None:
+        """`samples`: of each prompt, so many of the policy's samples; default is all."""
         items, self._said, self._hacks = [], [], []
         for seed in world.held_out:
-            drawn = [text for text in world.said[seed.id] if text]
+            drawn = [text for text in world.said[seed.id][:samples] if text]
             texts = [t for t in dict.fromkeys(drawn) if t not in (seed.golden, seed.worse[0])]
             [evidence] = world.verifier([(seed, texts)])
             wrong = [found is not None for found in evidence]

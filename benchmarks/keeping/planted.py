@@ -29,7 +29,7 @@ FULL = Scale(
     hack_set=5,
     new_tokens=56,
     keep=0.2,
-    epochs=3,
+    epochs=2,
     rate=3e-4,
     policy_rate=3e-4,
     batches=24,
@@ -38,9 +38,9 @@ PER_FORM = 10
 """Prompts of each topic in each wording."""
 POLICY = Size(96, 2, epochs=50, batch=48)
 _HELD_OUT = 0.25
-_COVERAGE = (1, 3, 9)
+_COVERAGE = (2, 6, 18)
 """Preferences that the reward model sees of a prompt, by topic."""
-_LAYERS, _STEPS = 2, 120
+_LAYERS, _STEPS = 2, 200
 
 
 def make_world(
@@ -57,8 +57,8 @@ def make_world(
     policy = train_policy(tasks, plan, size, seed, work / "policy")
     cut = round(_HELD_OUT * len(tasks))
     known = {task.prompt: task for task in tasks}
-    train = read_seeds(SeedsConfig(), _rows(tasks[cut:], rng))
-    held_out = list(read_seeds(SeedsConfig(), _rows(tasks[:cut], rng)).at(range(cut)))
+    train = read_seeds(SeedsConfig(), _rows(tasks[cut:], plan, rng))
+    held_out = list(read_seeds(SeedsConfig(), _rows(tasks[:cut], plan, rng)).at(range(cut)))
     pairs = _preferences(tasks[cut:], plan, seed, rng)
     seeds: list[Seed] = [*train.at(range(len(train))), *held_out]
     return World(
@@ -76,12 +76,21 @@ def make_world(
     )
 
 
-def _rows(tasks: Sequence[Task], rng: random.Random) -> list[dict[str, str]]:
-    """As in planted_flaws.py: a wrong answer goes with every prompt."""
+def _rows(tasks: Sequence[Task], plan: Plan, rng: random.Random) -> list[dict[str, str]]:
+    """A wrong answer, plain or dressed up, goes with every prompt."""
     return [
-        {"prompt": task.prompt, "golden": task.golden, "worse": task.stated(rng.choice(task.wrong))}
+        {
+            "prompt": task.prompt,
+            "golden": task.golden,
+            "worse": rng.choice(_wrong_answers(task, plan, rng)),
+        }
         for task in tasks
     ]
+
+
+def _wrong_answers(task: Task, plan: Plan, rng: random.Random) -> list[str]:
+    """One of each kind; the exploit of an exchanged sign is the plain one."""
+    return [plan.exploit(task, kind, rng) for kind in FLAWS]
 
 
 def _preferences(tasks: Sequence[Task], plan: Plan, seed: int, rng: random.Random) -> list[Pair]:
@@ -91,8 +100,7 @@ def _preferences(tasks: Sequence[Task], plan: Plan, seed: int, rng: random.Rando
     pairs = []
     for task in tasks:
         for _ in range(coverage[task.topic]):
-            answers = [task.golden, task.stated(rng.choice(task.wrong))]
-            answers += [plan.exploit(task, kind, rng) for kind in FLAWS]
+            answers = [task.golden, *_wrong_answers(task, plan, rng)]
             two = sorted(rng.sample(answers, 2), key=lambda text: annotator.score(task, text))
             if two[0] != two[1]:
                 pairs.append(Pair(user_message(task.prompt), two[1], two[0]))

@@ -72,7 +72,8 @@ def _rescored(
     scores: SeedScores,
 ) -> list[Scored]:
     results = world.scorer.score(
-        [ResponseSet(c.prompt, c.chosen, parents[c.parent].worse) for c in candidates]
+        [ResponseSet(c.prompt, c.chosen, parents[c.parent].worse) for c in candidates],
+        features=True,
     )
     whole = [
         (candidate, parents[candidate.parent], own)

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 from keeping.experiment import Bench
-from keeping.held_out import mean_seam, parent_sets
+from keeping.held_out import HeldOut, mean_seam, parent_sets
 from keeping.lookahead import predict
 from keeping.training import BATCH, learn_pairs, load_reward_model, pair_ids
 from keeping.world import Pool, Scored, World, pairs_of
@@ -14,6 +14,8 @@ KINDS = ("random", "parents")
 
 STEPS = 4
 """Times that the reward model is trained on a batch."""
+SAMPLES = 4
+"""Of each held-out prompt: fewer than for the arms, since every batch is measured."""
 
 
 def _look_ahead(rows: Sequence[Scored], pool: Pool, world: World) -> float:
@@ -52,7 +54,8 @@ def draw_batches(pool: Pool, count: int, kind: str, rng: random.Random) -> list[
 def try_predictions(bench: Bench, kind: str) -> dict[str, list[float]]:
     """By batch: what is predicted, and how SEAM fell on held-out prompts and around its parents."""
     world = bench.world
-    base, scale = bench.held_out.measure(bench.judge(world.reward.model))
+    held_out = HeldOut(world, SAMPLES)
+    base, scale = held_out.measure(bench.judge(world.reward.model))
     found: dict[str, list[float]] = {"held_out": [], "neighbourhood": []}
     rng = random.Random(world.seed)
     for rows in draw_batches(bench.pool, world.scale.batches, kind, rng):
@@ -62,7 +65,7 @@ def try_predictions(bench: Bench, kind: str) -> dict[str, list[float]]:
         before = mean_seam(logprobs, sets.rewards(world.reward), scale)[0]
         model = load_reward_model(world.reward_folder)
         learn_pairs(model, [pair_ids(world.reward, pairs_of(rows))] * STEPS, world.scale.rate)
-        figures, new_scale = bench.held_out.measure(bench.judge(model))
+        figures, new_scale = held_out.measure(bench.judge(model))
         after = mean_seam(logprobs, sets.rewards(bench.engine), new_scale)[0]
         found["held_out"].append(base["seam"] - figures["seam"])
         found["neighbourhood"].append(before - after)
