@@ -62,14 +62,14 @@ Maker = Callable[[int, Path], World]
 def makers(quick: bool) -> dict[str, Maker]:
     """How the world of each setting is made."""
     if quick:
-        small = {"samples": 4, "variants": 4, "epochs": 1, "batches": 3}
+        small = {"samples": 3, "new_tokens": 16, "reward_steps": 10, "batches": 2}
         return {
-            "embedded": partial(_embedded, replace(embedded.FULL, **small), seeds=160),
+            "embedded": partial(_embedded, replace(embedded.FULL, **small), seeds=120),
             "planted": partial(
                 _planted,
                 replace(planted.FULL, **small),
                 per_form=2,
-                size=Size(64, 2, epochs=12, batch=16),
+                size=Size(32, 2, epochs=6, batch=16),
             ),
         }
     return {
@@ -140,7 +140,7 @@ def main() -> None:
     settings = {}
     with tempfile.TemporaryDirectory(prefix="seamaug-keep-") as scratch:
         for name in given.setting:
-            work = (given.work or Path(scratch)) / name
+            work = (given.work or Path(scratch)) / (f"{name}-quick" if given.quick else name)
             runs = [
                 run_seed(makers(given.quick)[name], s, work / f"seed-{s}", given.arms, given.policy)
                 for s in seeds

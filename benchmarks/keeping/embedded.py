@@ -27,6 +27,7 @@ FULL = Scale(
     samples=8,
     hack_set=5,
     new_tokens=48,
+    reward_steps=60,
     keep=0.2,
     epochs=2,
     rate=3e-4,
@@ -38,7 +39,7 @@ LONGEST = 128
 _HELD_OUT = 0.25
 _FLIPPED = 0.2
 """Share of the reward model's training pairs with the wrong label."""
-_LAYERS, _STEPS = 2, 60
+_LAYERS = 2
 
 
 def make_world(seed: int, scale: Scale, work: Path, seeds: int | None = None) -> World:
@@ -58,7 +59,9 @@ def make_world(seed: int, scale: Scale, work: Path, seeds: int | None = None) ->
         held_out=held_out,
         pairs=pairs,
         policy_folder=policy,
-        reward_folder=train_new_reward(policy, pairs, _LAYERS, _STEPS, seed, work / "reward"),
+        reward_folder=train_new_reward(
+            policy, pairs, _LAYERS, scale.reward_steps, seed, work / "reward"
+        ),
         verifier=Reference(VerifyConfig().reference_overlap),
         said=said,
     )

@@ -142,5 +142,5 @@ class HeldOut:
         draws = [
             np.repeat(own[2:], said.counts) for own, said in zip(rewards, self._said, strict=True)
         ]
-        std = np.concatenate(draws).std()
+        std = np.concatenate(draws).std() or 1.0
         return float(np.mean([(own / std).var(ddof=1) for own in draws if len(own) > 1]))

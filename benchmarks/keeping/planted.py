@@ -28,6 +28,7 @@ FULL = Scale(
     samples=10,
     hack_set=5,
     new_tokens=56,
+    reward_steps=200,
     keep=0.2,
     epochs=2,
     rate=3e-4,
@@ -40,7 +41,7 @@ POLICY = Size(96, 2, epochs=50, batch=48)
 _HELD_OUT = 0.25
 _COVERAGE = (2, 6, 18)
 """Preferences that the reward model sees of a prompt, by topic."""
-_LAYERS, _STEPS = 2, 200
+_LAYERS = 2
 
 
 def make_world(
@@ -70,7 +71,9 @@ def make_world(
         held_out=held_out,
         pairs=pairs,
         policy_folder=policy,
-        reward_folder=train_new_reward(policy, pairs, _LAYERS, _STEPS, seed, work / "reward"),
+        reward_folder=train_new_reward(
+            policy, pairs, _LAYERS, scale.reward_steps, seed, work / "reward"
+        ),
         verifier=Truth(known),
         said=record(policy, seeds, scale.samples, scale.new_tokens, work / "samples.json"),
     )

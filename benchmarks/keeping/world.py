@@ -38,6 +38,8 @@ class Scale:
     """Worse responses of a parent, on which its candidates are scored."""
     new_tokens: int
     """Length of these, at most."""
+    reward_steps: int
+    """Of the reward model's first training."""
     keep: float
     """Share of the pool that an arm keeps."""
     epochs: int
