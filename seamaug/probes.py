@@ -97,9 +97,9 @@ class OutlookMaker:
         return [int(position) for position in np.sort(taken)]
 
     def _heads(self, probes: Sequence[Watched]) -> list[VirtualHead]:
-        """Heads that were trained on as many pairs as is said, or else one for every seed."""
+        """Heads that were trained on as many pairs as is said, or else three for every seed."""
         pairs = np.concatenate([features[:1] - features[1:] for features, _ in probes])
-        rows = self.config.keep.trained_pairs or len(self.scores)
+        rows = self.config.keep.trained_pairs or 3 * len(self.scores)
         return [
             VirtualHead(weights, own, rows, self.config.keep.ridge)
             for weights, own in zip(self._weights, self._by_model(pairs), strict=True)

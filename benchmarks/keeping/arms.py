@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keeping.lookahead import lookahead, lookahead_with_policy
+from keeping.lookahead import lookahead
 from keeping.world import Pair, Pool, World, pairs_of
 from seamaug.scoring.seam import mean_logprobs
 
@@ -50,7 +50,6 @@ CHOICES: dict[str, Choice] = {
     "rescore": _rescore,
     "discrepant": _discrepant,
     "lookahead": lookahead,
-    "lookahead + PM": lookahead_with_policy,
     "highest perplexity": _perplexity,
     "lowest margin": _low_margin,
 }

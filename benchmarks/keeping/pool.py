@@ -29,18 +29,18 @@ def make_pool(world: World) -> Pool:
         stored: Pool = pickle.loads(left.read_bytes())
         return stored
     config = world.config
-    embedder = Embedder(config.embedder)
-    with RunFolder(world.work / "run", {"setting": world.name, "seed": world.seed}) as run:
-        vectors = embed_seeds(run, world.train, embedder, quiet=True)
-        index = VectorIndex(vectors)
-        scores = _score(world, run, index)
+    with open_run(world) as run:
+        index, scores = prepared(world, run)
         selected = [int(p) for p in select_parents(scores.seam("prob"), config.select)]
         maker = ParentMaker(
             config, world.train, scores, index, world.policy, world.scorer, None, world.verifier
         )
         parents = [p for p in maker.make_all(run, selected, quiet=True) if p.is_usable]
     variants = VariantMaker(config.generate, None, world.seed)
-    screen = Screen(config.verify, world.train, vectors, embedder, None, variants.checked, None)
+    embedder = Embedder(config.embedder)
+    screen = Screen(
+        config.verify, world.train, index.vectors, embedder, None, variants.checked, None
+    )
     candidates = variants.make(parents, 0, world.scale.variants, screen.is_new)
     by_id = {parent.id: parent for parent in parents}
     screen.judge(candidates, by_id)
@@ -48,6 +48,17 @@ def make_pool(world: World) -> Pool:
     pool = Pool(_rescored(world, passed, by_id, scores), parents, scores.scale)
     left.write_bytes(pickle.dumps(pool))
     return pool
+
+
+def open_run(world: World) -> RunFolder:
+    """The run folder of the world's part in the package."""
+    return RunFolder(world.work / "run", {"setting": world.name, "seed": world.seed})
+
+
+def prepared(world: World, run: RunFolder) -> tuple[VectorIndex, SeedScores]:
+    """Index and scores of the training seeds."""
+    index = VectorIndex(embed_seeds(run, world.train, Embedder(world.config.embedder), quiet=True))
+    return index, _score(world, run, index)
 
 
 def _score(world: World, run: RunFolder, index: VectorIndex) -> SeedScores:

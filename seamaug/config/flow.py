@@ -96,7 +96,7 @@ class KeepConfig(Section):
     """Nearest seeds of a parent on which it is foreseen as well."""
     trained_pairs: Positive | None = None
     """Pairs that the reward model has been trained on, counted once per epoch: the more, the less a
-    new one moves it in what is foreseen. None: as many as there are seeds."""
+    new one moves it in what is foreseen. None: three for every seed."""
     ridge: Annotated[float, Field(gt=0)] = 0.1
     """Of the virtual last layer: share of the Hessian's mean diagonal that is added to it."""
     variance_tolerance: Share | None = 0.05
