@@ -58,7 +58,7 @@ def measure(seed: int, prompts: int, budget: int) -> dict[str, Any]:
     """Both allocations on one sample."""
     rows, start = sample(seed, prompts), time.process_time()
     curves = {name: curve(rows, seed, budget, name) for name in ("uniform", "thompson")}
-    goal = min(own[1, -1] for own in curves.values())
+    goal = float(min(own[1, -1] for own in curves.values()))
     tokens = {
         name: int(own[0, np.searchsorted(own[1], goal * (1 - 1e-9))])
         for name, own in curves.items()

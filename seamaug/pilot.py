@@ -48,18 +48,18 @@ def run_pilot(config: Config, seeds: Seeds, size: int) -> Pilot:
     chosen = np.sort(rng.choice(len(seeds), min(_SEEDS, len(seeds)), replace=False))
     sample = Seeds(seeds.table.take(chosen), len(chosen))
     with tempfile.TemporaryDirectory(prefix="seamaug-") as folder:
-        own = _smaller(config, len(sample) / len(seeds), size)
+        own = _smaller(config, len(sample), len(seeds), size)
         summary = run_expand(own, sample, Path(folder), quiet=True)
         table = pq.read_table(dataset_file(Path(folder), PROVENANCE), columns=["parent", "verdict"])
     seconds = sum(summary["times"]["candidates"].values()) / max(table.num_rows, 1)
     return _measured(table.to_pylist(), seconds, rng)
 
 
-def _smaller(config: Config, share: float, size: int) -> Config:
-    """The run on a share of the seeds, even over its parents, with `size` candidates at most."""
+def _smaller(config: Config, sampled: int, seeds: int, size: int) -> Config:
+    """The run on a sample of the seeds, even over its parents, with about `size` candidates."""
     select = config.select
-    expected = select.top * share if select.top else select.share * _SEEDS
-    parents = max(_PARENTS, round(expected))
+    share = select.top / seeds if select.top else select.share
+    parents = min(max(_PARENTS, math.ceil(share * sampled)), sampled)
     each = math.ceil(size / parents)
     changes: dict[str, dict[str, Any]] = {
         "select": {"top": parents},
