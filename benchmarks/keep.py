@@ -33,6 +33,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import sys
 import tempfile
 import time
@@ -46,7 +47,7 @@ from typing import Any
 
 import torch
 from keeping import embedded, planted
-from keeping.arms import ARMS
+from keeping.arms import ARMS, NONE, RANDOM
 from keeping.experiment import Bench, run_arms
 from keeping.figures import draw
 from keeping.prediction import KINDS, try_predictions
@@ -117,9 +118,17 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    settings = tuple(makers(False))
+    settings = tuple(makers(quick=False))
     parser.add_argument("--setting", nargs="+", choices=settings, default=settings)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, metavar="ARM")
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        choices=ARMS,
+        default=ARMS,
+        metavar="ARM",
+        help=f"only these, beside {NONE} and {RANDOM}, with which all are compared: "
+        + ", ".join(ARMS),
+    )
     parser.add_argument("--policy", action="store_true", help="train policies as well")
     parser.add_argument("--out", type=Path, required=True, help="JSON; the picture goes beside it")
     parser.add_argument(
@@ -137,12 +146,13 @@ def main() -> None:
     torch.set_num_threads(1)
     hf_logging.disable_progress_bar()
     seeds = given.seeds[:1] if given.quick else given.seeds
+    arms = [arm for arm in ARMS if arm in (NONE, RANDOM, *given.arms)]
     settings = {}
     with tempfile.TemporaryDirectory(prefix="seamaug-keep-") as scratch:
         for name in given.setting:
             work = (given.work or Path(scratch)) / (f"{name}-quick" if given.quick else name)
             runs = [
-                run_seed(makers(given.quick)[name], s, work / f"seed-{s}", given.arms, given.policy)
+                run_seed(makers(given.quick)[name], s, work / f"seed-{s}", arms, given.policy)
                 for s in seeds
             ]
             settings[name] = {
@@ -168,6 +178,7 @@ def main() -> None:
 def _command(given: argparse.Namespace) -> str:
     parts = ["python benchmarks/keep.py --seeds", *map(str, given.seeds)]
     parts += ["--setting", *given.setting]
+    parts += ["--arms", *map(shlex.quote, given.arms)] if given.arms != ARMS else []
     parts += ["--policy"] if given.policy else []
     return " ".join(parts + (["--quick"] if given.quick else []))
 

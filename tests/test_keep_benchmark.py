@@ -1,7 +1,6 @@
 """The benchmark of keep rules: its measures say what they should, and a small run goes through."""
 
 import json
-import math
 import os
 import random
 import subprocess
@@ -78,13 +77,13 @@ def test_arms_are_compared_seed_by_seed() -> None:
     assert found["removed_times_random"] == 2
     assert found["seam"]["to_random"] == {"mean": -1, "low": -1, "high": -1}
     assert found["seam"]["low"] < 1 < 6 < found["seam"]["high"]
-    assert math.isnan(interval([1.0])["low"])
+    assert interval([1.0]) == {"mean": 1, "low": None, "high": None}
 
 
 def test_quick_run_trains_and_measures_the_arms(tmp_path: Path) -> None:
     out = tmp_path / "keep.json"
     command = [str(BENCHMARKS / "keep.py"), "--quick", "--out", str(out), "--setting", "planted"]
-    command += ["--arms", "none", "random", "discrepant", "West-of-N"]
+    command += ["--arms", "discrepant", "West-of-N"]
     done = subprocess.run(
         [sys.executable, *command],
         env=os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},

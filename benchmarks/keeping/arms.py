@@ -75,7 +75,9 @@ def _west_of_n(n: int, world: World) -> list[Pair]:
     Of the training prompts, drawn at random; each but once, so there may be fewer than n.
     """
     pairs = []
-    for seed in random.Random(world.seed).sample(list(world.train.at(range(len(world.train)))), n):
+    size = len(world.train)
+    places = random.Random(world.seed).sample(range(size), min(n, size))
+    for seed in world.train.at(places):
         texts = list(dict.fromkeys(text for text in world.said[seed.id] if text))
         [rewards] = world.reward.rewards([world.reward.conversation_ids(seed.prompt, texts)])
         best, worst = texts[int(np.argmax(rewards))], texts[int(np.argmin(rewards))]

@@ -40,7 +40,7 @@ def draw(settings: dict[str, Any], out: Path) -> bool:
 def _bars(axes: Any, summary: dict[str, Any], measure: str) -> None:
     names = list(summary)
     means = np.array([summary[name][measure]["mean"] for name in names])
-    highs = np.array([summary[name][measure]["high"] for name in names])
+    highs = np.array([summary[name][measure]["high"] for name in names], float)  # None is NaN
     axes.barh(names, means, xerr=np.nan_to_num(highs - means), color=_COLOUR, alpha=0.7)
     axes.invert_yaxis()
     low = min(means.min() * 0.8, means.min() - 0.05)

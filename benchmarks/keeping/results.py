@@ -1,6 +1,5 @@
 """From the figures of the seeds to means with intervals, and their table."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,14 +15,14 @@ MEASURES = ("seam", "seam_both", "hack_rate", "off_policy", "on_policy", "varian
 TARGETS = ("held_out", "neighbourhood")
 """What the actual fall of SEAM is measured on."""
 
-Interval = dict[str, float]
+Interval = dict[str, float | None]
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Mean and its 95 % t interval over seeds; no interval of a single seed."""
+    """Mean and its 95 % t interval over seeds; no bounds of a single seed."""
     mean = float(np.mean(values))
     if len(values) < 2:
-        return {"mean": mean, "low": math.nan, "high": math.nan}
+        return {"mean": mean, "low": None, "high": None}
     half = float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
@@ -91,4 +90,4 @@ def show(setting: str, result: dict[str, Any]) -> None:
 
 def _written(value: Interval) -> str:
     text = f"{value['mean']:.3f}"
-    return text if math.isnan(value["low"]) else f"{text} [{value['low']:.3f}, {value['high']:.3f}]"
+    return text if value["low"] is None else f"{text} [{value['low']:.3f}, {value['high']:.3f}]"
