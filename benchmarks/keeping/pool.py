@@ -2,10 +2,12 @@
 
 import math
 import pickle
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from keeping.world import Pool, Scored, World
+from seamaug.generate.operators import at_random
 from seamaug.generate.variants import VariantMaker
 from seamaug.models.embedder import Embedder
 from seamaug.parents import ParentMaker
@@ -33,7 +35,15 @@ def make_pool(world: World) -> Pool:
         index, scores = prepared(world, run)
         selected = [int(p) for p in select_parents(scores.seam("prob"), config.select)]
         maker = ParentMaker(
-            config, world.train, scores, index, world.policy, world.scorer, None, world.verifier
+            config,
+            world.train,
+            scores,
+            index,
+            world.policy,
+            world.scorer,
+            None,
+            samples_verifier=world.verifier,
+            written_verifier=world.verifier,
         )
         parents = [p for p in maker.make_all(run, selected, quiet=True) if p.is_usable]
     variants = VariantMaker(config.generate, None, world.seed)
@@ -41,7 +51,8 @@ def make_pool(world: World) -> Pool:
     screen = Screen(
         config.verify, world.train, index.vectors, embedder, None, variants.checked, None
     )
-    candidates = variants.make(parents, 0, world.scale.variants, screen.is_new)
+    counts = [world.scale.variants] * len(parents)
+    candidates = variants.make(parents, 0, counts, screen.is_new, _at_random)
     by_id = {parent.id: parent for parent in parents}
     screen.judge(candidates, by_id)
     passed = [candidate for candidate in candidates if not candidate.verdict]
@@ -68,12 +79,17 @@ def _score(world: World, run: RunFolder, index: VectorIndex) -> SeedScores:
         index=index,
         policy=world.policy,
         rewards=world.scorer.rewards,
-        meant_worse=Reference(config.score.same_answer),
+        is_worse=Reference(config.score.same_answer).is_worse,
         samples_verifier=world.verifier,
+        written_verifier=None,
         writer=None,
     )
     estimators = make_estimators(config, parts)
     return score_seeds(run, world.train, estimators, world.scorer, config.score, quiet=True)
+
+
+def _at_random(parent: Parent, names: Sequence[str], rng: random.Random) -> Iterable[str]:
+    return at_random(names, rng)
 
 
 def _rescored(

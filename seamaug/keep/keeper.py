@@ -67,7 +67,7 @@ class Keeper:
                 if queue and -worth > queue[0][0]:
                     heapq.heappush(queue, (-worth, number))
                     continue
-            problem = case.problem or (self.rule.reason if worth <= self.rule.least else "")
+            problem = case.problem or ("" if worth > self.rule.least else self.rule.reason)
             problem = problem or (WORTH_LESS if kept == most < room else "")
             problem = problem or (OVER_BUDGET if kept == most else limits.problem(case))
             if problem or (problem := self._flattens(case, outlook)):
