@@ -85,8 +85,8 @@ class KeepConfig(Section):
     `auto`: `lookahead` where the reward models allow it, else `discrepant`.
     A rule of your own as `package.module:name`: see seamaug/keep/rules.py."""
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of a part's scored candidates that is kept, at most, such as 0.5: those that are worth most by the
-    rule. The lower, the better what is kept, and the more has to be made."""
+    """Share of a part's scored candidates that is kept, at most, such as 0.5: those that are worth
+    most by the rule. The lower, the better what is kept, and the more has to be made."""
     margin: Annotated[float, Field(ge=0)] = 1e-3
     """For `rescore` how far below, for `discrepant` how high, in standard deviations of the reward
     model's scores."""

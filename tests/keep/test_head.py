@@ -53,7 +53,9 @@ def test_step_is_what_autograd_and_the_model_say(saved: Callable[..., str], kind
         last_layer(model.model).weight += torch.tensor(step, dtype=torch.float32)[None]
     moved = np.array(model.rewards([ids])[0]) - np.array(before)
     predicted = (features - features[0]) @ step
-    assert moved - moved[0] == pytest.approx(predicted, rel=1e-3, abs=1e-3 * np.abs(predicted).max())
+    assert moved - moved[0] == pytest.approx(
+        predicted, rel=1e-3, abs=1e-3 * np.abs(predicted).max()
+    )
     assert np.abs(predicted).max() > 1e-6
 
 

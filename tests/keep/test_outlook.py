@@ -50,13 +50,19 @@ def test_seam_is_that_of_standardised_rewards() -> None:
 def test_the_unit_of_a_reward_model_does_not_matter() -> None:
     """Weights twice as large over features half as large are the same rewards."""
     rng = np.random.default_rng(3)
-    weights, pairs, features = rng.normal(size=4), rng.normal(size=(30, 4)), rng.normal(size=(50, 4))
+    weights, pairs, features = (
+        rng.normal(size=4),
+        rng.normal(size=(30, 4)),
+        rng.normal(size=(50, 4)),
+    )
     falls = []
     for unit in (1.0, 2.0):
         head = VirtualHead(weights * unit, pairs / unit, rows=30, ridge=0.1)
         spread = np.cov(features / unit, rowvar=False)
         far = Probes(features / unit, np.full(50, 0.02), 50)
-        outlook = Outlook([head], [spread], far, lambda _: far, features[:48].reshape(6, 8, 4) / unit)
+        outlook = Outlook(
+            [head], [spread], far, lambda _: far, features[:48].reshape(6, 8, 4) / unit
+        )
         falls.append(outlook.fall([pairs[0] / unit], ""))
     assert falls[0] == pytest.approx(falls[1])
 
