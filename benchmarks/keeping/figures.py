@@ -1,4 +1,4 @@
-"""The results as a picture: the arms with intervals, and each batch's prediction beside what came."""
+"""The results as a picture: arms with intervals, and predictions beside what came of them."""
 
 from pathlib import Path
 from typing import Any
