@@ -1,10 +1,11 @@
-"""The results as a picture: the arms as bars, and each batch's prediction beside what came."""
+"""The results as a picture: arms with intervals, and predictions beside what came of them."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keeping.arms import RANDOM
 from keeping.results import TARGETS
 
 _SHOWN = (("seam", "SEAM"), ("on_policy", "accuracy on policy"), ("off_policy", "off policy"))
@@ -27,7 +28,7 @@ def draw(settings: dict[str, Any], out: Path) -> bool:
     )
     for row, (setting, result) in zip(axes, settings.items(), strict=True):
         for place, (measure, title) in zip(row, _SHOWN, strict=False):
-            _bars(place, result["summary"], measure)
+            _points(place, result["summary"], measure)
             place.set_title(f"{setting}: {title}")
         _scatter(row[-1], result)
     figure.tight_layout()
@@ -37,14 +38,14 @@ def draw(settings: dict[str, Any], out: Path) -> bool:
     return True
 
 
-def _bars(axes: Any, summary: dict[str, Any], measure: str) -> None:
+def _points(axes: Any, summary: dict[str, Any], measure: str) -> None:
     names = list(summary)
     means = np.array([summary[name][measure]["mean"] for name in names])
     highs = np.array([summary[name][measure]["high"] for name in names], float)  # None is NaN
-    axes.barh(names, means, xerr=np.nan_to_num(highs - means), color=_COLOUR, alpha=0.7)
+    axes.errorbar(means, names, xerr=np.nan_to_num(highs - means), fmt="o", color=_COLOUR)
+    axes.axvline(summary[RANDOM][measure]["mean"], color="black", linewidth=0.6, linestyle=":")
+    axes.grid(axis="y", linewidth=0.3)
     axes.invert_yaxis()
-    low = min(means.min() * 0.8, means.min() - 0.05)
-    axes.set_xlim(left=max(0.0, low))
 
 
 def _scatter(axes: Any, result: dict[str, Any]) -> None:
@@ -57,7 +58,7 @@ def _scatter(axes: Any, result: dict[str, Any]) -> None:
         ]
         x, y = (np.concatenate(own) for own in zip(*points, strict=True))
         axes.plot(x, y, "o", ms=3, alpha=0.6, label=f"batches: {kind}")
-    axes.set_xlabel(f"predicted by {predictor}, standard deviations of the seed")
+    axes.set_xlabel(f"predicted by {predictor}, standardised")
     axes.set_ylabel("actual fall of held-out SEAM")
     axes.legend(fontsize=7)
 
