@@ -61,7 +61,7 @@ def test_the_unit_of_a_reward_model_does_not_matter() -> None:
         spread = np.cov(features / unit, rowvar=False)
         far = Probes(features / unit, np.full(50, 0.02), 50)
         outlook = Outlook(
-            [head], [spread], far, lambda _: far, features[:48].reshape(6, 8, 4) / unit
+            [head], [spread], far, {"": far}.__getitem__, features[:48].reshape(6, 8, 4) / unit
         )
         falls.append(outlook.fall([pairs[0] / unit], ""))
     assert falls[0] == pytest.approx(falls[1])
