@@ -77,11 +77,13 @@ def expand(
         reward models are an ensemble. None takes what the config says, which by default is the
         bundled stand-in.
     budget: number of examples to keep, such as 500, "10k" or "1.5M".
-    out: run folder; the same call resumes there. None makes a temporary folder.
+    out: run folder; the same call resumes there. None makes a temporary folder, but not where a
+        server's generator writes: its replies are paid for.
     seed: of everything that is drawn at random.
     max_time: seconds, or "2h": stop generating then and write what there is.
     max_tokens, max_cost: the same, when the generator has read and written so many tokens, or when
-        they cost so many USD by the config's prices.
+        they cost so many USD by the config's prices; while seeds are scored, LimitReached is
+        raised instead.
     decontaminate: evaluation files that no example may share 13 words in a row with; the folder
         then has contamination.parquet, which says what was left out and why.
     estimator, weighting, samples: how the seeds are scored, as for `score`.
@@ -91,6 +93,8 @@ def expand(
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
     merged, table = prepare(seeds, arguments)
+    if out is None:
+        _refuse_to_lose_replies(merged, "out")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="seamaug-"))
     return ExpandResult(folder, run_expand(merged, table, folder, quiet=quiet))
 
@@ -125,7 +129,10 @@ def score(
     policy, reward, embedder, generator, config, settings: as for `expand`.
     estimator: one or several of `contrast`, `llm`, `adversarial`, `on-policy`; the first decides.
     weighting: `prob` or `paper`; samples: responses per prompt and estimator.
-    work: a folder to resume from; responses: a file for one row per scored response.
+    max_tokens, max_cost: LimitReached is raised when the generator has read and written so many
+        tokens, or when they cost so many USD; with a higher limit the same call goes on.
+    work: a folder to resume from; it must be given where a server's generator is asked, since its
+        replies are paid for. responses: a file for one row per scored response.
 
     Columns: id, where, prompt, golden, seam, seam_low, seam_high (95 % bootstrap interval; higher
     = worse), golden_reward (standard deviations from the mean), golden_logprob (nats per token),
@@ -246,5 +253,16 @@ def _scores(
     if work is not None:
         yield run_score(config, seeds, Path(work), quiet=quiet)
         return
+    if config.uses_writer_to_score:
+        _refuse_to_lose_replies(config, "work")
     with tempfile.TemporaryDirectory(prefix="seamaug-") as folder:
         yield run_score(config, seeds, Path(folder), quiet=quiet)
+
+
+def _refuse_to_lose_replies(config: Config, argument: str) -> None:
+    """Raise ConfigError where an early end would lose what was paid for."""
+    if config.generator.engine == "server":
+        raise ConfigError(
+            f"give `{argument}`, a folder: replies of the generator's server are paid for, and are "
+            "kept there for the same call to go on with if this one does not reach its end"
+        )

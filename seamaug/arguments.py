@@ -24,6 +24,10 @@ class ScoreArguments(TypedDict, total=False):
     """`prob` or `paper`."""
     samples: int | None
     """Responses per prompt and estimator."""
+    max_tokens: int | str | None
+    """Tokens that the generator may read and write, or "2M"."""
+    max_cost: float | None
+    """USD that they may cost, by the prices in the config."""
     config: str | Path | None
     """YAML file or the name of a shipped recipe."""
     settings: dict[str, Any] | None
@@ -39,10 +43,6 @@ class ExpandArguments(ScoreArguments, total=False):
     """Of everything that is drawn at random."""
     max_time: float | str | None
     """Seconds, or "2h": stop generating then and write what there is."""
-    max_tokens: int | str | None
-    """Tokens that the generator may read and write, or "2M"; then as after `max_time`."""
-    max_cost: float | None
-    """USD that they may cost, by the prices in the config."""
     decontaminate: str | Sequence[str] | None
     """Evaluation files that no example may repeat."""
 

@@ -40,6 +40,8 @@ class Finish:
     accounts: dict[str, dict[str, Any]]
     """What the LLM's work came to, by operator."""
     decontamination: Decontamination
+    foreseen: dict[str, Any]
+    """What training on the kept examples is predicted to do."""
     clusters: Clusters
 
 
@@ -56,6 +58,7 @@ def write_all(run: RunFolder, finish: Finish) -> Summary:
         "decontamination": finish.decontamination.summary(),
         "kept": kept_statistics(run.parts(STAGE)),
         "spending": spending(run.parts(STAGE), finish.parents, finish.clusters, finish.seeds),
+        "foreseen": finish.foreseen,
         "generation": finish.accounts,
         "reward_scores": {
             "means": list(finish.scores.scale.means),

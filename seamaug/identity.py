@@ -6,13 +6,15 @@ from typing import Any
 from seamaug.config import Config, GeneratorConfig, LanguageModelConfig, ModelConfig
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.templates import Template
+from seamaug.keep.rules import SETTING as RULE
 from seamaug.models.client import served_model
 from seamaug.models.loading import device_of, dtype_of, fingerprint
 from seamaug.records import SCHEMA_VERSION
 from seamaug.resources import EMBEDDED
 from seamaug.seeds import Seeds
+from seamaug.user_code import function_mark
 from seamaug.verify.contamination import EvaluationTexts
-from seamaug.verify.function import function_mark
+from seamaug.verify.function import SETTING as CHECK
 
 _RESOURCES = (
     "gpu_memory_utilization",
@@ -55,11 +57,12 @@ SCORING = ("policy", "reward", "embedder", "retrieve", "score", "verify", "seed"
 """The sections that `score` and `select` depend on."""
 
 
-def models_of(config: Config) -> dict[str, dict[str, str]]:
+def models_of(config: Config) -> dict[str, dict[str, Any]]:
     """Name, weights' fingerprint and place of each role.
 
     A model on a server has the fingerprint of the tokenizer's folder or hub id, and what the
-    server says it serves (`served`); weights that were exchanged in place there go unnoticed.
+    server says it serves (`served`), and up to which length; weights that were exchanged in place
+    there go unnoticed.
     Raises ModelError if the server cannot be asked.
     """
     models = {
@@ -81,7 +84,7 @@ def models_of(config: Config) -> dict[str, dict[str, str]]:
     return models
 
 
-def _generator(config: GeneratorConfig) -> dict[str, str]:
+def _generator(config: GeneratorConfig) -> dict[str, Any]:
     """A server's name for a model need not be that of a folder or hub id."""
     if config.name == EMBEDDED:
         return {"fingerprint": ""}
@@ -89,11 +92,11 @@ def _generator(config: GeneratorConfig) -> dict[str, str]:
     return {"fingerprint": mark, **_place(config, "generator")}
 
 
-def _place(config: ModelConfig, role: str) -> dict[str, str]:
+def _place(config: ModelConfig, role: str) -> dict[str, Any]:
     """What runs a role's model: a device, a version of vLLM, or a server."""
     engine = config.engine if isinstance(config, LanguageModelConfig) else "transformers"
     if isinstance(config, LanguageModelConfig) and engine == "server":
-        return {"served": served_model(config, role)}
+        return served_model(config, role)
     place = {"device": device_of(config).type}
     if isinstance(config, LanguageModelConfig):
         place["dtype"] = str(dtype_of(config)).removeprefix("torch.")
@@ -124,6 +127,7 @@ def expand_identity(
         "templates": _templates(config.generate.operators_from),
         "evaluation": evaluation and evaluation.fingerprint,
         "function": _function(config),
+        "rule": function_mark(config.keep.rule, RULE) if ":" in config.keep.rule else "",
     }
 
 
@@ -147,7 +151,7 @@ def score_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict
 
 def _function(config: Config) -> str:
     path = config.verify.worse.function
-    return function_mark(path) if path else ""
+    return function_mark(path, CHECK) if path else ""
 
 
 def _templates(folder: str | None = None) -> dict[str, str]:

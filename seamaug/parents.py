@@ -44,8 +44,10 @@ class ParentMaker:
     policy: PolicyEngine
     scorer: Scorer
     writer: LLMWriter | None
-    verifier: Verifier
-    """Of what the policy and the LLM say."""
+    samples_verifier: Verifier
+    """Of what the policy says."""
+    written_verifier: Verifier
+    """Of what the LLM wrote to be worse."""
 
     def make_all(
         self, run: RunFolder, positions: Sequence[int], *, quiet: bool = False
@@ -157,11 +159,12 @@ class ParentMaker:
             seed=self._seed("policy", 0, parents),
             max_new_tokens=config.policy_max_new_tokens,
         )
-        return self._verified(parents, samples)
+        return self._verified(self.samples_verifier, parents, samples)
 
     def _written_worse(self, parents: list[Parent]) -> Found:
         count = self.config.generate.llm_worse
-        return self._verified(parents, self._written("worse", count, parents))
+        written = self._written("worse", count, parents)
+        return self._verified(self.written_verifier, parents, written)
 
     def _written(self, kind: Kind, count: int, parents: list[Parent]) -> list[list[str]]:
         """`count` responses to each parent, by the LLM's operators of a kind in turn.
@@ -185,9 +188,11 @@ class ParentMaker:
             found[place] += [answer["response"] for answer in written.answers]
         return found
 
-    def _verified(self, parents: list[Parent], texts: Sequence[Sequence[str]]) -> Found:
+    def _verified(
+        self, verifier: Verifier, parents: list[Parent], texts: Sequence[Sequence[str]]
+    ) -> Found:
         """Those that the verifier finds worse."""
-        findings = self.verifier(list(zip(self._seeds(parents), texts, strict=True)))
+        findings = verifier(list(zip(self._seeds(parents), texts, strict=True)))
         return [
             [(text, evidence) for text, evidence in zip(own, told, strict=True) if evidence]
             for own, told in zip(texts, findings, strict=True)

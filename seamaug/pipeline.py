@@ -14,10 +14,13 @@ from seamaug.errors import LimitReached
 from seamaug.finish import Finish, write_all
 from seamaug.generate.variants import VariantMaker, chosen_operators
 from seamaug.identity import expand_identity, models_of, score_identity
+from seamaug.keep.keeper import Keeper
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
 from seamaug.models.generation import COST_LIMIT, TOKEN_LIMIT
 from seamaug.parents import ParentMaker, finished_parents
+from seamaug.probes import OutlookMaker, shown_weights
+from seamaug.rescoring import Rescoring
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.embed import STAGE as EMBED
 from seamaug.retrieve.embed import embed_seeds
@@ -65,7 +68,8 @@ def _flow(
     quiet: bool,
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
-    with closing(Models(config, run.replies)) as models:
+    with closing(Models(config, run)) as models:
+        rule = keep_rule(config.keep, features=bool(shown_weights(models.scorer.rewards)))
         index, scores = _score(run, seeds, models, config, quiet=quiet)
         with clock.stage("select"):
             decontamination = Decontamination(config.verify, evaluation, seeds)
@@ -81,29 +85,32 @@ def _flow(
             models.policy,
             models.scorer,
             models.writer,
-            lambda cases: models.verifier(cases),  # its judges load where they are first asked
+            # Their judges load where they are first asked.
+            lambda cases: models.samples_verifier(cases),
+            lambda cases: models.written_verifier(cases),
         )
         variants = VariantMaker(config.generate, models.writer, config.seed)
-        rounds = Rounds(
-            config=config,
-            maker=variants,
-            screen=Screen(
-                config.verify,
-                seeds,
-                index.vectors,
-                models.embedder,
-                evaluation,
-                variants.checked,
-                models.new_golden_check,
-            ),
-            scorer=models.scorer,
-            rule=keep_rule(config.keep),
-            scale=scores.scale,
+        screen = Screen(
+            config.verify,
+            seeds,
+            index.vectors,
+            models.embedder,
+            evaluation,
+            variants.checked,
+            models.new_golden_check,
         )
+        watch = OutlookMaker(config, seeds, scores, index, models.policy, models.scorer)
+        keeper = None
         try:
             with clock.stage("parents"):
                 parents = maker.make_all(run, [int(p) for p in selected], quiet=quiet)
+            with clock.stage("look ahead"):
+                keeper = Keeper(rule, config, watch.make(run, parents, quiet=quiet))
             with clock.stage("candidates"):
+                rescoring = Rescoring(
+                    config, models.scorer, screen, scores.scale, features=bool(keeper.outlook)
+                )
+                rounds = Rounds(config, variants, screen, rescoring, keeper)
                 outcome = rounds.run(run, parents, clusters.labels, deadline=deadline, quiet=quiet)
         except LimitReached as reached:
             logger.warning(str(reached))
@@ -122,6 +129,7 @@ def _flow(
                     accounts=models.accounts,
                     decontamination=decontamination,
                     clusters=clusters,
+                    foreseen=keeper.foreseen() if keeper else {},
                 ),
             )
 
@@ -141,8 +149,8 @@ def run_score(config: Config, seeds: Seeds, work: Path, *, quiet: bool = False) 
     """SEAM of every seed, resumable in the folder `work`."""
     _warn_of_stand_ins(config)
     with RunFolder(work, score_identity(config, seeds, models_of(config))) as run:
-        journal = run.replies if config.uses_writer_to_score else None
-        with closing(Models(config, journal)) as models:
+        asked = run if config.uses_writer_to_score else None
+        with closing(Models(config, asked)) as models:
             return _score(run, seeds, models, config, quiet=quiet)[1]
 
 
@@ -159,12 +167,14 @@ def _score(
 
 
 def _estimator_parts(seeds: Seeds, index: VectorIndex, models: Models, config: Config) -> Parts:
+    names = config.score.estimators
     return Parts(
         goldens=seeds.table["golden"],
         index=index,
         policy=models.policy,
         rewards=models.scorer.rewards,
-        meant_worse=Reference(config.score.same_answer),
-        samples_verifier=models.verifier if "on-policy" in config.score.estimators else None,
+        is_worse=Reference(config.score.same_answer).is_worse,
+        samples_verifier=models.samples_verifier if "on-policy" in names else None,
+        written_verifier=models.written_verifier if "llm" in names else None,
         writer=models.writer,
     )

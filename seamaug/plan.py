@@ -2,17 +2,15 @@
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from seamaug.config import Config
-from seamaug.generate.llm.operators import LLMOperator
-from seamaug.generate.operators import Operator
 from seamaug.generate.variants import chosen_operators
 from seamaug.models.journal import Account
 from seamaug.pilot import Pilot, run_pilot
+from seamaug.plan_requests import asked_in_a_run
 from seamaug.resources import EMBEDDED
 from seamaug.run_models import Models
 from seamaug.scoring.scorer import ResponseSet
@@ -73,7 +71,8 @@ class Plan:
 
 def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
     """Plan a run from the seeds, a timed sample of the two models' work, and a pilot, if any."""
-    operators = chosen_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
+    with_llm = config.generator.name != EMBEDDED
+    chosen_operators(config.generate, with_llm=with_llm)  # a misspelt one is refused here too
     pilot = run_pilot(config, seeds, pilot_size) if pilot_size else None
     models = Models(config)
     tokens, seconds = _measure(models, seeds)  # per sequence
@@ -82,12 +81,13 @@ def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
     most = selected * config.generate.per_parent
     share = _share(pilot)
     candidates = min(math.ceil(config.budget / share), most) if share else most
+    goldens = 1 + (config.generate.golden_rewrites if with_llm else 0)
     work = [
         *(
             (stage_of(name), len(seeds), _scored(name, config, len(seeds)))
             for name in config.score.estimators
         ),
-        ("parents", selected, 1 + keep.hack_set_size),
+        ("parents", selected, goldens * (1 + keep.hack_set_size)),
         ("candidates", candidates, 1 + keep.hack_set_size),
     ]
     steps = [
@@ -96,13 +96,9 @@ def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
     ]
     if pilot:
         steps[-1] = replace(steps[-1], seconds=candidates * pilot.seconds)
-    made = config.generate
-    per_parent = made.llm_worse + made.golden_rewrites
-    if "judge" in config.verify.worse.by:  # in both orders
-        per_parent += 2 * (made.llm_worse + made.policy_samples)
-    llm = 0 if config.generator.name == EMBEDDED else selected * per_parent
-    llm += round(candidates * _per_candidate(*operators)) + len(seeds) * _asked(config)
-    read, written = round(llm * _request_tokens(seeds)), llm * config.generator.max_new_tokens
+    asked = asked_in_a_run(config, len(seeds), selected, candidates)
+    llm, read = round(asked.requests), round(asked.requests * _request_tokens(seeds))
+    written = round(asked.texts * config.generator.max_new_tokens)
     price_in, price_out = config.generator.price_in, config.generator.price_out
     cost = (
         None
@@ -135,22 +131,6 @@ def _scored(estimator: str, config: Config, seeds: int) -> int:
         samples = min(samples, seeds - 1)
     searched = config.score.adversarial.calls if estimator == "adversarial" else 0
     return 1 + samples + searched
-
-
-def _asked(config: Config) -> int:
-    """Requests to the LLM for the score of one seed, at most."""
-    own = config.score
-    judged = "on-policy" in own.estimators and "judge" in config.verify.worse.by
-    written = math.ceil(own.samples / own.llm.per_call) if "llm" in own.estimators else 0
-    return written + (2 * own.samples if judged else 0)
-
-
-def _per_candidate(rules: Sequence[Operator], llm: Sequence[LLMOperator]) -> float:
-    """Mean requests to the LLM for a candidate: one to write it, two to judge a changed answer."""
-    if not llm:
-        return 0.0
-    written = sum(3 if operator.changes_answer else 1 for operator in llm) / len(llm)
-    return written / 2 if rules else written
 
 
 def _request_tokens(seeds: Seeds) -> float:

@@ -1,7 +1,6 @@
 """The models of a run."""
 
-from functools import cached_property
-from pathlib import Path
+from functools import cache, cached_property
 from typing import Any
 
 from seamaug.clock import clock
@@ -14,16 +13,16 @@ from seamaug.models.journal import Journal
 from seamaug.models.load import load_generator, load_policy, load_reward
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.index import require_engine
-from seamaug.scoring.hack_set import Verifier
+from seamaug.run.folder import RunFolder
 from seamaug.scoring.scorer import Scorer
 from seamaug.verify.golden import NewGoldenCheck
-from seamaug.verify.worse import make_verifier
+from seamaug.verify.worse import Verifier, make_verifier
 
 
 class Models:
-    """The models of a run, loaded once; the LLM that writes only where it has a journal."""
+    """The models of a run, loaded once; the LLM that writes only where a folder keeps its work."""
 
-    def __init__(self, config: Config, journal: Path | None = None) -> None:
+    def __init__(self, config: Config, run: RunFolder | None = None) -> None:
         require_engine(config.retrieve)  # its absence must not show after the models are loaded
         with clock.stage("load models"), clock.kind("models"):
             self.embedder = Embedder(config.embedder)
@@ -31,8 +30,9 @@ class Models:
             self.scorer = Scorer(
                 self.policy, [load_reward(member) for member in config.reward.members()]
             )
-            self.writer = _load_writer(config, journal) if journal else None
+            self.writer = _load_writer(config, run) if run else None
             self._config = config
+            self._judge = cache(lambda name: load_reward(config.reward.like(name)))
 
     @property
     def accounts(self) -> dict[str, dict[str, Any]]:
@@ -45,29 +45,44 @@ class Models:
             self.writer.generation.close()
 
     @cached_property
-    def verifier(self) -> Verifier:
-        """Of samples and written responses; its judges are loaded where it is first asked for."""
+    def samples_verifier(self) -> Verifier:
+        """Of what the policy says; the judges are loaded where a verifier is first asked for."""
+        return self._verifier(self._config.verify.reference_overlap)
+
+    @cached_property
+    def written_verifier(self) -> Verifier:
+        """Of what an LLM wrote to be worse, whether for a SEAM or for a parent."""
+        return self._verifier(self._config.score.same_answer)
+
+    def _verifier(self, max_overlap: float) -> Verifier:
         with clock.stage("load models"), clock.kind("models"):
-            return make_verifier(
-                self._config.verify.worse,
-                self._config.verify.reference_overlap,
-                lambda name: load_reward(self._config.reward.like(name)),
-                self.writer.prefers if self.writer else None,
-            )
+            prefers = self.writer.prefers if self.writer else None
+            return make_verifier(self._config.verify.worse, max_overlap, self._judge, prefers)
 
     @property
     def new_golden_check(self) -> NewGoldenCheck | None:
         """Of golden responses that an operator changed; None where no LLM writes."""
         if self.writer is None:
             return None
-        return NewGoldenCheck(self.writer.prefers, lambda cases: self.verifier(cases))
+        # What was written to be worse than the old golden response may be right by now: against
+        # the new one it is a response like any other.
+        return NewGoldenCheck(
+            self.writer.prefers, lambda cases: self.samples_verifier.findings(cases)
+        )
 
 
-def _load_writer(config: Config, journal: Path) -> LLMWriter | None:
-    """The LLM that writes variants; None for the embedded operators alone."""
+def _load_writer(config: Config, run: RunFolder) -> LLMWriter | None:
+    """The LLM that writes variants; None for the embedded operators alone.
+
+    Whether a server holds replies to a schema decides what it is asked and how stored replies are
+    found again, so what the run's first process found holds for the next ones. A server that then
+    refuses the schema is told of at their start.
+    """
     if config.generator.name == EMBEDDED:
         return None
+    own, known = config.generator, run.recall("structured")
+    engine = load_generator(own if known is None else own.model_copy(update={"structured": known}))
+    run.remember("structured", engine.structured)
     limits = Limits(config.max_tokens, config.max_cost)
-    engine = load_generator(config.generator)
-    generation = Generation(engine, config.generator, Journal(journal), limits)
+    generation = Generation(engine, own, Journal(run.replies), limits)
     return LLMWriter(generation, load_operators(config.generate.operators_from))

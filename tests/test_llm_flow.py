@@ -174,6 +174,69 @@ def test_a_new_golden_response_that_the_judge_does_not_prefer_is_rejected(
     assert result.summary["counts"]["candidates"]["kept"] == 0
 
 
+@pytest.mark.parametrize("settings", [{}, {"verify.worse.by": "judge"}])
+def test_a_new_golden_response_whose_judge_fails_is_a_failure(
+    rows: Any, llm: Any, use: Any, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    def fails(request: Request) -> Reply | str:
+        if request.operator == "judge" and NEW in request.messages[0]["content"]:
+            return Reply(error="the server answered 500: overloaded")
+        return llm(request)
+
+    use(fails)
+    result = run(rows, tmp_path / "run", **{"generate.operators": ["change_entity"],
+                                            "generate.per_parent": 4, **settings})  # fmt: skip
+    failed = [row for row in result.provenance if row["verdict"] == "failed"]
+    assert failed
+    assert {row["reason"] for row in failed} == {"verify: the server answered 500"}
+    assert {row["reply"] for row in failed} == {"the server answered 500: overloaded"}
+    reasons = {row["reason"] for row in result.provenance}
+    assert not reasons & {"new golden response not verified", "a worse response may be right"}
+    assert result.summary["generation"]["judge"]["failed"] > 0
+
+
+@pytest.mark.parametrize("by", ["overlap", "function"])
+def test_one_rule_for_what_an_llm_wrote_to_be_worse(
+    rows: Any,
+    llm: Any,
+    use: Any,
+    asked: Any,
+    tmp_path: Path,
+    by: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Most of the golden response's words: too near for a sample, not for what is meant wrong.
+
+    The same in a SEAM and in a parent, by the same check.
+    """
+
+    def respond(request: Request) -> Reply | str:
+        if not request.operator.startswith("worse"):
+            return llm(request)
+        golden = asked(request).texts["RIGHT RESPONSE"]
+        near, far = f"{golden} Not so, by a long way.", "Bananas, I suppose."
+        return asked(request).reply(response=[near, far, golden] if asked(request).many else near)
+
+    use(respond)
+    checks = {"verify.worse.by": by, "score.estimators": "llm", "generate.worse": ["llm"],
+              "generate.operators": ["closing"], "score.samples": 3}  # fmt: skip
+    if by == "function":
+        text = "def value(prompt, response, golden): return 'Not so' not in response\n"
+        (tmp_path / "own_check.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        checks["verify.worse.function"] = "own_check:value"
+    result = run(rows, tmp_path / "run", **checks)
+    verifier = checks.get("verify.worse.function", "reference overlap")
+    worse = [row for row in parents(result.path) if not row["error"]]
+    files = sorted((result.path / "stages" / "score-llm").glob("*.parquet"))
+    scored = [row for file in files for row in pq.read_table(file).to_pylist()]
+    assert worse
+    for row in (*worse, *scored):
+        assert any(text.endswith("by a long way.") for text in row["worse"])
+        assert set(row["verifiers"]) == {verifier}
+        assert ("Bananas, I suppose." in row["worse"]) == (by == "overlap" and row in scored)
+
+
 def test_what_an_operator_preserves_is_what_is_checked(
     rows: Any, use: Any, asked: Any, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """The whole flow with an LLM on a server: limits, accounts, kill -9, and nothing paid twice."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from seamaug import expand
+from seamaug import expand, score, select
 from seamaug.cli import main
+from seamaug.errors import ConfigError, LimitReached
 from seamaug.models.engines import Request
 from seamaug.models.generation import TOKEN_LIMIT
 from seamaug.rounds import BUDGET_MET, RAN_OUT
@@ -144,6 +146,50 @@ def test_a_limit_reached_while_scoring_is_said(
     assert before <= paid(server)
 
 
+@pytest.mark.parametrize(
+    "choice", [["score"], ["select", "--keep-worst", "20%"]], ids=lambda choice: choice[0]
+)
+def test_scores_stop_at_a_limit_and_go_on(
+    command: list[str], server: FaultyServer, tmp_path: Path, choice: list[str]
+) -> None:
+    own = [*choice, *command[1:4], "--estimator", "llm", "--out", str(tmp_path / "out.parquet")]
+    limits, asked = ["--max-tokens", "40"], 0
+    for _ in range(2):
+        stopped = CliRunner().invoke(main, [*own, *limits])
+        assert stopped.exit_code == 3, stopped.output
+        spent = re.search(
+            r"limit reached: the generator took .* tokens, ([\d.]+) USD", stopped.output
+        )
+        assert spent, stopped.output
+        assert paid(server).total() > asked
+        limits, asked = ["--max-cost", f"{1.5 * float(spent[1]):.6f}"], paid(server).total()
+    assert not (tmp_path / "out.parquet").exists()
+    done = CliRunner().invoke(main, own)
+    assert done.exit_code == 0, done.output
+    assert set(paid(server).values()) == {1}
+    assert (tmp_path / "out.parquet").exists()
+
+
+def test_the_library_keeps_no_paid_replies_where_none_finds_them(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"config": command[3], "estimator": "llm"}
+    for ask, argument in (
+        (lambda: score(command[1], **how), "work"),
+        (lambda: select(command[1], keep_worst=0.2, **how), "work"),
+        (lambda: expand(command[1], **how), "out"),
+    ):
+        with pytest.raises(ConfigError, match=f"give `{argument}`, a folder"):
+            ask()
+    assert not server.asked
+    with pytest.raises(LimitReached):
+        score(command[1], work=tmp_path / "work", max_tokens=40, **how)
+    assert len(score(command[1], work=tmp_path / "work", **how)) == 24
+    assert set(paid(server).values()) == {1}
+    # What asks nothing of the server keeps no replies.
+    assert len(score(command[1], config=command[3])) == 24
+
+
 def test_killed_it_resumes_with_the_same_bytes_and_pays_for_nothing_twice(
     command: list[str], server: FaultyServer, tmp_path: Path, whole: tuple[Path, Counter[str]]
 ) -> None:
@@ -160,6 +206,47 @@ def test_killed_it_resumes_with_the_same_bytes_and_pays_for_nothing_twice(
     assert again.keys() == everything.keys()
     # What was in flight when it was killed was never received.
     assert (again - everything).total() <= 4
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+def test_what_the_server_said_of_schemas_at_first_holds(
+    command: list[str], server: FaultyServer, tmp_path: Path, at_first: bool
+) -> None:
+    """It is asked with a request, and what it replies may be another thing the next time."""
+    config = yaml.safe_load(Path(command[3]).read_text())
+    config["generator"]["structured"] = None
+    Path(command[3]).write_text(yaml.safe_dump(config))
+    heeds = at_first
+
+    def reply(body: dict[str, Any]) -> str:
+        hello = body["messages"][0]["content"] == "Say hello."
+        return "{}" if hello and heeds else rewrite(body)
+
+    server.reply = reply
+    assert run(command, tmp_path / "whole").exit_code in (0, 3)
+    everything, server.bodies = paid(server), []
+    assert run(command, tmp_path / "run", "--max-tokens", "100").exit_code == 3
+    heeds = not at_first
+    assert run(command, tmp_path / "run").exit_code in (0, 3)
+    assert {"response_format" in body for body in server.bodies
+            if body["messages"][0]["content"] != "Say hello."} == {at_first}  # fmt: skip
+    assert paid(server) == everything, "something was paid for twice, or not at all"
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
+def test_a_server_that_takes_other_lengths_is_refused(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    """What is too long for it fails its row: half a run must not go by another limit."""
+    out = tmp_path / "run"
+    server.max_model_len = 4096
+    assert run(command, out, "--max-tokens", "100").exit_code == 3
+    server.max_model_len = 8192
+    refused = run(command, out)
+    assert refused.exit_code == 1
+    assert "models.generator.max_length: 4096 -> 8192" in refused.stderr
+    server.max_model_len = 4096
+    assert run(command, out).exit_code in (0, 3)
 
 
 def test_another_server_for_the_same_model_goes_on(

@@ -16,7 +16,8 @@ from seamaug import score, select
 from seamaug.cli import main
 from seamaug.config import load_config
 from seamaug.errors import ConfigError, InputError, ModelError, RunFolderError
-from seamaug.plan import _asked, _scored
+from seamaug.plan import _scored
+from seamaug.plan_requests import Asked, asked_of_a_seed
 from seamaug.resources import resource
 from seamaug.write.table import write_table
 
@@ -138,6 +139,9 @@ def test_score_writes_both_files(scores: Path, rows: Rows) -> None:
         (["--estimator", "llm"], 1, "need an LLM: give `generator.name` (--generator MODEL)"),
         (["--reward", "embedded", "--reward", "/no/such"], 1, "there is no folder /no/such"),
         (["--responses", "x.txt"], 1, "--responses x.txt: the name must end in one of"),
+        (["--max-tokens", "none"], 2, "is not a number of tokens"),
+        (["--max-cost", "0"], 2, "0 is not in the range x>0"),
+        (["--max-tokens", "1M"], 1, "`max_tokens` limits what an LLM writes, and there is none"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -454,7 +458,8 @@ def test_a_plan_counts_what_the_estimators_need() -> None:
     assert _scored("contrast", config, 5) == 5
     assert _scored("contrast", config, 100) == _scored("on-policy", config, 5) == 8
     assert _scored("adversarial", config, 5) == 58
-    assert _asked(config) == 0
+    assert asked_of_a_seed(config) == Asked(0, 0)
     judged = {"verify.worse.by": "judge", "generator.name": "some-llm",
               "score.estimators": ["llm", "on-policy"], "score.samples": 7}  # fmt: skip
-    assert _asked(load_config(None, judged)) == 2 + 14
+    # 7 answers in two replies, and 7 samples; each of these in both orders
+    assert asked_of_a_seed(load_config(None, judged)) == Asked(2 + 14 + 14, 7 + 14 + 14)

@@ -148,8 +148,9 @@ def _parts(
         index=VectorIndex(vectors),
         policy=policy,
         rewards=[reward],
-        meant_worse=Reference(config.score.same_answer),
+        is_worse=Reference(config.score.same_answer).is_worse,
         samples_verifier=Reference(config.verify.reference_overlap),
+        written_verifier=Reference(config.score.same_answer),
         writer=RuleWriter({task.prompt: task for task in world.tasks}),
     )
 

@@ -88,6 +88,21 @@ SCORE_OPTIONS = [
         help="Worse responses per prompt and estimator.  [default: 30]",
     ),
 ]
+LIMIT_OPTIONS = [
+    click.option(
+        "--max-tokens",
+        callback=parsed("parse_tokens"),
+        metavar="N",
+        help="Stop when the generator has read and written so many tokens: 500k, 2M; the same "
+        "command goes on.",
+    ),
+    click.option(
+        "--max-cost",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="USD",
+        help="Stop when they cost so much, by generator.price_in and price_out in the config.",
+    ),
+]
 
 
 def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:

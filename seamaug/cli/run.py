@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from seamaug.cli.options import (
+    LIMIT_OPTIONS,
     MODEL_OPTIONS,
     SCORE_OPTIONS,
     SEED_OPTIONS,
@@ -40,18 +41,7 @@ from seamaug.cli.options import (
     metavar="T",
     help="Stop generating after 90s, 30m, 2h and write what there is; the same command goes on.",
 )
-@click.option(
-    "--max-tokens",
-    callback=parsed("parse_tokens"),
-    metavar="N",
-    help="The same, when the generator has read and written so many tokens: 500k, 2M.",
-)
-@click.option(
-    "--max-cost",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="USD",
-    help="The same, when they cost so much, by generator.price_in and price_out in the config.",
-)
+@options(*LIMIT_OPTIONS)
 @click.option(
     "--decontaminate",
     multiple=True,

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from seamaug.cli.options import (
+    LIMIT_OPTIONS,
     MODEL_OPTIONS,
     SCORE_OPTIONS,
     SEED_OPTIONS,
@@ -32,7 +33,7 @@ from seamaug.cli.options import (
     type=click.Path(path_type=Path),
     help="A second file with one row per scored response.",
 )
-@options(*MODEL_OPTIONS, *SCORE_OPTIONS, *SEED_OPTIONS)
+@options(*MODEL_OPTIONS, *SCORE_OPTIONS, *LIMIT_OPTIONS, *SEED_OPTIONS)
 def score(seeds: tuple[str, ...], out: Path, responses: Path | None, **flags: Any) -> None:
     """Write SEAM of each seed, and what it is made of, to one file: one row per prompt.
 
@@ -125,7 +126,7 @@ def score(seeds: tuple[str, ...], out: Path, responses: Path | None, **flags: An
     show_default=True,
     help="Column of the scores that says what is worst, such as on_policy_seam_paper.",
 )
-@options(*MODEL_OPTIONS, *SCORE_OPTIONS, *SEED_OPTIONS)
+@options(*MODEL_OPTIONS, *SCORE_OPTIONS, *LIMIT_OPTIONS, *SEED_OPTIONS)
 def select(
     seeds: tuple[str, ...],
     drop_worst: float | None,

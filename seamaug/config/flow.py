@@ -75,10 +75,40 @@ class GenerateConfig(Section):
 class KeepConfig(Section):
     """The rule that decides what is kept."""
 
-    rule: Literal["rescore"] = "rescore"
-    """`rescore`: the variant's SEAM is below its parent's on the same hack set."""
+    rule: Annotated[str, Field(pattern=r"^(auto|lookahead|discrepant|rescore|[\w.]+:[\w.]+)$")] = (
+        "auto"
+    )
+    """`lookahead`: training the reward model on the variant is predicted to lower SEAM around its
+    parent; needs reward models run by transformers that end in a linear layer.
+    `discrepant`: the variant's own SEAM is high.
+    `rescore`: the variant's SEAM is below its parent's on the same hack set.
+    `auto`: `lookahead` where the reward models allow it, else `discrepant`.
+    A rule of your own as `package.module:name`: see seamaug/keep/rules.py."""
+    share: Share = 0.5
+    """Share of a part's scored candidates that is kept, at most: those that are worth most by the
+    rule. The lower, the better what is kept, and the more has to be made."""
     margin: Annotated[float, Field(ge=0)] = 1e-3
-    """How far below, in standard deviations of the reward model's scores."""
+    """For `rescore` how far below, for `discrepant` how high, in standard deviations of the reward
+    model's scores."""
+    probes: Positive = 256
+    """Seeds at random on which it is foreseen what training on the kept examples does."""
+    near: Annotated[int, Field(ge=0)] = 4
+    """Nearest seeds of a parent on which it is foreseen as well."""
+    trained_pairs: Positive | None = None
+    """Pairs that the reward model has been trained on, counted once per epoch: the more, the less a
+    new one moves it in what is foreseen. None: three for every seed."""
+    ridge: Annotated[float, Field(gt=0)] = 0.1
+    """Of the virtual last layer: share of the Hessian's mean diagonal that is added to it."""
+    variance_tolerance: Share | None = 0.05
+    """Share by which the kept set may lower the reward variance, as it is foreseen, over samples
+    of the policy; what would lower it further is rejected. None: no limit."""
+    variance_prompts: Positive = 64
+    """Probes of which the policy is asked for samples."""
+    variance_samples: Annotated[int, Field(ge=2)] = 8
+    """Samples of each."""
+    saturation: Share | None = None
+    """End the run once the last 5 % of the budget (100 examples at least) lowered the foreseen SEAM
+    by less than this share of what it was at first. None: only say so."""
     hack_set_size: Positive = 8
     """Responses a candidate is scored against; the parent is scored on the same ones."""
     same_rejected: Share = 0.02

@@ -74,9 +74,11 @@ class ScoreConfig(Section):
     samples: Positive = 30
     """Responses per prompt and estimator (N in the paper)."""
     same_answer: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """ROUGE-L F1 with the golden response from which on another prompt's response, or one that an
-    LLM wrote to be worse, passes for right, where no final number tells. Higher than
-    `verify.reference_overlap`: those are meant to be wrong, a sample of the policy is not."""
+    """ROUGE-L F1 with the golden response from which on another prompt's golden response, or one
+    that an LLM wrote to be worse (for a SEAM or for a parent), passes for right: what the check
+    `overlap` of `verify.worse` takes there in place of `verify.reference_overlap`. It is higher
+    because these are meant to be wrong, and wrong in one thing: a response that the LLM was shown
+    the golden one for shares most words with it. A sample of the policy is meant to be right."""
     contrast: ContrastConfig = ContrastConfig()
     llm: LLMHackConfig = LLMHackConfig()
     adversarial: AdversarialConfig = AdversarialConfig()

@@ -11,7 +11,10 @@ Check = Literal["number", "overlap", "match", "function", "vote", "judge"]
 
 
 class WorseConfig(Section):
-    """What shows a sampled or written response to be worse than the golden one."""
+    """What shows a sampled or written response to be worse than the golden one.
+
+    The same for what an LLM wrote to be worse, wherever it is used: what enters a SEAM may become a
+    rejected response."""
 
     by: Annotated[tuple[Check, ...], BeforeValidator(listed), Field(min_length=1)] = (
         "number",
@@ -22,7 +25,8 @@ class WorseConfig(Section):
 
     `number`: another final number than the golden response's, or none and the right one nowhere;
     cannot tell where the golden response ends in no number. Score 1.
-    `overlap`: ROUGE-L F1 with the golden response below `verify.reference_overlap`. Score: that F1.
+    `overlap`: ROUGE-L F1 with the golden response below `verify.reference_overlap`; of a response
+    that was written to be worse, below `score.same_answer`. Score: that F1.
     `match`: another answer, as `answer` finds it; cannot tell where the golden response has none.
     Score 1.
     `function`: the value of `function` is below the one of the golden response. Score: by how much.
@@ -104,8 +108,8 @@ class VerifyConfig(Section):
     length_ratio: Annotated[float, Field(gt=1)] = 3.0
     """A variant may be this many times longer or shorter than its parent (plus 200 characters)."""
     reference_overlap: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """ROUGE-L F1 with the golden response: below it a response counts as worse for the check
-    `overlap`, from it on an LLM's rewrite of the golden response counts as the same."""
+    """ROUGE-L F1 with the golden response: below it a sample of the policy counts as worse for the
+    check `overlap`, from it on an LLM's rewrite of the golden response counts as the same."""
     min_similarity: Annotated[float, Field(ge=-1, le=1)] = 0.75
     """Cosine to the parent below which an LLM's rewrite of a prompt has drifted in meaning."""
     worse: WorseConfig = WorseConfig()

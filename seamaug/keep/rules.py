@@ -1,40 +1,147 @@
-"""Keep rules: each returns an empty string for keep, or one named reason."""
+"""Keep rules: what a candidate is worth, and how much of that is enough.
 
+A rule is a class with three attributes and a method; the keeper takes the candidates of a part
+that are worth most, as long as they are worth enough. To use one of your own, set `keep.rule` to
+its place, such as ``my_rules:Shortest``; it is made with the run's `keep` settings:
+
+    class Shortest:
+        name = "shortest"
+        least = -400.0  # more than this is enough
+        reason = "too long"  # of a rejection otherwise
+
+        def __init__(self, config):
+            pass
+
+        def worth(self, case):
+            return -len(case.candidate.text)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from seamaug.config import KeepConfig
+from seamaug.errors import ConfigError
+from seamaug.log import logger
+from seamaug.records import Candidate, Parent, SetScores
+from seamaug.user_code import load_function
+
+SETTING = "keep.rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A candidate that both models scored."""
+
+    candidate: Candidate
+    """With its rejected response, and with SEAM of its parent (`seam_before`) and of itself."""
+    parent: Parent
+    scores: SetScores
+    """Of its chosen response (index 0) and its parent's worse ones."""
+    rejected: int
+    """Which of the worse responses is the rejected one."""
+    problem: str = ""
+    """Why it cannot be kept, whatever it is worth."""
 
 
 class KeepRule(Protocol):
-    """Decides on a candidate from its SEAM and its parent's, both on the same hack set."""
+    """Says what a candidate is worth; asked again after each one that is kept."""
 
     name: str
+    least: float
+    reason: str
 
-    def __call__(self, seam_before: float, seam_after: float) -> str:
-        """Empty to keep, or why not."""
+    def worth(self, case: Case) -> float:
+        """The higher, the rather it is kept; not at all unless it is above `least`."""
         ...
 
 
 class Rescore:
-    """Keep a variant whose own SEAM is below its parent's by more than the margin.
+    """The variant's own SEAM is below its parent's, on the same hack set.
 
-    This is the literal reading of "keep what reduces the discrepancy"; it says nothing yet about
-    what training on the variant does.
+    The literal reading of "keep what reduces the discrepancy": it prefers what both models already
+    handle, and says nothing of what training on the variant does.
     """
 
     name = "rescore"
+    reason = "discrepancy not reduced"
 
-    def __init__(self, margin: float) -> None:
-        self._margin = margin
+    def __init__(self, config: KeepConfig) -> None:
+        self.least = config.margin
 
-    def __call__(self, seam_before: float, seam_after: float) -> str:
-        """Compare the two, in standard deviations of the reward model's scores."""
-        return "" if seam_before - seam_after > self._margin else "discrepancy not reduced"
+    def worth(self, case: Case) -> float:
+        """By how much it is below, in standard deviations of the reward model's scores."""
+        before, after = case.candidate.seam_before, case.candidate.seam_after
+        assert before is not None, "the candidate is scored"
+        assert after is not None, "the candidate is scored"
+        return before - after
 
 
-_RULES = {Rescore.name: Rescore}
+class Discrepant:
+    """The models disagree on the variant itself: its own SEAM is high.
+
+    Blind to redundancy: of a hundred like variants it keeps them all.
+    """
+
+    name = "discrepant"
+    reason = "no discrepancy of its own"
+
+    def __init__(self, config: KeepConfig) -> None:
+        self.least = config.margin
+
+    def worth(self, case: Case) -> float:
+        """Its SEAM."""
+        assert case.candidate.seam_after is not None, "the candidate is scored"
+        return case.candidate.seam_after
 
 
-def keep_rule(config: KeepConfig) -> KeepRule:
-    """The configured rule."""
-    return _RULES[config.rule](config.margin)
+class Lookahead:
+    """Training on the variant lowers SEAM around its parent, as foreseen by `outlook`.
+
+    What was kept counts as learnt, so near copies of it are worth little.
+    """
+
+    name = "lookahead"
+    reason = "no reduction of discrepancy foreseen"
+
+    def __init__(self, config: KeepConfig) -> None:
+        self.least = 0.0
+
+    def worth(self, case: Case) -> float:
+        """The predicted fall of SEAM, in standard deviations of the reward model's scores."""
+        assert case.candidate.predicted_reduction is not None, "look-ahead has an outlook"
+        return case.candidate.predicted_reduction
+
+
+_RULES: dict[str, Callable[[KeepConfig], KeepRule]] = {
+    rule.name: rule for rule in (Rescore, Discrepant, Lookahead)
+}
+
+
+def keep_rule(config: KeepConfig, *, features: bool) -> KeepRule:
+    """The configured rule; `features`: whether the reward models show what a score is made of.
+
+    Raises ConfigError for one that needs it where they do not, and for what is no rule.
+    """
+    name = config.rule
+    if name == "auto":
+        name = Lookahead.name if features else Discrepant.name
+        if not features:
+            logger.info(
+                "keep rule discrepant: the reward models do not show what their scores are made "
+                "of, so that lookahead cannot be used"
+            )
+    if name == Lookahead.name and not features:
+        raise ConfigError(
+            "`keep.rule: lookahead` needs reward models that transformers runs and that end in a "
+            "linear layer; set `reward.engine: transformers`, or `keep.rule: discrepant`"
+        )
+    if name in _RULES:
+        return _RULES[name](config)
+    own = load_function(name, SETTING)(config)
+    for attribute in ("name", "least", "reason", "worth"):
+        if not hasattr(own, attribute):
+            raise ConfigError(
+                f"`{SETTING}`: {name} has no `{attribute}`; see seamaug/keep/rules.py"
+            )
+    return own  # type: ignore[no-any-return]

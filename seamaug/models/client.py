@@ -165,16 +165,21 @@ class Client:
         )
 
 
-def served_model(config: LanguageModelConfig, role: str) -> str:
-    """The folder or hub id of what a server runs under the configured name, as it says itself.
+def served_model(config: LanguageModelConfig, role: str) -> dict[str, Any]:
+    """What a server runs under the configured name, as it says itself.
 
-    `unknown` where it does not say; a hosted generator need not even list its models.
+    `served`: folder or hub id, `unknown` where it does not say (a hosted generator need not even
+    list its models). `max_length`: tokens that it takes, or fewer if the config says so; it decides
+    which texts are too long. Not there where neither says.
     """
     client = Client(config, role)
     try:
-        return str(client.card(required=role != "generator").get("root") or "unknown")
+        card = client.card(required=role != "generator")
     finally:
         client.close()
+    limits = [n for n in (config.max_length, card.get("max_model_len")) if n]
+    served = {"served": str(card.get("root") or "unknown")}
+    return {**served, "max_length": min(limits)} if limits else served
 
 
 def _by_name(cards: Any) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,10 @@
 """The embedder: unit vectors for prompts, through sentence-transformers."""
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,17 +47,19 @@ class Embedder:
         # Of an asymmetric model the prompt for queries; else what the model takes by default.
         own = "query" if self.model.prompts.get("query") else self.model.default_prompt_name
         self._prompt_name = config.prompt_name or own
+        self._controls = _starts_of_control_tokens(getattr(self.model, "tokenizer", None))
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of shape (texts, dimensions), float32; equal texts are embedded once.
 
         All texts are embedded as queries: by the way that an asymmetric model has for them, and
-        after its prompt for them, unless the config names another.
+        after its prompt for them, unless the config names another. A control token that stands in a
+        text, such as `[SEP]`, is read as text: a space goes behind its first character.
         """
         rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         with clock.kind("embedder"):
             vectors = self.model.encode_query(
-                list(rows),
+                [self._controls.sub(r"\g<0> ", text) for text in rows],
                 prompt_name=self._prompt_name,
                 prompt=self.config.prompt,
                 batch_size=self.config.batch_size,
@@ -64,3 +68,21 @@ class Embedder:
                 show_progress_bar=False,
             )
         return np.asarray(vectors, np.float32)[[rows[text] for text in texts]]
+
+
+def _starts_of_control_tokens(tokenizer: Any) -> re.Pattern[str]:
+    """First characters of a tokenizer's control tokens, where these stand in a text.
+
+    models/literal.py leaves no trace in the ids; it needs them before they reach the model, and a
+    sentence-transformers model tokenises by itself. Which piece of text `[` and `SEP]` come to is
+    all the same to a cosine, and no tokenizer joins them over a space.
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", None)
+    if added is None and hasattr(tokenizer, "get_added_tokens_decoder"):
+        added = tokenizer.get_added_tokens_decoder()  # static embeddings have the bare tokenizer
+    tokens = {token.content for token in (added or {}).values() if token.special}
+    tokens |= set(getattr(tokenizer, "all_special_tokens", ()))
+    starts = [
+        f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in sorted(tokens) if token[1:]
+    ]
+    return re.compile("|".join(starts) or r"(?!)")

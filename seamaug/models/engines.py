@@ -117,6 +117,16 @@ class Reply:
     new_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Which of two responses an LLM finds better, or why it did not say."""
+
+    better: str = ""
+    """`first`, `second`, or empty for a tie."""
+    error: str = ""
+    """Why it was not judged at all: the request failed, or no reply to it could be read."""
+
+
 def too_long(prompt: int, new: int, limit: int) -> str:
     """Why a prompt of so many tokens does not go in; empty if it does."""
     if prompt + new <= limit:

@@ -38,7 +38,6 @@ class Generation:
         self._engine = engine
         self._journal = journal or Journal()
         self._limits = limits or Limits()
-        self._failed: Counter[str] = Counter()
         self._replayed: Counter[str] = Counter()
 
     @property
@@ -55,17 +54,20 @@ class Generation:
     def accounts(self) -> dict[str, dict[str, Any]]:
         """By operator: requests answered, tokens, and USD (None without prices) over the whole run.
 
-        `replayed` (answered from the journal) and `failed` are of this process alone.
+        `unreadable` of the answers were of no use, `failed` requests got no text. `replayed`
+        (answered from the journal) is of this process alone.
         """
-        stored = self._journal.accounts
+        stored, failed = self._journal.accounts, self._journal.failed()
+        unreadable = self._journal.unreadable()
         return {
             name: {
                 **asdict(account := stored.get(name, Account())),
                 "cost": self._cost(account),
                 "replayed": self._replayed[name],
-                "failed": self._failed[name],
+                "unreadable": unreadable.get(name, 0),
+                "failed": failed.get(name, 0),
             }
-            for name in sorted({*stored, *self._failed})
+            for name in sorted({*stored, *failed})
         }
 
     def write(self, requests: Sequence[Request]) -> list[Reply]:
@@ -85,13 +87,17 @@ class Generation:
         for position, reply in arriving:
             key, operator = missing[position], wanted[position].operator
             replies[key] = reply
-            if reply.error:
-                self._failed[operator] += 1
             if not reply.error or reply.prompt_tokens:  # what was paid for counts
                 self._journal.add(key, operator, reply)
+            else:
+                self._journal.add_failure(key, operator)
         if len(replies) < len(asked):
             raise LimitReached(*self._why())
         return [replies[key] for key in keys]
+
+    def mark_unreadable(self, requests: Sequence[Request]) -> None:
+        """Count the replies to these requests as of no use."""
+        self._journal.mark_unreadable(self._key(request) for request in requests)
 
     def close(self) -> None:
         """Let the journal go."""

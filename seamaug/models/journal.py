@@ -1,7 +1,7 @@
 """Replies as they arrive, stored so that none is paid for twice, and what they came to."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,8 @@ class Account:
 class Journal:
     """Replies by key in a SQLite file; each is on its way to the disk before the next arrives.
 
+    Beside them it counts the requests that have none.
+
     What a killed process had stored is there for the next one. (After a loss of power the last
     replies may be missing, never damaged.) For one process and thread: the run folder is locked.
     `path` None keeps them in memory.
@@ -60,7 +62,11 @@ class Journal:
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, operator TEXT, "
-                "text TEXT, error TEXT, cut INTEGER, prompt_tokens INTEGER, new_tokens INTEGER) "
+                "text TEXT, error TEXT, cut INTEGER, prompt_tokens INTEGER, new_tokens INTEGER, "
+                "unreadable INTEGER DEFAULT 0) WITHOUT ROWID"
+            )
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS failures (key TEXT PRIMARY KEY, operator TEXT) "
                 "WITHOUT ROWID"
             )
             for operator, *counts in self._db.execute(
@@ -93,8 +99,9 @@ class Journal:
                 account.join(_of(earlier), times=-1)
             account.join(_of(reply))
         with self._usable():
+            self._db.execute("DELETE FROM failures WHERE key = ?", (key,))
             self._db.execute(
-                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
                 (
                     key,
                     operator,
@@ -104,6 +111,34 @@ class Journal:
                     reply.prompt_tokens,
                     reply.new_tokens,
                 ),
+            )
+
+    def add_failure(self, key: str, operator: str) -> None:
+        """Note that a request has no reply yet: it may be made again."""
+        with self._usable():
+            self._db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?)", (key, operator))
+
+    def mark_unreadable(self, keys: Iterable[str]) -> None:
+        """Note that these replies were of no use."""
+        with self._usable():
+            self._db.executemany(
+                "UPDATE replies SET unreadable = 1 WHERE key = ?", ((key,) for key in keys)
+            )
+
+    def unreadable(self) -> dict[str, int]:
+        """Replies that were of no use, by operator."""
+        return self._counts("SELECT operator FROM replies WHERE unreadable")
+
+    def failed(self) -> dict[str, int]:
+        """Requests that got no text, by operator; some of them were answered, and paid."""
+        return self._counts(
+            "SELECT operator FROM failures UNION ALL SELECT operator FROM replies WHERE error != ''"
+        )
+
+    def _counts(self, operators: str) -> dict[str, int]:
+        with self._usable():
+            return dict(
+                self._db.execute(f"SELECT operator, count(*) FROM ({operators}) GROUP BY operator")
             )
 
     def close(self) -> None:

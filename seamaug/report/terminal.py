@@ -112,9 +112,10 @@ def _spending(spent: dict[str, Any]) -> Table:
 def _generation(accounts: dict[str, dict[str, Any]]) -> Table:
     """What each operator of the LLM asked for, and what it took."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("LLM operator", "replies", "failed", "tokens read", "written", "USD"):
+    names = ("LLM operator", "replies", "unreadable", "failed", "tokens read", "written", "USD")
+    for name in names:
         table.add_column(name, justify="left" if name == "LLM operator" else "right")
-    counts = ("requests", "failed", "prompt_tokens", "new_tokens")
+    counts = ("requests", "unreadable", "failed", "prompt_tokens", "new_tokens")
     costs = [account["cost"] for account in accounts.values()]
     for name, account in accounts.items():
         table.add_row(Text(name), *(f"{account[c]:,}" for c in counts), _usd(account["cost"]))

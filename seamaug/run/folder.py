@@ -1,6 +1,7 @@
 """The run folder: all that one job did, and from which it resumes.
 
     OUT/stages/identity.json        what the run is: config, fingerprints, versions
+    OUT/stages/found.json           what it found out at its start and goes by from then on
     OUT/stages/<stage>/00000.parquet, 00001.parquet, ...
     OUT/stages/replies.sqlite       what an LLM replied, in and between parts
     OUT/stages/embed/               vectors and their index: see retrieve/
@@ -43,6 +44,7 @@ class RunFolder:
         self.stages = path / "stages"
         self.replies = self.stages / "replies.sqlite"
         """Where an LLM's replies are kept as they arrive."""
+        self._found = self.stages / "found.json"
         self._claim(identity)
 
     def _claim(self, identity: dict[str, Any]) -> None:
@@ -64,9 +66,11 @@ class RunFolder:
                 f"{self.path} exists and is not a seamaug run; choose an empty or new --out"
             )
         else:
-            text = json.dumps(identity, indent=2, sort_keys=True)
-            with whole_file(record) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
+            text = json.dumps(identity, indent=2, sort_keys=True).encode() + b"\n"
+            if not record.is_file() or record.read_bytes() != text:
+                self._found.unlink(missing_ok=True)  # by another run, that never got far
+                with whole_file(record) as temporary:
+                    temporary.write_bytes(text)
 
     def __enter__(self) -> "RunFolder":
         self._lock = FileLock(self.stages / "lock")
@@ -82,6 +86,17 @@ class RunFolder:
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
+
+    def recall(self, name: str) -> Any:
+        """What `remember` stored under this name; None if nothing yet."""
+        return _read_json(self._found).get(name) if self._found.is_file() else None
+
+    def remember(self, name: str, value: Any) -> None:
+        """Store what a resumed run is to go by, though it might find something else."""
+        found = _read_json(self._found) if self._found.is_file() else {}
+        if found.get(name) != value:
+            with whole_file(self._found) as temporary:
+                temporary.write_text(json.dumps({**found, name: value}) + "\n", encoding="utf-8")
 
     def _foreign(self) -> Iterator[Path]:
         """Whatever a run that finished no part yet would not have left."""

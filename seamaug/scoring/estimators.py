@@ -9,8 +9,8 @@ from seamaug.config import Config
 from seamaug.models.engines import PolicyEngine, RewardEngine
 from seamaug.retrieve.index import VectorIndex
 from seamaug.scoring.adversarial import Adversarial
-from seamaug.scoring.contrast import Contrast
-from seamaug.scoring.hack_set import Checker, Estimator, Verifier
+from seamaug.scoring.contrast import Contrast, IsWorse
+from seamaug.scoring.hack_set import Estimator, Verifier
 from seamaug.scoring.llm import LLMEstimator, Writer
 from seamaug.scoring.on_policy import OnPolicy
 
@@ -23,10 +23,12 @@ class Parts:
     index: VectorIndex
     policy: PolicyEngine
     rewards: Sequence[RewardEngine]
-    meant_worse: Checker
-    """For responses that are meant to be worse: only what it takes for right is left out."""
+    is_worse: IsWorse
+    """For other prompts' golden responses."""
     samples_verifier: Verifier | None
     """For samples of the policy; there for the on-policy estimator."""
+    written_verifier: Verifier | None
+    """For what the writer wrote to be worse; there for the llm estimator."""
     writer: Writer | None
 
 
@@ -38,13 +40,12 @@ def make_estimators(config: Config, parts: Parts) -> list[Estimator]:
 def _make(name: str, config: Config, parts: Parts) -> Estimator:
     own, samples, seed = config.score, config.score.samples, config.seed
     if name == "contrast":
-        return Contrast(
-            parts.goldens, parts.index, own.contrast, samples, parts.meant_worse.is_worse
-        )
+        return Contrast(parts.goldens, parts.index, own.contrast, samples, parts.is_worse)
     if name == "adversarial":
         return Adversarial(parts.rewards, own.adversarial, samples, seed)
     if name == "on-policy":
         assert parts.samples_verifier is not None, "whoever makes the parts sees to it"
         return OnPolicy(parts.policy, parts.samples_verifier, own.on_policy, samples, seed)
     assert parts.writer is not None, "the config sees to it that there is a generator"
-    return LLMEstimator(parts.writer, parts.meant_worse, own.llm, samples, seed)
+    assert parts.written_verifier is not None, "whoever makes the parts sees to it"
+    return LLMEstimator(parts.writer, parts.written_verifier, own.llm, samples, seed)

@@ -64,11 +64,3 @@ class Verifier(Protocol):
     def __call__(self, cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[Evidence | None]]:
         """For every text the evidence that it is worse; None if there is none."""
         ...
-
-
-class Checker(Verifier, Protocol):
-    """A verifier that judges one response by its golden one alone."""
-
-    def is_worse(self, response: str, golden: str) -> bool:
-        """Whether it shows the response to be worse."""
-        ...

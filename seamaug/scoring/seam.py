@@ -39,6 +39,21 @@ def seam(
     return float(_resampled(mean_logprobs, eps, weighting, counts, draws, None)[0])
 
 
+def seam_weights(
+    mean_logprobs: np.ndarray, weighting: str, counts: np.ndarray | None = None, draws: int = 0
+) -> np.ndarray:
+    """What each misjudgement adds to SEAM: ``seam(...) = seam_weights(...) @ eps``, shape (N,)."""
+    mean_logprobs = np.maximum(mean_logprobs, _IMPOSSIBLE)
+    if draws and weighting == "prob":
+        assert counts is not None, "a sample says how often each response was drawn"
+        return counts / draws
+    if weighting == "paper":
+        return -mean_logprobs
+    weights = np.exp(mean_logprobs - mean_logprobs.max(initial=-np.inf))
+    shares: np.ndarray = weights / weights.sum()
+    return shares
+
+
 def seam_interval(
     mean_logprobs: np.ndarray,
     eps: np.ndarray,

@@ -24,6 +24,7 @@ from seamaug.scoring.seam import (
     mean_logprobs,
     misjudgements,
     seam_interval,
+    seam_weights,
     worst_responses,
 )
 from seamaug.seeds import Seeds
@@ -52,6 +53,10 @@ class ScoredSet:
     def discrepancy(self, scale: RewardScale) -> Discrepancy:
         """SEAM and its parts."""
         return discrepancy(self.scores, scale, self.counts, self.draws)
+
+    def weights(self, weighting: str) -> np.ndarray:
+        """What the misjudgement of each worse response adds to SEAM, shape (N,)."""
+        return seam_weights(mean_logprobs(self.scores)[1:], weighting, self.counts, self.draws)
 
     def worst(self, scale: RewardScale) -> list[int]:
         """Positions of the worse responses, the largest contribution to SEAM (`prob`) first."""

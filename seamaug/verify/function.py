@@ -1,17 +1,14 @@
 """A user's Python function as a check: tests, a parser, a rule of one's own."""
 
-import hashlib
-import inspect
 import math
-import pkgutil
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from seamaug.errors import ConfigError
 from seamaug.log import logger
 from seamaug.records import Evidence, Seed
+from seamaug.user_code import load_function
 
+SETTING = "verify.worse.function"
 _SHOWN = 5  # failed calls that are named; all are counted
 
 
@@ -24,7 +21,7 @@ class UserFunction:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._call = load_function(path)
+        self._call = load_function(path, SETTING)
         self._failed = 0
 
     def __call__(self, cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[Evidence | None]]:
@@ -59,7 +56,7 @@ class UserFunction:
             number = math.nan
         if isinstance(value, str) or math.isnan(number):
             raise ConfigError(
-                f"`verify.worse.function`: {self._path} returned {value!r} for the seed at "
+                f"`{SETTING}`: {self._path} returned {value!r} for the seed at "
                 f"{seed.where}; it must return a bool, a number or None"
             )
         return number
@@ -72,33 +69,3 @@ class UserFunction:
                 f"{self._path} failed on a response to the seed at {seed.where}, not taken: "
                 f"{type(error).__name__}: {error}{more}"
             )
-
-
-def load_function(path: str) -> Callable[..., Any]:
-    """The function that `package.module:name` names; raises ConfigError that says what is amiss."""
-    try:
-        found = pkgutil.resolve_name(path)
-    except Exception as error:  # importing runs the user's module, which may raise anything
-        raise ConfigError(
-            f"`verify.worse.function`: {path} cannot be imported ({type(error).__name__}: "
-            f"{error}); its folder must be on PYTHONPATH, or the package installed"
-        ) from None
-    if not callable(found):
-        raise ConfigError(f"`verify.worse.function`: {path} is not callable")
-    return found  # type: ignore[no-any-return]
-
-
-def function_mark(path: str) -> str:
-    """Content hash of the module that is named, and of the one that defines the function.
-
-    Another version of either is another run.
-    """
-    function = load_function(path)
-    named, defining = sys.modules[path.partition(":")[0]], inspect.getmodule(function)
-    try:
-        source = inspect.getsource(named)
-        if defining not in (None, named):
-            source += inspect.getsource(defining)
-    except (OSError, TypeError):  # compiled code has none
-        return "no source"
-    return hashlib.blake2b(source.encode("utf-8"), digest_size=16).hexdigest()

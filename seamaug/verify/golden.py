@@ -1,10 +1,10 @@
 """Whether a golden response that an LLM wrote for a changed prompt has earned its place."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from seamaug.records import Evidence, Message, Seed
-from seamaug.verify.worse import Cases, Findings, Prefers
+from seamaug.verify.worse import Cases, Failure, Findings, Prefers
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,16 @@ class NewGolden:
     worse: Sequence[str]
 
 
-Judged = tuple[str, list[Evidence]]
-"""A reason to reject a case, empty if there is none; and what vouches for each worse response."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was found of a case."""
+
+    problem: str = ""
+    """A reason to reject it; empty if there is none."""
+    evidence: list[Evidence] = field(default_factory=list)
+    """What vouches for each worse response."""
+    error: str = ""
+    """Why it could not be judged."""
 
 
 class NewGoldenCheck:
@@ -37,23 +45,28 @@ class NewGoldenCheck:
         """What is found of each case."""
         findings = self._verifier([(_seed(case), case.worse) for case in cases])
         judged = [self._judged(case, own) for case, own in zip(cases, findings, strict=True)]
-        left = [i for i, (problem, _) in enumerate(judged) if not problem]
+        left = [i for i, own in enumerate(judged) if not own.problem and not own.error]
         items = [(_seed(cases[i]), cases[i].golden, cases[i].old_golden) for i in left]
         new_first = self._prefers(items)
         new_last = self._prefers([(seed, old, new) for seed, new, old in items])
         for i, first, last in zip(left, new_first, new_last, strict=True):
-            if (first, last) != ("first", "second"):
-                judged[i] = "new golden response not verified", []
+            if error := first.error or last.error:
+                judged[i] = Judged(error=error)
+            elif (first.better, last.better) != ("first", "second"):
+                judged[i] = Judged("new golden response not verified")
         return judged
 
     @staticmethod
-    def _judged(case: NewGolden, findings: Sequence[Evidence | None]) -> Judged:
+    def _judged(case: NewGolden, findings: Sequence[Evidence | Failure | None]) -> Judged:
         if case.golden.strip() == case.old_golden.strip():
-            return "new golden response is the old one", []
-        evidence = [found for found in findings if found]
+            return Judged("new golden response is the old one")
+        for found in findings:
+            if isinstance(found, Failure):
+                return Judged(error=found.error)
+        evidence = [found for found in findings if isinstance(found, Evidence) and found.worse]
         if len(evidence) < len(findings):
-            return "a worse response may be right", []
-        return "", evidence
+            return Judged("a worse response may be right")
+        return Judged(evidence=evidence)
 
 
 def _seed(case: NewGolden) -> Seed:

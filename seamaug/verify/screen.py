@@ -139,10 +139,13 @@ class Screen:
             NewGolden(c.prompt, c.chosen, parents[c.parent].golden, parents[c.parent].worse)
             for c in candidates
         ]
-        for candidate, (problem, evidence) in zip(candidates, self._new_golden(cases), strict=True):
-            candidate.evidence = evidence
-            if problem:
-                candidate.reject(problem)
+        for candidate, judged in zip(candidates, self._new_golden(cases), strict=True):
+            candidate.evidence = judged.evidence
+            if judged.error:
+                candidate.fail("verify", judged.error)
+                candidate.reply = judged.error
+            elif judged.problem:
+                candidate.reject(judged.problem)
 
     def _embed(self, prompts: Sequence[list[Message]]) -> np.ndarray:
         return self._embedder.embed([user_text(prompt) for prompt in prompts])

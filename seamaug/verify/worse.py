@@ -5,23 +5,33 @@ A *check* says for every text whether it is worse, or None where it cannot tell.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from seamaug.config import WorseConfig
-from seamaug.models.engines import RewardEngine
+from seamaug.models.engines import Preference, RewardEngine
 from seamaug.models.rewards import raw_rewards
 from seamaug.records import Evidence, Seed
 from seamaug.verify.function import UserFunction
 from seamaug.verify.response import by_match, by_number, by_overlap, passes_for_right
 
 Cases = Sequence[tuple[Seed, Sequence[str]]]
-Findings = list[list[Evidence | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A check that could not be carried out on a text: nothing is known of it."""
+
+    error: str
+
+
+Findings = Sequence[Sequence[Evidence | Failure | None]]
 """For every text of every case."""
 Check = Callable[[Cases], Findings]
-Prefers = Callable[[Sequence[tuple[Seed, str, str]]], list[str]]
-"""(seed, first, second) cases to `first`, `second`, or empty where a judge is undecided."""
+Prefers = Callable[[Sequence[tuple[Seed, str, str]]], list[Preference]]
+"""(seed, first, second) cases to what a judge prefers."""
 
 
 class Verifier:
@@ -30,30 +40,39 @@ class Verifier:
     def __init__(self, checks: Sequence[Check]) -> None:
         self._checks = checks
 
-    def __call__(self, cases: Cases) -> Findings:
+    def __call__(self, cases: Cases) -> list[list[Evidence | None]]:
         """For every text the evidence that it is worse; None if there is none.
 
         An empty text, and the golden response itself, are never worse.
         """
-        found: list[dict[str, Evidence]] = [{} for _ in cases]
+        return [
+            [found if isinstance(found, Evidence) and found.worse else None for found in own]
+            for own in self.findings(cases)
+        ]
+
+    def findings(self, cases: Cases) -> Findings:
+        """For every text what the checks found: also that it is not worse, or why none could tell.
+
+        None for an empty text, for the golden response itself, and where no check can tell.
+        """
+        found: list[dict[str, Evidence | Failure]] = [{} for _ in cases]
         for check in self._checks:
             left = [
-                (seed, [t for t in dict.fromkeys(texts) if t not in told and _is_open(t, seed)])
+                (seed, [t for t in dict.fromkeys(texts) if _is_open(t, seed, told)])
                 for (seed, texts), told in zip(cases, found, strict=True)
             ]
             for told, (_, texts), findings in zip(found, left, check(left), strict=True):
                 told |= {t: f for t, f in zip(texts, findings, strict=True) if f is not None}
         return [
-            [
-                evidence if (evidence := told.get(text)) and evidence.worse else None
-                for text in texts
-            ]
+            [told.get(text) for text in texts]
             for (_, texts), told in zip(cases, found, strict=True)
         ]
 
 
-def _is_open(text: str, seed: Seed) -> bool:
-    return bool(text.strip()) and text.strip() != seed.golden.strip()
+def _is_open(text: str, seed: Seed, told: Mapping[str, Evidence | Failure]) -> bool:
+    """Whether a check is still to be asked about a text."""
+    decided = isinstance(told.get(text), Evidence)
+    return not decided and bool(text.strip()) and text.strip() != seed.golden.strip()
 
 
 class Reference(Verifier):
@@ -117,18 +136,21 @@ class Judge:
         self._prefers = prefers
 
     def __call__(self, cases: Cases) -> Findings:
-        """The share of the two orders that each text loses; a tie is no proof. Always tells."""
+        """The share of the two orders that each text loses; a tie is no proof.
+
+        Always tells, but where it was not judged in both orders.
+        """
         pairs = [(seed, text) for seed, texts in cases for text in texts]
         golden_first = self._prefers([(seed, seed.golden, text) for seed, text in pairs])
         golden_last = self._prefers([(seed, text, seed.golden) for seed, text in pairs])
-        lost = iter(
-            (first == "first") + (last == "second")
-            for first, last in zip(golden_first, golden_last, strict=True)
-        )
-        return [[self._told(next(lost)) for _ in texts] for _, texts in cases]
+        orders = zip(golden_first, golden_last, strict=True)
+        return [[self._told(*next(orders)) for _ in texts] for _, texts in cases]
 
     @staticmethod
-    def _told(lost: int) -> Evidence:
+    def _told(golden_first: Preference, golden_last: Preference) -> Evidence | Failure:
+        if error := golden_first.error or golden_last.error:
+            return Failure(error)
+        lost = (golden_first.better == "first") + (golden_last.better == "second")
         return Evidence("judge", lost / 2, worse=lost == 2)
 
 

@@ -57,7 +57,8 @@ def _fill(targets: dict[str, tuple[Path, pa.Schema]], parts: Iterable[pa.Table])
             kept = part.filter(pc.equal(part["verdict"], KEPT))
             for name, rows in _datasets(kept).items():
                 writers[name].write_table(pa.Table.from_pylist(rows, _SCHEMAS[name]))
-            writers[PROVENANCE].write_table(part.add_column(0, "row", _rows(part, row)))
+            told = part.select(Candidate.SCHEMA.names)  # the keeper's own columns are not for users
+            writers[PROVENANCE].write_table(told.add_column(0, "row", _rows(part, row)))
             row += kept.num_rows
 
 

@@ -79,7 +79,7 @@ def test_what_is_stored_is_not_asked_for_again(path: Path) -> None:
     assert sorted(second.asked) == ["prompt 5", "prompt 6", "prompt 7"]
     assert after.accounts["op"] == {
         "requests": 8, "prompt_tokens": 80, "new_tokens": 16, "cost": None, "replayed": 8,
-        "failed": 0,
+        "unreadable": 0, "failed": 0,
     }  # fmt: skip
 
 
@@ -122,6 +122,24 @@ def test_a_failure_is_not_stored_and_counted(path: Path) -> None:
     engine = Paid()
     assert [reply.error for reply in generation(engine, path).write(asked(3))] == ["", "", ""]
     assert engine.asked == ["prompt 1"]
+
+
+def test_what_came_to_nothing_is_counted_over_the_whole_run(path: Path) -> None:
+    """By request: one that is asked or read again in another process counts once."""
+
+    def problems(own: Generation) -> tuple[int, int]:
+        return own.accounts["op"]["unreadable"], own.accounts["op"]["failed"]
+
+    own = generation(Paid(failing=["prompt 1", "prompt 2"]), path)
+    own.write(asked(4))
+    own.mark_unreadable(asked(1))
+    assert problems(own) == (1, 2)
+    own.close()
+    again = generation(Paid(failing=["prompt 1"]), path)
+    assert problems(again) == (1, 2)
+    again.write(asked(4))
+    again.mark_unreadable([*asked(1), *asked(1, start=3)])
+    assert problems(again) == (2, 1)
 
 
 def test_replies_of_a_local_model_are_accounted_and_made_anew(path: Path) -> None:

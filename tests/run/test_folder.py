@@ -49,6 +49,21 @@ def test_a_run_that_finished_nothing_does_not_block_a_corrected_command(tmp_path
     assert stored == other
 
 
+def test_what_a_run_found_out_it_goes_by(tmp_path: Path) -> None:
+    """Before and after its first part; what another run found there before does not count."""
+    run = RunFolder(tmp_path / "run", IDENTITY)
+    assert run.recall("structured") is None
+    run.remember("structured", True)
+    run.remember("other", 3)
+    again = RunFolder(tmp_path / "run", IDENTITY)
+    assert (again.recall("structured"), again.recall("other")) == (True, 3)
+    again = RunFolder(tmp_path / "run", {"config": {"budget": 20}})
+    assert again.recall("structured") is None
+    again.remember("structured", False)
+    again.part("score", 0, lambda: table(1))
+    assert RunFolder(tmp_path / "run", {"config": {"budget": 20}}).recall("structured") is False
+
+
 def test_a_damaged_identity_and_a_damaged_part_are_named(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run", IDENTITY)
     run.part("score", 0, lambda: table(1))

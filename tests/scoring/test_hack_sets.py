@@ -180,6 +180,9 @@ class Replies:
             found.append(Reply(self.said[content].replace("KEY", self.key(request))))
         return found
 
+    def mark_unreadable(self, requests: Sequence[Request]) -> None:
+        pass
+
     @staticmethod
     def key(request: Request) -> str:
         found = re.search(r"</\w+-([0-9a-f]{8})>", request.messages[0]["content"])

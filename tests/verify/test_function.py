@@ -8,7 +8,8 @@ import pytest
 
 from seamaug.errors import ConfigError
 from seamaug.records import Evidence, Seed, user_message
-from seamaug.verify.function import UserFunction, function_mark, load_function
+from seamaug.user_code import function_mark, load_function
+from seamaug.verify.function import SETTING, UserFunction
 
 Write = Callable[[str], str]
 
@@ -107,17 +108,17 @@ def test_a_value_that_is_no_number_ends_the_run(written: Write, value: str) -> N
 )
 def test_a_function_that_cannot_be_had(path: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load_function(path)
+        load_function(path, SETTING)
 
 
 def test_a_module_that_fails_to_import_is_named(written: Write) -> None:
     with pytest.raises(ConfigError, match=r"RuntimeError: at import"):
-        load_function(written("raise RuntimeError('at import')\n"))
+        load_function(written("raise RuntimeError('at import')\n"), SETTING)
 
 
 def test_another_version_of_the_module_has_another_mark(written: Write) -> None:
     same = "def check(*a):\n    return True\n"
-    first, again = function_mark(written(same)), function_mark(written(same))
-    other = function_mark(written("def check(*a):\n    return False\n"))
+    first, again = function_mark(written(same), SETTING), function_mark(written(same), SETTING)
+    other = function_mark(written("def check(*a):\n    return False\n"), SETTING)
     assert first == again != other
-    assert function_mark("math:sqrt") == "no source"
+    assert function_mark("math:sqrt", SETTING) == "no source"

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from seamaug.models.engines import Preference
 from seamaug.records import Seed, user_message
 from seamaug.verify.golden import NewGolden, NewGoldenCheck
-from seamaug.verify.worse import Reference
+from seamaug.verify.worse import Cases, Failure, Findings, Reference
 
 
 def case(golden: str, worse: Sequence[str] = (), old: str = "So the answer is 4.") -> NewGolden:
@@ -20,20 +21,22 @@ class Judge:
         self.better = better
         self.asked: list[tuple[str, str, str]] = []
 
-    def __call__(self, cases: Sequence[tuple[Seed, str, str]]) -> list[str]:
+    def __call__(self, cases: Sequence[tuple[Seed, str, str]]) -> list[Preference]:
         self.asked += [(seed.text, first, second) for seed, first, second in cases]
         found = []
         for _, first, second in cases:
             places = {first: "first", second: "second"}
             found.append("first" if self.better == "position" else places.get(self.better, ""))
-        return found
+        return [Preference(better) for better in found]
 
 
 NEW = "So the answer is 5."
 
 
 def problems(judge: Judge, cases: Sequence[NewGolden]) -> list[str]:
-    return [problem for problem, _ in NewGoldenCheck(judge, Reference(0.5))(cases)]
+    judged = NewGoldenCheck(judge, Reference(0.5).findings)(cases)
+    assert not any(own.error for own in judged)
+    return [own.problem for own in judged]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +58,8 @@ def test_the_new_response_must_win_in_both_orders(better: str, problem: str) -> 
 def test_what_was_worse_must_be_worse_than_the_new_response_too() -> None:
     judge = Judge(NEW)
     wrong, right_now = "So the answer is 7.", "Thus the answer is: 5"
-    ((problem, evidence),) = NewGoldenCheck(judge, Reference(0.5))([case(NEW, [wrong])])
-    assert (problem, [found.verifier for found in evidence]) == ("", ["final number"])
+    (judged,) = NewGoldenCheck(judge, Reference(0.5).findings)([case(NEW, [wrong])])
+    assert (judged.problem, [e.verifier for e in judged.evidence]) == ("", ["final number"])
     judge.asked.clear()
     assert problems(judge, [case(NEW, [wrong, right_now])]) == ["a worse response may be right"]
     assert judge.asked == []  # nor is a judge paid for it
@@ -72,3 +75,28 @@ def test_each_case_has_its_own_verdict() -> None:
         "",
     ]
     assert problems(Judge(NEW), []) == []
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_what_no_judge_was_heard_of_is_no_rejection(lost: int) -> None:
+    rounds: list[int] = []
+
+    def prefers(cases: Sequence[tuple[Seed, str, str]]) -> list[Preference]:
+        rounds.append(len(cases))
+        heard = Preference("first" if len(rounds) == 1 else "second")
+        failed = Preference(error="the server answered 500")
+        return [failed if i == 0 and len(rounds) == lost + 1 else heard for i in range(len(cases))]
+
+    first, second = NewGoldenCheck(prefers, Reference(0.5).findings)([case(NEW), case(NEW)])
+    assert (first.problem, first.error) == ("", "the server answered 500")
+    assert (second.problem, second.error) == ("", "")
+
+
+def test_a_worse_response_that_could_not_be_checked_is_no_rejection() -> None:
+    def fails(cases: Cases) -> Findings:
+        return [[Failure("the server answered 500") for _ in texts] for _, texts in cases]
+
+    judge = Judge(NEW)
+    (judged,) = NewGoldenCheck(judge, fails)([case(NEW, ["So the answer is 7."])])
+    assert (judged.problem, judged.error) == ("", "the server answered 500")
+    assert judge.asked == []

@@ -6,10 +6,20 @@ import pytest
 
 from seamaug.config import RewardConfig, WorseConfig
 from seamaug.errors import ModelError
+from seamaug.models.engines import Preference
 from seamaug.models.reward import RewardModel
 from seamaug.models.rewards import raw_rewards
 from seamaug.records import Evidence, Message, Seed, user_message
-from seamaug.verify.worse import Findings, Judge, Reference, Verifier, Vote, make_verifier
+from seamaug.verify.worse import (
+    Cases,
+    Failure,
+    Findings,
+    Judge,
+    Reference,
+    Verifier,
+    Vote,
+    make_verifier,
+)
 
 
 def seed(prompt: str, golden: str) -> Seed:
@@ -23,7 +33,7 @@ CASES = [
 ]
 
 
-def names(findings: Findings) -> list[list[str]]:
+def names(findings: Sequence[Sequence[Evidence | None]]) -> list[list[str]]:
     """Of the checks that show a text to be worse."""
     return [[found.verifier if found else "" for found in row] for row in findings]
 
@@ -146,7 +156,7 @@ def test_a_judge_must_prefer_the_golden_response_in_both_orders() -> None:
                 replies.append("first")  # whatever stands there
             else:
                 replies.append(next(k for k, text in texts.items() if text != "worse"))
-        return replies
+        return [Preference(reply) for reply in replies]
 
     cases = [
         (seed("p", "good"), ["worse", "tie", "position"]),
@@ -170,11 +180,28 @@ def test_a_judge_must_prefer_the_golden_response_in_both_orders() -> None:
     ]
     assert asked[4:] == [(second, first) for first, second in asked[:4]]
 
-    def golden_is_worse(cases: Sequence[tuple[Seed, str, str]]) -> list[str]:
-        return ["second" if first == "good" else "first" for _, first, _ in cases]
+    def golden_is_worse(cases: Sequence[tuple[Seed, str, str]]) -> list[Preference]:
+        return [Preference("second" if first == "good" else "first") for _, first, _ in cases]
 
     better = Judge(golden_is_worse)([(seed("p", "good"), ["better"])])
     assert better == [[Evidence("judge", 0.0, worse=False)]]
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_a_judge_that_fails_finds_nothing(order: int) -> None:
+    """In either of the two orders: the other one alone is no verdict."""
+    rounds: list[int] = []
+
+    def prefers(cases: Sequence[tuple[Seed, str, str]]) -> list[Preference]:
+        rounds.append(len(cases))
+        golden = Preference("first" if len(rounds) == 1 else "second")
+        failed = Preference(error="the server answered 500")
+        lost = len(rounds) == order + 1
+        return [failed if lost and "lost" in case[1:] else golden for case in cases]
+
+    assert Judge(prefers)([(seed("p", "good"), ["lost", "worse"])]) == [
+        [Failure("the server answered 500"), Evidence("judge", 1.0)]
+    ]
 
 
 # --- several checks
@@ -205,6 +232,19 @@ def test_the_first_check_that_can_tell_decides() -> None:
     assert second == ["c", "d", "c"]  # only what the first could not tell of
 
 
+def test_a_check_that_failed_leaves_it_to_the_next() -> None:
+    def fails(cases: Cases) -> Findings:
+        return [[Failure("no") for _ in texts] for _, texts in cases]
+
+    cases = [(seed("p", "g"), ["a", "b", "c", "", "g"])]
+    told = says({"a": True, "b": False}, "two", [])
+    verifier = Verifier([fails, told])
+    assert names(verifier(cases)) == [["two", "", "", "", ""]]
+    assert verifier.findings(cases) == [
+        [Evidence("two", 1.0), Evidence("two", 1.0, worse=False), Failure("no"), None, None]
+    ]
+
+
 def test_empty_texts_and_the_golden_response_are_never_worse() -> None:
     asked: list[str] = []
     everything = says(dict.fromkeys(("", " ", "g", " g\n", "x"), True), "all", asked)
@@ -220,7 +260,9 @@ def test_the_configured_checks_in_order() -> None:
     def verdicts(*by: str, **settings: str) -> list[list[str]]:
         config = WorseConfig(by=by, **settings)
         return names(
-            make_verifier(config, 0.5, no_judge, lambda cases: ["first"] * len(cases))(CASES)
+            make_verifier(config, 0.5, no_judge, lambda cases: [Preference("first")] * len(cases))(
+                CASES
+            )
         )
 
     number = ["final number", "", "final number"]

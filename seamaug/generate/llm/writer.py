@@ -9,7 +9,7 @@ from seamaug.generate.llm.operators import LLMOperator
 from seamaug.generate.llm.replies import Answer, Form, ReplyError
 from seamaug.generate.templates import Template
 from seamaug.log import logger
-from seamaug.models.engines import Reply, Request
+from seamaug.models.engines import Preference, Reply, Request
 from seamaug.models.generation import Generation
 from seamaug.records import Message, Parent, Seed, text_key, user_message
 
@@ -96,15 +96,20 @@ class LLMWriter:
             asks.append(self._ask(operator.name, text, operator.form(len(wanted)), key, own))
         return [[answer["response"] for answer in found.answers] for found in self._have(asks)]
 
-    def prefers(self, cases: Sequence[tuple[Seed, str, str]]) -> list[str]:
-        """`first` or `second`, whichever response the LLM finds better; empty if neither."""
+    def prefers(self, cases: Sequence[tuple[Seed, str, str]]) -> list[Preference]:
+        """Whichever response of each case the LLM finds better.
+
+        A verdict that names neither is a tie; no verdict at all is an error.
+        """
         asks = []
         for item, first, second in cases:
             key, values = pair_values(item, first, second)
             text = self._judge.render(**values)
             asks.append(self._ask("judge", text, Form(("better",)), key, 0, _DECIDED))
-        letters = [found.text("better").strip(" .:*()").upper() for found in self._have(asks)]
-        return [{"A": "first", "B": "second"}.get(letter, "") for letter in letters]
+        return [
+            Preference("", found.error) if found.error else _preference(found.text("better"))
+            for found in self._have(asks)
+        ]
 
     def _task(self, task: Task) -> _Ask:
         near = task.parent.neighbour_texts
@@ -152,15 +157,21 @@ class LLMWriter:
         found = [ask.read(reply) for ask, reply in zip(asks, replies, strict=True)]
         tokens = [reply.prompt_tokens + reply.new_tokens for reply in replies]
         unread = [i for i, reply in enumerate(replies) if found[i].error and not reply.error]
-        second = self.generation.write(
-            [asks[i].again(replies[i], found[i].error, structured=structured) for i in unread]
-        )
-        for i, reply in zip(unread, second, strict=True):
+        again = [asks[i].again(replies[i], found[i].error, structured=structured) for i in unread]
+        of_no_use = [asks[i].request for i in unread]
+        for i, request, reply in zip(unread, again, self.generation.write(again), strict=True):
             tokens[i] += reply.prompt_tokens + reply.new_tokens
             if not reply.error:  # else the first reply, which is at least there, says more
                 found[i] = asks[i].read(reply)
+                of_no_use += [request] if found[i].error else []
+        self.generation.mark_unreadable(of_no_use)
         _tell([written.error for written in found])
         return [replace(own, tokens=count) for own, count in zip(found, tokens, strict=True)]
+
+
+def _preference(letter: str) -> Preference:
+    places = {"A": "first", "B": "second"}
+    return Preference(places.get(letter.strip(" .:*()").upper(), ""))
 
 
 def _tell(errors: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from seamaug.config import GeneratorConfig
 from seamaug.generate.llm.operators import LLMOperator, load_operators
 from seamaug.generate.llm.writer import LLMWriter, Task
-from seamaug.models.engines import Reply, Request
+from seamaug.models.engines import Preference, Reply, Request
 from seamaug.models.generation import Generation
 from seamaug.records import Misjudged, Parent, Seed, user_message
 
@@ -188,14 +188,53 @@ def test_a_judge_that_says_nothing_of_use_finds_a_tie(writer: Any, asked: Any) -
     }  # fmt: skip
     for letter, preferred in said.items():
         own, _ = writer(lambda request, letter=letter: asked(request).reply(better=letter))
-        assert own.prefers([(SEED, "mine", "yours")]) == [preferred]
-    own, _ = writer(lambda request: "A")  # not in the form asked for, twice
-    assert own.prefers([(SEED, "mine", "yours")]) == [""]
-    own, engine = writer(lambda request: Reply(error="too long"))
-    assert own.prefers([(SEED, "mine", "yours")]) == [""]
+        unread = "better is empty" if not letter else ""
+        assert own.prefers([(SEED, "mine", "yours")]) == [Preference(preferred, unread)]
+    own, engine = writer(lambda request: asked(request).reply(better="T"))
+    own.prefers([(SEED, "mine", "yours")])
     shown = asked(engine.asked[0]).texts
     assert (shown["RESPONSE A"], shown["RESPONSE B"]) == ("mine", "yours")
     assert engine.asked[0].temperature == 0.01  # it decides, it does not sample
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        ("A", "the reply does not hold better in the form asked for"),  # twice
+        (Reply(error="the server answered 500"), "the server answered 500"),
+    ],
+)
+def test_a_judge_that_was_not_heard_finds_nothing(
+    writer: Any, asked: Any, reply: Reply | str, error: str
+) -> None:
+    own, _ = writer(
+        lambda request: (
+            reply
+            if asked(request).texts["RESPONSE A"] == "mine"
+            else asked(request).reply(better="B")
+        )
+    )
+    found = own.prefers([(SEED, "mine", "yours"), (SEED, "yours", "mine")])
+    assert found == [Preference("", error), Preference("second")]
+
+
+def test_replies_of_no_use_are_counted(writer: Any, asked: Any) -> None:
+    """Each of them, also one that its second try made good; a failed request has none."""
+
+    def respond(request: Request) -> Reply | str:
+        text, second = asked(request).texts["REQUEST"], len(request.messages) > 1
+        if text == "refused" or (text == "cut off" and second):
+            return Reply(error="the server answered 500")
+        if text == "good" or (text == "late" and second):
+            return asked(request).reply(request="new")
+        return "rubbish"
+
+    own, _ = writer(respond)
+    found = own.write(tasks("formal", "good", "late", "never", "cut off", "refused"))
+    assert [bool(written.error) for written in found] == [False, False, True, True, True]
+    account = own.generation.accounts["formal"]
+    # good, late twice, never twice, cut off once
+    assert (account["requests"], account["unreadable"], account["failed"]) == (6, 4, 2)
 
 
 def test_nothing_is_asked_for_nothing(writer: Any) -> None:

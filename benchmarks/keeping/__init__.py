@@ -1,0 +1,1 @@
+"""The parts of keep.py: worlds, the pool, training, arms, measures and pictures."""

@@ -1,0 +1,68 @@
+"""The results as a picture: the arms as bars, and each batch's prediction beside what came."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keeping.results import TARGETS
+
+_SHOWN = (("seam", "SEAM"), ("on_policy", "accuracy on policy"), ("off_policy", "off policy"))
+_COLOUR = "#1b6ca8"
+
+
+def draw(settings: dict[str, Any], out: Path) -> bool:
+    """Write the picture; False where matplotlib, which only this needs, is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "keep"  # the same results give the same bytes
+    from matplotlib import pyplot
+
+    columns = len(_SHOWN) + 1
+    figure, axes = pyplot.subplots(
+        len(settings), columns, figsize=(4 * columns, 4 * len(settings)), squeeze=False
+    )
+    for row, (setting, result) in zip(axes, settings.items(), strict=True):
+        for place, (measure, title) in zip(row, _SHOWN, strict=False):
+            _bars(place, result["summary"], measure)
+            place.set_title(f"{setting}: {title}")
+        _scatter(row[-1], result)
+    figure.tight_layout()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, metadata={"Date": None})
+    pyplot.close(figure)
+    return True
+
+
+def _bars(axes: Any, summary: dict[str, Any], measure: str) -> None:
+    names = list(summary)
+    means = np.array([summary[name][measure]["mean"] for name in names])
+    highs = np.array([summary[name][measure]["high"] for name in names], float)  # None is NaN
+    axes.barh(names, means, xerr=np.nan_to_num(highs - means), color=_COLOUR, alpha=0.7)
+    axes.invert_yaxis()
+    low = min(means.min() * 0.8, means.min() - 0.05)
+    axes.set_xlim(left=max(0.0, low))
+
+
+def _scatter(axes: Any, result: dict[str, Any]) -> None:
+    """Predictions in standard deviations of their seed: their unit differs between seeds."""
+    predictor = next(iter(next(iter(result["correlations"].values()))))
+    for kind in result["correlations"]:
+        points = [
+            (_standard(run["batches"][kind][predictor]), run["batches"][kind][TARGETS[0]])
+            for run in result["runs"]
+        ]
+        x, y = (np.concatenate(own) for own in zip(*points, strict=True))
+        axes.plot(x, y, "o", ms=3, alpha=0.6, label=f"batches: {kind}")
+    axes.set_xlabel(f"predicted by {predictor}, standard deviations of the seed")
+    axes.set_ylabel("actual fall of held-out SEAM")
+    axes.legend(fontsize=7)
+
+
+def _standard(values: list[float]) -> np.ndarray:
+    found = np.asarray(values)
+    standard: np.ndarray = (found - found.mean()) / (found.std() or 1.0)
+    return standard

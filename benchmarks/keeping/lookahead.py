@@ -1,0 +1,70 @@
+"""The package's look-ahead rule over a pool."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from keeping.pool import open_run, prepared
+from keeping.world import Pool, Scored, World
+from seamaug.config import Config
+from seamaug.keep.keeper import Keeper, pair_of
+from seamaug.keep.outlook import Outlook
+from seamaug.keep.rules import Case, Lookahead
+from seamaug.probes import OutlookMaker
+from seamaug.records import KEPT
+
+_made: dict[Path, Outlook] = {}
+
+
+def _outlook(pool: Pool, world: World) -> Outlook:
+    """What is foreseen with the world's reward model, from probes among the training prompts."""
+    if world.work in _made:
+        return _made[world.work]
+    with open_run(world) as run:
+        index, scores = prepared(world, run)
+        maker = OutlookMaker(world.config, world.train, scores, index, world.policy, world.scorer)
+        made = maker.make(run, pool.parents, quiet=True)
+    assert made is not None, "the reward model shows its features"
+    _made[world.work] = made
+    return made
+
+
+class _AsManyAsAsked(Lookahead):
+    """The benchmark compares equal numbers of rows, whatever they are worth."""
+
+    least = float("-inf")
+
+    def __init__(self) -> None:
+        pass
+
+
+class _NoLimits:
+    def problem(self, case: Case) -> str:
+        return ""
+
+    def take(self, case: Case) -> None:
+        pass
+
+
+def lookahead(pool: Pool, n: int, world: World) -> Sequence[int]:
+    """Positions of the n rows that the rule keeps."""
+    cases = [_case(row) for row in pool.rows]
+    config = Config.model_validate({"keep": {"share": 1.0, "variance_tolerance": None}})
+    Keeper(_AsManyAsAsked(), config, _outlook(pool, world)).judge(cases, n, _NoLimits())
+    kept = [i for i, case in enumerate(cases) if case.candidate.verdict == KEPT]
+    for case in cases:  # other arms choose from the same rows
+        case.candidate.verdict = case.candidate.reason = ""
+    return kept
+
+
+def predict(rows: Sequence[Scored], pool: Pool, world: World) -> float:
+    """Predicted fall of SEAM from training the reward model on these rows, one after the other."""
+    outlook, fall = _outlook(pool, world).copy(), 0.0
+    for row in rows:
+        pair = pair_of(_case(row))
+        fall += outlook.fall(pair, row.parent.id)
+        outlook.take(pair)
+    return fall
+
+
+def _case(row: Scored) -> Case:
+    return Case(row.candidate, row.parent, row.scores, row.rejected)

@@ -1,0 +1,117 @@
+"""Candidates by the parts of `expand`, all that pass verification, with their scores."""
+
+import math
+import pickle
+from collections import Counter
+from collections.abc import Sequence
+
+from keeping.world import Pool, Scored, World
+from seamaug.generate.variants import VariantMaker
+from seamaug.models.embedder import Embedder
+from seamaug.parents import ParentMaker
+from seamaug.records import Candidate, Parent, SetScores
+from seamaug.retrieve.embed import embed_seeds
+from seamaug.retrieve.index import VectorIndex
+from seamaug.run.folder import RunFolder
+from seamaug.scoring.estimators import Parts, make_estimators
+from seamaug.scoring.scorer import ResponseSet
+from seamaug.scoring.seam import discrepancy, worst_responses
+from seamaug.scoring.seeds import SeedScores, score_seeds
+from seamaug.selection import select_parents
+from seamaug.verify.screen import Screen
+from seamaug.verify.worse import Reference
+
+
+def make_pool(world: World) -> Pool:
+    """Score, select, retrieve, generate, verify, rescore; what an earlier run left is reused."""
+    left = world.work / "pool.pickle"
+    if left.exists():
+        stored: Pool = pickle.loads(left.read_bytes())
+        return stored
+    config = world.config
+    with open_run(world) as run:
+        index, scores = prepared(world, run)
+        selected = [int(p) for p in select_parents(scores.seam("prob"), config.select)]
+        maker = ParentMaker(
+            config, world.train, scores, index, world.policy, world.scorer, None, world.verifier
+        )
+        parents = [p for p in maker.make_all(run, selected, quiet=True) if p.is_usable]
+    variants = VariantMaker(config.generate, None, world.seed)
+    embedder = Embedder(config.embedder)
+    screen = Screen(
+        config.verify, world.train, index.vectors, embedder, None, variants.checked, None
+    )
+    candidates = variants.make(parents, 0, world.scale.variants, screen.is_new)
+    by_id = {parent.id: parent for parent in parents}
+    screen.judge(candidates, by_id)
+    passed = [candidate for candidate in candidates if not candidate.verdict]
+    pool = Pool(_rescored(world, passed, by_id, scores), parents, scores.scale)
+    left.write_bytes(pickle.dumps(pool))
+    return pool
+
+
+def open_run(world: World) -> RunFolder:
+    """The run folder of the world's part in the package."""
+    return RunFolder(world.work / "run", {"setting": world.name, "seed": world.seed})
+
+
+def prepared(world: World, run: RunFolder) -> tuple[VectorIndex, SeedScores]:
+    """Index and scores of the training seeds."""
+    index = VectorIndex(embed_seeds(run, world.train, Embedder(world.config.embedder), quiet=True))
+    return index, _score(world, run, index)
+
+
+def _score(world: World, run: RunFolder, index: VectorIndex) -> SeedScores:
+    config = world.config
+    parts = Parts(
+        goldens=world.train.table["golden"],
+        index=index,
+        policy=world.policy,
+        rewards=world.scorer.rewards,
+        meant_worse=Reference(config.score.same_answer),
+        samples_verifier=world.verifier,
+        writer=None,
+    )
+    estimators = make_estimators(config, parts)
+    return score_seeds(run, world.train, estimators, world.scorer, config.score, quiet=True)
+
+
+def _rescored(
+    world: World,
+    candidates: Sequence[Candidate],
+    parents: dict[str, Parent],
+    scores: SeedScores,
+) -> list[Scored]:
+    results = world.scorer.score(
+        [ResponseSet(c.prompt, c.chosen, parents[c.parent].worse) for c in candidates],
+        features=True,
+    )
+    whole = [
+        (candidate, parents[candidate.parent], own)
+        for candidate, own in zip(candidates, results, strict=True)
+        if len(own.kept) == len(parents[candidate.parent].worse)
+    ]
+    most = max(10, math.ceil(world.config.keep.same_rejected * len(whole)))
+    uses: Counter[str] = Counter()
+    rows = []
+    for candidate, parent, own in whole:
+        rows.append(_row(candidate, parent, own, scores, uses, most))
+        uses[candidate.rejected] += 1
+    return rows
+
+
+def _row(
+    candidate: Candidate,
+    parent: Parent,
+    own: SetScores,
+    scores: SeedScores,
+    uses: Counter[str],
+    most: int,
+) -> Scored:
+    """Its rejected response is the worst one that is not used up, as in rounds.py."""
+    ranked = [int(i) for i in worst_responses(own, scores.scale)]
+    rejected = next((i for i in ranked if uses[parent.worse[i]] < most), ranked[0])
+    candidate.rejected = parent.worse[rejected]
+    before = parent.seam_beside(candidate.chosen)
+    after = discrepancy(own, scores.scale).seam_prob
+    return Scored(candidate, parent, own, rejected, before, after)

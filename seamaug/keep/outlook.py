@@ -1,0 +1,135 @@
+"""What training on the kept candidates would do to the reward model, foreseen on probes.
+
+Each kept candidate moves a virtual copy of the reward model's last layer (head.py). What SEAM and
+the variance of the rewards then are follows from features that were computed once, so that looking
+one candidate further ahead costs some products of vectors, and no forward pass.
+"""
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+from seamaug.keep.head import VirtualHead
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Worse responses to some prompts, by how far their features lie from the golden one's.
+
+    For rewards ``v·φ`` mean SEAM of the prompts is ``weights @ max(differences @ v, 0)``.
+    """
+
+    differences: np.ndarray
+    """φ(worse) − φ(golden), the features of all reward models side by side: (responses, width)."""
+    weights: np.ndarray
+    """What a unit of misjudgement adds to mean SEAM: (responses,)."""
+    prompts: int
+    """How many prompts these are."""
+
+    def seam(self, direction: np.ndarray) -> float:
+        """Mean SEAM of the prompts, for rewards along this direction of the features."""
+        return float(self.weights @ np.maximum(self.differences @ direction, 0.0))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is foreseen after training on some kept examples."""
+
+    kept: int
+    seam: float
+    """Mean over the probes, in standard deviations of the reward model's scores."""
+    variance: float
+    """Of the rewards of a prompt's samples, mean over prompts (arXiv 2503.15477)."""
+
+
+Pair = list[np.ndarray]
+"""Features of a chosen less those of a rejected response, by reward model: (width,) each."""
+
+
+class Outlook:
+    """Virtual heads of the reward models, and what is seen with them."""
+
+    def __init__(
+        self,
+        heads: Sequence[VirtualHead],
+        spreads: Sequence[np.ndarray],
+        probes: Probes,
+        near: Callable[[str], Probes],
+        samples: np.ndarray,
+    ) -> None:
+        """`heads`: of each reward model; `spreads`: covariance of its features, (width, width).
+
+        `probes`: of seeds at random; `near`: of those around a parent, by its id; `samples`:
+        features of the policy's own responses to some prompts, (prompts, samples, width).
+        """
+        self._heads = list(heads)
+        self._spreads = list(spreads)
+        self._probes = probes
+        self._near = near
+        self._samples = samples
+        self._direction = self._standardised([head.weights for head in heads])
+        self._kept = 0
+        self.variance_at_first = self.variance
+
+    def _standardised(self, weights: Sequence[np.ndarray]) -> np.ndarray:
+        """The direction of rewards that are standardised, and averaged over the models."""
+        stds = [
+            np.sqrt(max(own @ spread @ own, 1e-30))
+            for own, spread in zip(weights, self._spreads, strict=True)
+        ]
+        scaled = [own / std for own, std in zip(weights, stds, strict=True)]
+        return np.concatenate(scaled) / len(scaled)
+
+    def _after(self, pair: Pair) -> np.ndarray:
+        moved = [h.weights + h.step(own) for h, own in zip(self._heads, pair, strict=True)]
+        return self._standardised(moved)
+
+    def _variance(self, direction: np.ndarray) -> float:
+        rewards = self._samples @ direction
+        spread = rewards.std()
+        return float((rewards / (spread or 1.0)).var(axis=1, ddof=1).mean())
+
+    def copy(self) -> "Outlook":
+        """Another one that goes on from here by itself."""
+        other = copy(self)
+        other._heads = [head.copy() for head in self._heads]
+        return other
+
+    def split(self, features: np.ndarray) -> Pair:
+        """Features of all reward models, (width,) together, by model."""
+        ends = np.cumsum([len(head.weights) for head in self._heads])
+        return np.split(features, ends[:-1])
+
+    def seen(self) -> Seen:
+        """What the probes show after training on all that was taken."""
+        return Seen(self._kept, self._probes.seam(self._direction), self.variance)
+
+    @property
+    def variance(self) -> float:
+        """Reward variance after training on all that was taken."""
+        return self._variance(self._direction)
+
+    def fall(self, pair: Pair, parent: str) -> float:
+        """By how much mean SEAM falls when the pair is trained on as well.
+
+        The mean is over the parent, the seeds near to it and the probes, each prompt counting
+        alike. A step changes SEAM near the parent far more than elsewhere, and most of that is no
+        gain for any other prompt: were the parent to count for more, what the reward model learns
+        by heart would (benchmarks/README.md has the figures).
+        """
+        after, around = self._after(pair), (self._near(parent), self._probes)
+        falls = (own.prompts * (own.seam(self._direction) - own.seam(after)) for own in around)
+        return sum(falls) / sum(own.prompts for own in around)
+
+    def variance_after(self, pair: Pair) -> float:
+        """Reward variance when the pair is trained on as well."""
+        return self._variance(self._after(pair))
+
+    def take(self, pair: Pair) -> None:
+        """Train on the pair."""
+        self._kept += 1
+        for head, own in zip(self._heads, pair, strict=True):
+            head.take(own)
+        self._direction = self._standardised([head.weights for head in self._heads])

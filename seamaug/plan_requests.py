@@ -1,0 +1,79 @@
+"""How many requests the LLM gets in a run, and how many texts it writes, at most, by the config."""
+
+import math
+from dataclasses import dataclass
+
+from seamaug.config import Config
+from seamaug.generate.variants import chosen_operators
+from seamaug.resources import EMBEDDED
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Requests to the LLM, and the texts of full length that their replies may hold."""
+
+    requests: float = 0.0
+    texts: float = 0.0
+
+    def __add__(self, other: "Asked") -> "Asked":
+        return Asked(self.requests + other.requests, self.texts + other.texts)
+
+    def __mul__(self, times: float) -> "Asked":
+        return Asked(self.requests * times, self.texts * times)
+
+
+_NOTHING = Asked()
+_ONE = Asked(1, 1)
+_IN_BOTH_ORDERS = Asked(2, 2)
+"""A judge's verdicts."""
+
+
+def asked_in_a_run(config: Config, seeds: int, selected: int, candidates: int) -> Asked:
+    """What a run of so many seeds, parents and candidates asks; nothing without a generator.
+
+    Replies that cannot be read are asked for once more, which no config tells.
+    """
+    if config.generator.name == EMBEDDED:
+        return _NOTHING
+    return (
+        asked_of_a_seed(config) * seeds
+        + asked_of_a_parent(config) * selected
+        + asked_of_a_candidate(config) * candidates
+    )
+
+
+def asked_of_a_seed(config: Config) -> Asked:
+    """For its score: worse answers, several in a reply, and what the judge is to say of them."""
+    own, found = config.score, _NOTHING
+    if "llm" in own.estimators:
+        found += Asked(math.ceil(own.samples / own.llm.per_call), own.samples)
+    judged = sum(name in ("llm", "on-policy") for name in own.estimators)
+    return found + _judged(config) * judged * own.samples
+
+
+def asked_of_a_parent(config: Config) -> Asked:
+    """Golden rewrites, worse responses, and what the judge is to say of these and of samples."""
+    made = config.generate
+    worse = made.llm_worse if "llm" in made.worse else 0
+    samples = made.policy_samples if "policy" in made.worse else 0
+    return _ONE * (made.golden_rewrites + worse) + _judged(config) * (worse + samples)
+
+
+def asked_of_a_candidate(config: Config) -> Asked:
+    """The mean over the operators: LLM operators make half of the variants where there are others.
+
+    A changed answer is judged beside the old one, and each worse response beside it.
+    """
+    rules, llm = chosen_operators(config.generate, with_llm=True)
+    found = _NOTHING
+    for operator in llm:
+        found += Asked(1, operator.form().texts)
+        if operator.changes_answer:
+            found += _IN_BOTH_ORDERS + _judged(config) * config.keep.hack_set_size
+    share = 0.5 if rules else 1.0
+    return found * (share / len(llm)) if llm else _NOTHING
+
+
+def _judged(config: Config) -> Asked:
+    """For one response that the checks are to find worse."""
+    return _IN_BOTH_ORDERS if "judge" in config.verify.worse.by else _NOTHING

@@ -1,0 +1,227 @@
+"""The outlook of a run: features of its reward models on probes, around parents and on policy.
+
+This is where verbs meet (retrieve, score, keep), so it stands beside the pipeline. Features are
+stored once, in parts; the keeper then looks ahead without a forward pass.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from seamaug.config import Config
+from seamaug.keep.head import VirtualHead
+from seamaug.keep.outlook import Outlook, Probes
+from seamaug.models.engines import FeatureEngine, PolicyEngine, RewardEngine
+from seamaug.records import Message, Parent, text_key
+from seamaug.retrieve.index import VectorIndex
+from seamaug.run.folder import RunFolder
+from seamaug.run.progress import progress
+from seamaug.scoring.scorer import Scorer
+from seamaug.scoring.seeds import SeedScores
+from seamaug.seeds import Seeds
+
+PROBES, NEAR, ON_POLICY = "probes", "near", "on-policy"
+_BATCH = 64  # prompts in a part
+
+_SCHEMA = pa.schema(
+    [("owner", pa.string()), ("features", pa.binary()), ("weights", pa.list_(pa.float64()))]
+)
+"""`owner`: the parent near which the prompt lies, or empty. `features`: float32, of the golden and
+the worse responses (of the samples), each of all reward models. `weights`: of the worse ones."""
+
+Row = dict[str, Any]
+Case = tuple[list[Message], Sequence[str]]
+"""A prompt and responses to it."""
+Watched = tuple[np.ndarray, np.ndarray]
+"""Features of a prompt's golden and worse responses (1 + N, width), and weights (N,) of the latter
+in its SEAM."""
+
+
+@dataclass(frozen=True)
+class OutlookMaker:
+    """Makes the outlook of a run, part by resumable part."""
+
+    config: Config
+    seeds: Seeds
+    scores: SeedScores
+    index: VectorIndex
+    policy: PolicyEngine
+    scorer: Scorer
+
+    @cached_property
+    def _weights(self) -> list[np.ndarray]:
+        return shown_weights(self.scorer.rewards)
+
+    @property
+    def _models(self) -> list[FeatureEngine]:
+        return [model for model in self.scorer.rewards if isinstance(model, FeatureEngine)]
+
+    def make(self, run: RunFolder, parents: Sequence[Parent], *, quiet: bool) -> Outlook | None:
+        """None where a reward model does not show what its scores are made of, or nothing is."""
+        if not self._weights or not parents:
+            return None
+        positions = self._probe_positions([parent.position for parent in parents])
+        groups = _batches(parents, self.config.generate.batch_parents)
+        with progress("look ahead", len(groups), "parts", quiet=quiet) as bar:
+            rows = [
+                row
+                for number, batch in enumerate(_batches(positions, _BATCH))
+                for row in self._part(run, PROBES, number, partial(self._probe_rows, batch))
+            ]
+            samples = self._part(run, ON_POLICY, 0, partial(self._samples, positions))
+            for number, group in enumerate(groups):
+                resumed = run.has_part(NEAR, number)
+                self._part(run, NEAR, number, partial(self._near_rows, group))
+                bar.advance(1, resumed=resumed)
+        probes = [self._watched(row) for row in rows]
+        return Outlook(
+            self._heads(probes),
+            self._spreads(probes),
+            _as_probes(probes),
+            self._near_reader(run, parents),
+            np.stack([self._features(row) for row in samples]),
+        )
+
+    def _probe_positions(self, parents: Sequence[int]) -> list[int]:
+        """Scored seeds at random, none of them a parent where there are enough others."""
+        seam = self.scores.seam(self.config.score.weighting)
+        scored = np.flatnonzero(~np.isnan(seam))
+        others = np.setdiff1d(scored, parents)
+        pool = others if len(others) >= self.config.keep.probes else scored
+        rng = np.random.default_rng(int(text_key([self.config.seed, PROBES])[:16], 16))
+        taken = rng.permutation(pool)[: self.config.keep.probes]
+        return [int(position) for position in np.sort(taken)]
+
+    def _heads(self, probes: Sequence[Watched]) -> list[VirtualHead]:
+        """Heads that were trained on as many pairs as is said, or else three for every seed."""
+        pairs = np.concatenate([features[:1] - features[1:] for features, _ in probes])
+        rows = self.config.keep.trained_pairs or 3 * len(self.scores)
+        return [
+            VirtualHead(weights, own, rows, self.config.keep.ridge)
+            for weights, own in zip(self._weights, self._by_model(pairs), strict=True)
+        ]
+
+    def _spreads(self, probes: Sequence[Watched]) -> list[np.ndarray]:
+        features = np.concatenate([features for features, _ in probes])
+        return [np.cov(own, rowvar=False, ddof=0) for own in self._by_model(features)]
+
+    def _by_model(self, features: np.ndarray) -> list[np.ndarray]:
+        """(rows, width) of all reward models together, in float64, apart."""
+        ends = np.cumsum([len(own) for own in self._weights])
+        return np.split(features.astype(np.float64), ends[:-1], axis=1)
+
+    def _part(
+        self, run: RunFolder, stage: str, number: int, make: Callable[[], list[Row]]
+    ) -> list[Row]:
+        table = run.part(stage, number, lambda: pa.Table.from_pylist(make(), schema=_SCHEMA))
+        rows: list[Row] = table.to_pylist()
+        return rows
+
+    def _probe_rows(self, positions: Sequence[int]) -> list[Row]:
+        return self._rows([("", position) for position in positions])
+
+    def _near_rows(self, group: Sequence[Parent]) -> list[Row]:
+        """The parents of a group, and the seeds nearest to each."""
+        count = self.config.keep.near
+        positions = [parent.position for parent in group]
+        _, found = self.index.search(self.index.vectors[positions], count + 1)
+        return self._rows(
+            [
+                (parent.id, int(position))
+                for parent, near in zip(group, found, strict=True)
+                for position in [parent.position, *near[near != parent.position][:count]]
+                if int(position) not in self.scores.errors
+            ]
+        )
+
+    def _rows(self, owned: Sequence[tuple[str, int]]) -> list[Row]:
+        """Golden and worst responses of seeds, as their scores have them."""
+        scored = [self.scores.main.row(position) for _, position in owned]
+        cases, weights = [], []
+        for (_, position), row in zip(owned, scored, strict=True):
+            worst = row.worst(self.scores.scale)[: self.config.keep.hack_set_size]
+            seed = self.seeds[position]
+            cases.append((seed.prompt, [seed.golden, *(row.worse[i] for i in worst)]))
+            weights.append(row.weights(self.config.score.weighting)[worst])
+        found = self._features_of(cases)
+        return [
+            {"owner": owner, "features": features.tobytes(), "weights": own}
+            for (owner, _), features, own in zip(owned, found, weights, strict=True)
+        ]
+
+    def _samples(self, positions: Sequence[int]) -> list[Row]:
+        """Responses of the policy to the first of the probes."""
+        own = self.config.keep
+        prompts = [seed.prompt for seed in self.seeds.at(positions[: own.variance_prompts])]
+        texts = self.policy.sample(
+            prompts,
+            n=own.variance_samples,
+            seed=int(text_key([self.config.seed, ON_POLICY])[:8], 16),
+            max_new_tokens=self.config.generate.policy_max_new_tokens,
+        )
+        found = self._features_of(
+            [case for case in zip(prompts, texts, strict=True) if self._fits(case)]
+        )
+        return [{"owner": "", "features": rows.tobytes(), "weights": []} for rows in found]
+
+    def _fits(self, case: Case) -> bool:
+        """Whether there are samples, and no reward model finds one too long."""
+        prompt, texts = case
+        return bool(texts) and all(
+            len(row) <= model.max_length
+            for model in self._models
+            for row in model.conversation_ids(prompt, texts)
+        )
+
+    def _features_of(self, cases: Sequence[Case]) -> list[np.ndarray]:
+        """Of every response the features of all reward models, float32 (responses, width)."""
+        by_model = []
+        for model in self._models:
+            ids = [model.conversation_ids(prompt, texts) for prompt, texts in cases]
+            by_model.append(model.rewards_and_features(ids)[1])
+        return [np.concatenate(own, axis=1) for own in zip(*by_model, strict=True)]
+
+    def _near_reader(self, run: RunFolder, parents: Sequence[Parent]) -> Callable[[str], Probes]:
+        size = self.config.generate.batch_parents
+        part_of = {parent.id: number // size for number, parent in enumerate(parents)}
+
+        @lru_cache(maxsize=4)
+        def part(number: int) -> dict[str, Probes]:
+            owned: dict[str, list[Watched]] = {}
+            for row in self._part(run, NEAR, number, list):
+                owned.setdefault(row["owner"], []).append(self._watched(row))
+            return {owner: _as_probes(rows) for owner, rows in owned.items()}
+
+        return lambda parent: part(part_of[parent])[parent]
+
+    def _watched(self, row: Row) -> Watched:
+        return self._features(row), np.array(row["weights"])
+
+    def _features(self, row: Row) -> np.ndarray:
+        return np.frombuffer(row["features"], np.float32).reshape(
+            -1, sum(len(own) for own in self._weights)
+        )
+
+
+def shown_weights(engines: Sequence[RewardEngine]) -> list[np.ndarray]:
+    """Last-layer weights of the reward models; empty if one of them does not show its own."""
+    found = [e.weights if isinstance(e, FeatureEngine) else None for e in engines]
+    known = [weights for weights in found if weights is not None]
+    return known if len(known) == len(found) else []
+
+
+def _as_probes(watched: Sequence[Watched]) -> Probes:
+    """Mean SEAM over some prompts."""
+    return Probes(
+        np.concatenate([features[1:] - features[:1] for features, _ in watched]).astype(np.float64),
+        np.concatenate([weights for _, weights in watched]) / len(watched),
+        len(watched),
+    )
+
+
+def _batches(items: Sequence[Any], size: int) -> list[Any]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,101 @@
+"""Both models over the candidates of a part: what the keeper decides on.
+
+Like parents.py this is where verbs meet, so it stands beside the pipeline.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from seamaug.config import Config
+from seamaug.keep.rules import Case
+from seamaug.records import Candidate, Parent, SetScores, text_key
+from seamaug.scoring.scorer import ResponseSet, Scorer
+from seamaug.scoring.seam import RewardScale, discrepancy, mean_logprobs, worst_responses
+from seamaug.verify.screen import CONTAMINATED, Screen
+from seamaug.verify.text import normalised
+
+_FEW = 10  # examples with one rejected response that are always allowed
+
+
+class Rescoring:
+    """Scores candidates on their parents' hack sets, and gives each its rejected response."""
+
+    def __init__(
+        self, config: Config, scorer: Scorer, screen: Screen, scale: RewardScale, *, features: bool
+    ) -> None:
+        """`scale`: of the reward models' scores over all seeds, the unit of SEAM.
+
+        `features`: whether the keeper looks at what the scores are made of.
+        """
+        self._config = config
+        self._scorer = scorer
+        self._screen = screen
+        self._scale = scale
+        self._features = features
+
+    def cases(
+        self, candidates: Sequence[Candidate], parents: Mapping[str, Parent], uses: Counter[str]
+    ) -> list[Case]:
+        """Those candidates that passed so far and can be scored; the others have failed.
+
+        `uses`: kept examples by `rejected_key`.
+        """
+        passed = [candidate for candidate in candidates if not candidate.verdict]
+        results = self._scorer.score(
+            [ResponseSet(c.prompt, c.chosen, parents[c.parent].worse) for c in passed],
+            features=self._features,
+        )
+        uses, found = uses.copy(), []
+        for candidate, scores in zip(passed, results, strict=True):
+            parent = parents[candidate.parent]
+            if scores.error or len(scores.kept) < len(parent.worse):
+                candidate.fail("rescore", scores.error or "a response is too long for a model")
+                continue
+            candidate.seam_before = parent.seam_beside(candidate.chosen)
+            candidate.seam_after = discrepancy(scores, self._scale).under(
+                self._config.score.weighting
+            )
+            found.append(self._with_rejected(candidate, parent, scores, uses))
+        return found
+
+    def _with_rejected(
+        self, candidate: Candidate, parent: Parent, scores: SetScores, uses: Counter[str]
+    ) -> Case:
+        """Give the candidate its rejected response: the worst one that may still be used.
+
+        The worst by likelihood-weighted misjudgement. Those of a part are counted as if all were
+        kept: which of them will be is not known yet.
+        """
+        ranked = [int(i) for i in worst_responses(scores, self._scale)]
+        most = max(_FEW, math.ceil(self._config.keep.same_rejected * self._config.budget))
+        clean = [i for i in ranked if not self._screen.is_contaminated(parent.worse[i])]
+        free = [i for i in clean if uses[rejected_key(parent.worse[i])] < most]
+        i = (free or clean or ranked)[0]
+        _describe(candidate, parent, i)
+        rewards = self._scale.standardised(scores.rewards)
+        candidate.margin_after = float(rewards[0] - rewards[i + 1])
+        mean = mean_logprobs(scores)
+        candidate.logprob_chosen, candidate.logprob_rejected = float(mean[0]), float(mean[i + 1])
+        problem = "" if free else "rejected responses used up" if clean else CONTAMINATED
+        if normalised(candidate.chosen) == normalised(candidate.rejected):
+            problem = "chosen equals rejected"
+        if not problem:
+            uses[rejected_key(candidate.rejected)] += 1
+        return Case(candidate, parent, scores, i, problem)
+
+
+def rejected_key(text: str) -> str:
+    """Content hash under which uses of a rejected response are counted."""
+    return text_key(normalised(text))
+
+
+def _describe(candidate: Candidate, parent: Parent, i: int) -> None:
+    """The rejected response, where it comes from and what vouches for its being worse."""
+    candidate.rejected = parent.worse[i]
+    candidate.rejected_source = parent.worse_sources[i]
+    candidate.verifier = parent.verifiers[i]
+    candidate.verifier_score = parent.verifier_scores[i]
+    if candidate.evidence:
+        told = candidate.evidence[i]
+        candidate.verifier, candidate.verifier_score = told.verifier, told.score
