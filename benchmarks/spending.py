@@ -5,7 +5,8 @@
 For each seed a sample of the bundled prompts, on which `expand` runs twice with the embedded models
 and operators, alike but for the allocation. The sum of what the kept variants remove (the predicted
 fall of mean SEAM, or how far each lies below its parent) is a function of the tokens generated. The
-ratio is that of the tokens at which the two reach the smaller of the two final sums.
+ratios are those of the tokens at which the two reach so much of the smaller of the two final sums:
+all of it says little where a run is saturated, and both curves are flat.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import platform
 import random
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ SETTINGS = {
 }
 PROMPTS, BUDGET = 120, 320
 SHORT = 400  # characters of prompt and golden response together
+LEVELS = (0.5, 0.8, 0.9, 1.0)
 POINTS = 20  # of the curves that are stored
 
 
@@ -60,7 +63,7 @@ def measure(seed: int, prompts: int, budget: int) -> dict[str, Any]:
     curves = {name: curve(rows, seed, budget, name) for name in ("uniform", "thompson")}
     goal = float(min(own[1, -1] for own in curves.values()))
     tokens = {
-        name: int(own[0, np.searchsorted(own[1], goal * (1 - 1e-9))])
+        name: [int(own[0, np.searchsorted(own[1], level * goal * (1 - 1e-9))]) for level in LEVELS]
         for name, own in curves.items()
     }
     return {
@@ -68,7 +71,7 @@ def measure(seed: int, prompts: int, budget: int) -> dict[str, Any]:
         "cpu_seconds": round(time.process_time() - start, 1),
         "goal": goal,
         "tokens": tokens,
-        "ratio": tokens["thompson"] / tokens["uniform"],
+        "ratios": [a / b for a, b in zip(tokens["thompson"], tokens["uniform"], strict=True)],
         "final": {name: own[:, -1].tolist() for name, own in curves.items()},
         "curves": {
             name: own[:, np.linspace(0, own.shape[1] - 1, POINTS).astype(int)].T.tolist()
@@ -77,7 +80,7 @@ def measure(seed: int, prompts: int, budget: int) -> dict[str, Any]:
     }
 
 
-def interval(values: list[float]) -> list[float] | None:
+def interval(values: Sequence[float]) -> list[float] | None:
     """95 % interval of the mean, by Student's t; None for a single value."""
     if len(values) < 2:
         return None
@@ -99,20 +102,22 @@ def main() -> None:
     for seed in range(arguments.seeds):
         runs.append(measure(seed, arguments.prompts, arguments.budget))
         print({key: value for key, value in runs[-1].items() if key != "curves"}, flush=True)
-    ratios = [run["ratio"] for run in runs]
+    by_level = list(zip(LEVELS, zip(*(run["ratios"] for run in runs), strict=True), strict=True))
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": f"python benchmarks/spending.py --seeds {arguments.seeds} "
         f"--prompts {arguments.prompts} --budget {arguments.budget}",
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "target": 2 / 3,
-        "mean_ratio": float(np.mean(ratios)),
-        "interval": interval(ratios),
+        "ratios": {
+            f"{level:.0%}": {"mean": float(np.mean(own)), "interval": interval(own)}
+            for level, own in by_level
+        },
         "runs": runs,
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print({key: result[key] for key in ("mean_ratio", "interval", "target")})
+    print(result["ratios"])
 
 
 if __name__ == "__main__":

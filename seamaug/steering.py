@@ -100,7 +100,9 @@ class Steering:
             self.quotas.is_full("seed", parent) or self.quotas.is_full("cluster", cluster)
             for parent, cluster in self.clusters.items()
         ]
-        closed = self._exhausted | (self._barren >= self._config.keep.patience) | np.array(full)
+        closed = (
+            self._exhausted | (self._barren >= self._config.keep.patience) | np.array(full, bool)
+        )
         return np.where(closed, 0, room)
 
     def order(self, parent: Parent, names: Sequence[str], rng: random.Random) -> Iterable[str]:

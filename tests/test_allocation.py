@@ -292,3 +292,7 @@ def test_clusters_are_of_a_kind_and_repeat() -> None:
     assert [found.labels[centre] for centre in found.centres] == [0, 1, 2, 3]
     assert len(cluster(vectors, positions[:3], seed=0).centres) == 1
     assert cluster(vectors, [], seed=0).centres == []
+
+
+def test_a_round_without_parents_is_empty() -> None:
+    assert Steering(load_config(), [], {}, RULES, []).next_round(0) == {}

@@ -161,9 +161,10 @@ def test_spending_compares_the_allocations_at_the_same_fall(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(out.read_text(encoding="utf-8"))
     (run,) = result["runs"]
-    assert result["interval"] is None
-    assert result["mean_ratio"] == run["tokens"]["thompson"] / run["tokens"]["uniform"] > 0
+    last = [run["tokens"][name][-1] for name in ("thompson", "uniform")]
+    assert result["ratios"]["100%"] == {"mean": last[0] / last[1], "interval": None}
     assert run["goal"] == min(fall for _, fall in run["final"].values()) > 0
     for name, points in run["curves"].items():
         assert points == sorted(points)
-        assert run["tokens"][name] <= run["final"][name][0] == points[-1][0]
+        assert run["tokens"][name] == sorted(run["tokens"][name])
+        assert last[0 if name == "thompson" else 1] <= run["final"][name][0] == points[-1][0]
