@@ -84,6 +84,7 @@ class OutlookMaker:
             _as_probes(probes),
             self._near_reader(run, parents),
             np.stack([self._features(row) for row in samples]),
+            self.config.keep.local,
         )
 
     def _probe_positions(self, parents: Sequence[int]) -> list[int]:
@@ -97,9 +98,9 @@ class OutlookMaker:
         return [int(position) for position in np.sort(taken)]
 
     def _heads(self, probes: Sequence[Watched]) -> list[VirtualHead]:
-        """Heads that were trained on as many pairs as is said, or else three for every seed."""
+        """Heads that were trained on as many pairs as is said, or else eight for every seed."""
         pairs = np.concatenate([features[:1] - features[1:] for features, _ in probes])
-        rows = self.config.keep.trained_pairs or 3 * len(self.scores)
+        rows = self.config.keep.trained_pairs or 8 * len(self.scores)
         return [
             VirtualHead(weights, own, rows, self.config.keep.ridge)
             for weights, own in zip(self._weights, self._by_model(pairs), strict=True)
@@ -219,7 +220,6 @@ def _as_probes(watched: Sequence[Watched]) -> Probes:
     return Probes(
         np.concatenate([features[1:] - features[:1] for features, _ in watched]).astype(np.float64),
         np.concatenate([weights for _, weights in watched]) / len(watched),
-        len(watched),
     )
 
 

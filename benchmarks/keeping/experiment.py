@@ -110,10 +110,6 @@ def run_arms(
         "before": bench.held_out.measure(bench.judge(bench.world.reward.model))[0]
     }
     for name in arms:
-        try:
-            found[name] = bench.arm(name, with_policy=with_policy)
-        except NotImplementedError:
-            tell(f"{name}: not implemented")
-            continue
+        found[name] = bench.arm(name, with_policy=with_policy)
         tell(f"{name}: " + ", ".join(f"{k} {v:.4g}" for k, v in found[name].items()))
     return found

@@ -56,14 +56,14 @@ def lookahead(pool: Pool, n: int, world: World) -> Sequence[int]:
     return kept
 
 
-def predict(rows: Sequence[Scored], pool: Pool, world: World) -> float:
-    """Predicted fall of SEAM from training the reward model on these rows, one after the other."""
-    outlook, fall = _outlook(pool, world).copy(), 0.0
+def predict(rows: Sequence[Scored], pool: Pool, world: World) -> tuple[float, float]:
+    """Predicted fall of SEAM on the probes, and around the rows' parents, by training on all."""
+    before, after = _outlook(pool, world), _outlook(pool, world).copy()
     for row in rows:
-        pair = pair_of(_case(row))
-        fall += outlook.fall(pair, row.parent.id)
-        outlook.take(pair)
-    return fall
+        after.take(pair_of(_case(row)))
+    parents = {row.parent.id for row in rows}
+    near = sum(before.seam_near(parent) - after.seam_near(parent) for parent in parents)
+    return before.seen().seam - after.seen().seam, near / len(parents)
 
 
 def _case(row: Scored) -> Case:

@@ -18,8 +18,12 @@ SAMPLES = 4
 """Of each held-out prompt: fewer than for the arms, since every batch is measured."""
 
 
-def _look_ahead(rows: Sequence[Scored], pool: Pool, world: World) -> float:
-    return predict(rows, pool, world)
+def _on_probes(rows: Sequence[Scored], pool: Pool, world: World) -> float:
+    return predict(rows, pool, world)[0]
+
+
+def _nearby(rows: Sequence[Scored], pool: Pool, world: World) -> float:
+    return predict(rows, pool, world)[1]
 
 
 def _own_seam(rows: Sequence[Scored], pool: Pool, world: World) -> float:
@@ -31,7 +35,8 @@ def _fall_of_own_seam(rows: Sequence[Scored], pool: Pool, world: World) -> float
 
 
 PREDICTORS = {
-    "lookahead": _look_ahead,
+    "lookahead, probes": _on_probes,
+    "lookahead, near": _nearby,
     "discrepant": _own_seam,
     "rescore": _fall_of_own_seam,
 }
@@ -70,8 +75,5 @@ def try_predictions(bench: Bench, kind: str) -> dict[str, list[float]]:
         found["held_out"].append(base["seam"] - figures["seam"])
         found["neighbourhood"].append(before - after)
         for name, predictor in PREDICTORS.items():
-            try:
-                found.setdefault(name, []).append(predictor(rows, bench.pool, world))
-            except NotImplementedError:
-                found.pop(name)
+            found.setdefault(name, []).append(predictor(rows, bench.pool, world))
     return found

@@ -93,10 +93,12 @@ class KeepConfig(Section):
     probes: Positive = 256
     """Seeds at random on which it is foreseen what training on the kept examples does."""
     near: Annotated[int, Field(ge=0)] = 4
-    """Nearest seeds of a parent on which it is foreseen as well."""
+    """Nearest seeds of a parent on which it is foreseen as well, beside the parent itself."""
+    local: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Weight of these in the fall of SEAM that is foreseen; the rest is that of the probes."""
     trained_pairs: Positive | None = None
     """Pairs that the reward model has been trained on, counted once per epoch: the more, the less a
-    new one moves it in what is foreseen. None: three for every seed."""
+    new one moves it in what is foreseen. None: eight for every seed."""
     ridge: Annotated[float, Field(gt=0)] = 0.1
     """Of the virtual last layer: share of the Hessian's mean diagonal that is added to it."""
     variance_tolerance: Share | None = 0.05

@@ -25,8 +25,6 @@ class Probes:
     """φ(worse) − φ(golden), the features of all reward models side by side: (responses, width)."""
     weights: np.ndarray
     """What a unit of misjudgement adds to mean SEAM: (responses,)."""
-    prompts: int
-    """How many prompts these are."""
 
     def seam(self, direction: np.ndarray) -> float:
         """Mean SEAM of the prompts, for rewards along this direction of the features."""
@@ -58,12 +56,15 @@ class Outlook:
         probes: Probes,
         near: Callable[[str], Probes],
         samples: np.ndarray,
+        local: float,
     ) -> None:
         """`heads`: of each reward model; `spreads`: covariance of its features, (width, width).
 
         `probes`: of seeds at random; `near`: of those around a parent, by its id; `samples`:
-        features of the policy's own responses to some prompts, (prompts, samples, width).
+        features of the policy's own responses to some prompts, (prompts, samples, width);
+        `local`: weight of what is near in the fall of SEAM; the rest is that of the probes.
         """
+        self._local = local
         self._heads = list(heads)
         self._spreads = list(spreads)
         self._probes = probes
@@ -106,6 +107,10 @@ class Outlook:
         """What the probes show after training on all that was taken."""
         return Seen(self._kept, self._probes.seam(self._direction), self.variance)
 
+    def seam_near(self, parent: str) -> float:
+        """Mean SEAM of the parent and the seeds near to it, after training on what was taken."""
+        return self._near(parent).seam(self._direction)
+
     @property
     def variance(self) -> float:
         """Reward variance after training on all that was taken."""
@@ -114,14 +119,13 @@ class Outlook:
     def fall(self, pair: Pair, parent: str) -> float:
         """By how much mean SEAM falls when the pair is trained on as well.
 
-        The mean is over the parent, the seeds near to it and the probes, each prompt counting
-        alike. A step changes SEAM near the parent far more than elsewhere, and most of that is no
-        gain for any other prompt: were the parent to count for more, what the reward model learns
-        by heart would (benchmarks/README.md has the figures).
+        A weighted mean over what is near (the parent and the seeds near to it) and the probes. A
+        step changes SEAM near its parent far more than elsewhere, and much of that is learnt by
+        heart, without a gain for other prompts; but few probes lie where it matters.
         """
-        after, around = self._after(pair), (self._near(parent), self._probes)
-        falls = (own.prompts * (own.seam(self._direction) - own.seam(after)) for own in around)
-        return sum(falls) / sum(own.prompts for own in around)
+        after, near = self._after(pair), self._near(parent)
+        here, there = (own.seam(self._direction) - own.seam(after) for own in (near, self._probes))
+        return self._local * here + (1 - self._local) * there
 
     def variance_after(self, pair: Pair) -> float:
         """Reward variance when the pair is trained on as well."""

@@ -40,9 +40,9 @@ def outlook(seed: int = 0) -> Outlook:
     head = VirtualHead(rng.normal(size=WIDTH), rng.normal(size=(60, WIDTH)), rows=30, ridge=0.1)
     spread = np.cov(rng.normal(size=(100, WIDTH)), rowvar=False)
     far, near = (
-        Probes(rng.normal(size=(4 * n, WIDTH)), np.full(4 * n, 1 / (4 * n)), n) for n in (30, 5)
+        Probes(rng.normal(size=(4 * n, WIDTH)), np.full(4 * n, 1 / (4 * n))) for n in (30, 5)
     )
-    return Outlook([head], [spread], far, lambda _: near, rng.normal(size=(8, 4, WIDTH)))
+    return Outlook([head], [spread], far, lambda _: near, rng.normal(size=(8, 4, WIDTH)), 0.1)
 
 
 def cases(count: int, seed: int = 0, seams: list[float] | None = None) -> list[Case]:

@@ -11,7 +11,7 @@ WIDTH = 6
 
 def probes(rng: np.random.Generator, prompts: int, width: int = WIDTH) -> Probes:
     weights = rng.dirichlet(np.ones(4), size=prompts).ravel() / prompts
-    return Probes(rng.normal(size=(4 * prompts, width)), weights, prompts)
+    return Probes(rng.normal(size=(4 * prompts, width)), weights)
 
 
 def made(seed: int, models: int = 1) -> tuple[Outlook, Probes, Probes, list[np.ndarray]]:
@@ -24,7 +24,7 @@ def made(seed: int, models: int = 1) -> tuple[Outlook, Probes, Probes, list[np.n
     spread = [np.cov(rng.normal(size=(100, WIDTH)), rowvar=False) for _ in range(models)]
     far, near = probes(rng, 20, width), probes(rng, 5, width)
     samples = rng.normal(size=(7, 4, width))
-    outlook = Outlook(heads, spread, far, {"parent": near}.__getitem__, samples)
+    outlook = Outlook(heads, spread, far, {"parent": near}.__getitem__, samples, 0.3)
     pair = [rng.normal(size=WIDTH) for _ in range(models)]
     return outlook, far, near, pair
 
@@ -33,10 +33,10 @@ def made(seed: int, models: int = 1) -> tuple[Outlook, Probes, Probes, list[np.n
 def test_the_fall_foreseen_is_the_fall_that_comes(models: int) -> None:
     outlook, _, near, pair = made(0, models)
     foreseen = outlook.fall(pair, "parent")
-    before = 20 * outlook.seen().seam + 5 * near.seam(outlook._direction)
+    before = 0.7 * outlook.seen().seam + 0.3 * near.seam(outlook._direction)
     outlook.take(pair)
-    after = 20 * outlook.seen().seam + 5 * near.seam(outlook._direction)
-    assert foreseen == pytest.approx((before - after) / 25)
+    after = 0.7 * outlook.seen().seam + 0.3 * near.seam(outlook._direction)
+    assert foreseen == pytest.approx(before - after)
     assert foreseen != 0
 
 
@@ -59,10 +59,9 @@ def test_the_unit_of_a_reward_model_does_not_matter() -> None:
     for unit in (1.0, 2.0):
         head = VirtualHead(weights * unit, pairs / unit, rows=30, ridge=0.1)
         spread = np.cov(features / unit, rowvar=False)
-        far = Probes(features / unit, np.full(50, 0.02), 50)
-        outlook = Outlook(
-            [head], [spread], far, {"": far}.__getitem__, features[:48].reshape(6, 8, 4) / unit
-        )
+        far = Probes(features / unit, np.full(50, 0.02))
+        samples = features[:48].reshape(6, 8, 4) / unit
+        outlook = Outlook([head], [spread], far, {"": far}.__getitem__, samples, 0.1)
         falls.append(outlook.fall([pairs[0] / unit], ""))
     assert falls[0] == pytest.approx(falls[1])
 
