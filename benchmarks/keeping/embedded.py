@@ -32,7 +32,7 @@ FULL = Scale(
     epochs=2,
     rate=3e-4,
     policy_rate=3e-4,
-    batches=24,
+    batches=16,
 )
 LONGEST = 128
 """Tokens of a seed's conversations: longer ones cost most of the time."""

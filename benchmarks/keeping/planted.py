@@ -33,7 +33,7 @@ FULL = Scale(
     epochs=2,
     rate=3e-4,
     policy_rate=3e-4,
-    batches=24,
+    batches=16,
 )
 PER_FORM = 10
 """Prompts of each topic in each wording."""
