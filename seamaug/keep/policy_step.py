@@ -36,7 +36,8 @@ def seam_slopes(
     if weighting == "paper":
         return np.where(np.isneginf(mean_logprobs), 0.0, -eps)
     if draws:
-        assert tokens is not None and counts is not None, "a sample says what was drawn how often"
+        assert tokens is not None, "a sample's responses count by their tokens"
+        assert counts is not None, "a sample says how often each response was drawn"
         drawn: np.ndarray = counts * eps * tokens / draws
         return drawn
     if len(eps) == 0:

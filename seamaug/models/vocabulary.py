@@ -74,7 +74,9 @@ class Projection:
         gradient of log P(target) by what the projection gives before any scaling or cap, which is
         (one at the target - P) where there is neither. Precision is as in `logprobs`.
         """
-        return torch.cat([self._errors(rows, ids, sketch) for rows, ids in _chunks(states, targets)])
+        return torch.cat(
+            [self._errors(rows, ids, sketch) for rows, ids in _chunks(states, targets)]
+        )
 
     def _errors(
         self, states: torch.Tensor, ids: torch.Tensor, sketch: torch.Tensor
@@ -94,7 +96,7 @@ class Projection:
 
     def _logits_of(self, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """Of one word for each state, in float32 and before `_shaped`."""
-        logits = (states.float() * self._head.weight[ids].float()).sum(-1)
+        logits: torch.Tensor = (states.float() * self._head.weight[ids].float()).sum(-1)
         return logits if self._head.bias is None else logits + self._head.bias[ids].float()
 
     def _wanted(

@@ -1,4 +1,4 @@
-"""Sketched gradients of the projection against autograd on models saved and loaded as users' are."""
+"""Sketched gradients of the projection against autograd on models that were saved and loaded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -174,7 +174,7 @@ def test_bfloat16_is_near_float32() -> None:
 
 
 def test_engines_without_hidden_states_are_refused() -> None:
-    with pytest.raises(ConfigError, match="policy.engine: transformers"):
+    with pytest.raises(ConfigError, match=r"policy\.engine: transformers"):
         HeadGradients(cast(PolicyEngine, object()))
 
 
