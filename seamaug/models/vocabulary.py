@@ -43,10 +43,10 @@ class Projection:
         return found if torch.allclose(ours, expected, rtol=tolerance, atol=tolerance) else None
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Vocabulary and width."""
-        vocabulary, width = self._head.weight.shape
-        return vocabulary, width
+    def weight(self) -> torch.Tensor:
+        """Of shape (vocabulary, width)."""
+        weight: torch.Tensor = self._head.weight
+        return weight
 
     def logprobs(
         self, states: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor

@@ -72,7 +72,7 @@ def test_predicted_fall_is_that_of_a_step_on_the_projection(saved: Callable[...,
             [seam(np.array([mean_logprob(p, r).item() for r in w]), e, "prob") for p, w, e in rows]
         )
 
-    sketcher = HeadGradients(policy, words=512, states=32)
+    sketcher = HeadGradients(policy, errors=512, states=32)
     watched = [
         seam_slopes(np.array([r.total / r.tokens for r in rows]), own, "prob") @ sketches
         for rows, own, sketches in zip(

@@ -48,7 +48,7 @@ def sets_of(model: Policy, limit: int = VOCABULARY) -> Sets:
 
 def whole(model: Policy, **options: Any) -> HeadGradients:
     """Without any projection."""
-    return HeadGradients(model, words=VOCABULARY, states=WIDTH, **options)
+    return HeadGradients(model, errors=VOCABULARY, states=WIDTH, **options)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,22 @@ def test_unprojected_sketches_are_the_gradients(folders: dict[str, str], kind: s
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_before_the_projection(folders: dict[str, str], kind: str) -> None:
+    model = policy(folders[kind])
+    truth = AutoModelForCausalLM.from_pretrained(folders[kind], dtype=torch.float64).eval()
+    added = torch.zeros(WIDTH, WIDTH, dtype=torch.float64, requires_grad=True)
+    head = truth.get_output_embeddings()
+    head.register_forward_pre_hook(lambda _, inputs: (inputs[0] + inputs[0] @ added.T,))
+    prompt, rows = sets_of(model)[1]
+    found = whole(model, layer="before").sketches([(prompt, rows)])[0]
+    for ids, own in zip(rows, found, strict=True):
+        expected = torch.autograd.grad(mean_logprob(truth, prompt, ids), added)[0].flatten().numpy()
+        assert np.linalg.norm(own - expected) < 1e-3 * np.linalg.norm(expected)
+    small = HeadGradients(model, layer="before", errors=8, states=4).sketches([(prompt, rows)])[0]
+    assert small.shape == (len(rows), 32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_kernel_is_the_change_by_a_step_on_the_projection(
     folders: dict[str, str], kind: str
 ) -> None:
@@ -130,7 +146,7 @@ def test_projection_is_unbiased_and_better_with_more_rows(llama: Policy) -> None
     for words, states in ((8, 4), (64, 16)):
         errors = []
         for seed in range(60):
-            own = flat(HeadGradients(llama, words=words, states=states, seed=seed).sketches(sets))
+            own = flat(HeadGradients(llama, errors=words, states=states, seed=seed).sketches(sets))
             errors.append((own @ own.T - kernel) / scale)
         mean, deviation = np.mean(errors, 0), np.std(errors, 0)
         assert (np.abs(mean) <= 4 * deviation / 60**0.5 + 1e-6).all()
@@ -140,21 +156,21 @@ def test_projection_is_unbiased_and_better_with_more_rows(llama: Policy) -> None
 
 def test_batches_and_slices_do_not_matter(llama: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     sets = sets_of(llama)
-    expected = flat(HeadGradients(llama, words=16, states=8).sketches(sets))
+    expected = flat(HeadGradients(llama, errors=16, states=8).sketches(sets))
     monkeypatch.setattr(vocabulary, "_ROWS", 3)
     monkeypatch.setattr(vocabulary, "_CPU_SLICE", 1)
     small = policy(llama.config.name, batch_tokens=30)
     unshared = policy(llama.config.name)
     unshared._shared.longest = 0
     for other in (small, unshared):
-        found = flat(HeadGradients(other, words=16, states=8).sketches(sets))
+        found = flat(HeadGradients(other, errors=16, states=8).sketches(sets))
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_same_seed_same_bytes(llama: Policy) -> None:
     sets = sets_of(llama)
     first, again, other = (
-        flat(HeadGradients(llama, words=16, states=8, seed=seed).sketches(sets))
+        flat(HeadGradients(llama, errors=16, states=8, seed=seed).sketches(sets))
         for seed in (1, 1, 2)
     )
     assert first.tobytes() == again.tobytes()
