@@ -71,8 +71,10 @@ class HeadGradients:
         if layer == "projection":
             self._errors = _signs(errors, vocabulary, generator).to(policy.device)
         else:
-            weight = self._projection.weight.float()
-            self._errors = _signs(errors, width, generator).to(policy.device) @ weight.T
+            signs = _signs(errors, width, generator).to(policy.device)
+            # In parts: all of it in float32 may be gigabytes.
+            parts = torch.split(self._projection.weight, 4096)
+            self._errors = torch.cat([signs @ part.float().T for part in parts], 1)
         self._states = _signs(states, width, generator).to(policy.device)
 
     @property
