@@ -142,7 +142,8 @@ class Policy(CausalLM, PolicyTokens):
             )
         self._alike = padding_shows(self.model)
         self._budget = TokenBudget(config.batch_tokens, "policy")
-        self._projection = Projection.of(self.model)
+        self.projection = Projection.of(self.model)
+        """None for a model whose logits are not a projection of hidden states alone."""
         self._shared = SharedPrompts(self.model.base_model, self._budget)
 
     @torch.inference_mode()
@@ -157,26 +158,41 @@ class Policy(CausalLM, PolicyTokens):
         sequences longer than `max_length` are the caller's to leave out.
         """
         results = [[Logprob(0.0, len(ids)) for ids in responses] for _, responses in sets]
-        scored = [[k for k, ids in enumerate(responses) if ids] for _, responses in sets]
+
+        def take(
+            places: Sequence[Place], states: torch.Tensor, positions: list[torch.Tensor]
+        ) -> None:
+            targets = [sets[i][1][k] for i, k in places]
+            totals = self._totals(states, positions, targets)
+            for (i, k), ids, total in zip(places, targets, totals, strict=True):
+                results[i][k] = Logprob(total, len(ids))
+
+        self.read(sets, take)
+        return results
+
+    def read(self, sets: Sets, consume: Consume) -> None:
+        """Hands over, batch by batch, the states that predict the tokens of every response.
+
+        sets: as for `logprobs`. For each place (set, response) `consume` gets the positions, among
+        a batch's hidden states (tokens, width), of the states that predict its tokens, one each; a
+        response of no tokens has no place. Where there is no `projection`, the states are logits.
+        """
+        asked = [[k for k, ids in enumerate(responses) if ids] for _, responses in sets]
         # The last token of a response predicts nothing that is asked for.
         inputs = [
             (prompt, [responses[k][:-1] for k in ks])
-            for (prompt, responses), ks in zip(sets, scored, strict=True)
+            for (prompt, responses), ks in zip(sets, asked, strict=True)
         ]
 
         def take(
             places: Sequence[Place], states: torch.Tensor, positions: list[torch.Tensor]
         ) -> None:
-            targets = [sets[i][1][scored[i][k]] for i, k in places]
-            totals = self._totals(states, positions, targets)
-            for (i, k), ids, total in zip(places, targets, totals, strict=True):
-                results[i][scored[i][k]] = Logprob(total, len(ids))
+            consume([(i, asked[i][k]) for i, k in places], states, positions)
 
         longest = max((len(p) + len(row) for p, rows in inputs for row in rows), default=0)
-        sharing = self._projection is not None and longest <= self._shared.longest
+        sharing = self.projection is not None and longest <= self._shared.longest
         if not (sharing and self._shared.read(inputs, take)):
             self._read_padded(inputs, take)
-        return results
 
     def _read_padded(self, sets: Sets, consume: Consume) -> None:
         """Whole sequences in padded rows, for models that cannot continue a shared prompt."""
@@ -204,14 +220,14 @@ class Policy(CausalLM, PolicyTokens):
 
     def _fitting(self, tokens: int) -> int:
         """Tokens of a batch whose logits, where all are computed, fit beside the model."""
-        if self._projection:
+        if self.projection:
             return tokens
         vocabulary: int = self.model.config.get_text_config().vocab_size
         return min(tokens, _LOGIT_BYTES // (4 * vocabulary))
 
     def _last_states(self, ids: torch.Tensor) -> torch.Tensor:
         """What the projection turns into logits; the logits where there is no such projection."""
-        if self._projection is None:
+        if self.projection is None:
             logits: torch.Tensor = self.model(input_ids=ids, use_cache=False).logits
             return logits
         states: torch.Tensor = self.model.base_model(
@@ -225,7 +241,7 @@ class Policy(CausalLM, PolicyTokens):
         """Sum over each response's tokens, added up in float64."""
         owners = torch.cat([torch.full((len(ids),), i) for i, ids in enumerate(targets)])
         wanted = torch.tensor([token for ids in targets for token in ids], device=self.device)
-        logprobs = self._projection.logprobs if self._projection else logprobs_of_logits
+        logprobs = self.projection.logprobs if self.projection else logprobs_of_logits
         found = logprobs(states, torch.cat(positions).to(self.device), wanted)
         totals = torch.zeros(len(targets), dtype=torch.float64)
         totals.index_add_(0, owners, found.double().cpu())

@@ -42,6 +42,12 @@ class Projection:
         tolerance = 1e-4 if model.dtype == torch.float32 else 0.05
         return found if torch.allclose(ours, expected, rtol=tolerance, atol=tolerance) else None
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """Of shape (vocabulary, width)."""
+        weight: torch.Tensor = self._head.weight
+        return weight
+
     def logprobs(
         self, states: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
@@ -59,6 +65,40 @@ class Projection:
         ]
         return torch.cat(parts)
 
+    def errors(
+        self, states: torch.Tensor, targets: torch.Tensor, sketch: torch.Tensor
+    ) -> torch.Tensor:
+        """`sketch` times the error vector of each target, float32 (n, k).
+
+        states: (n, width); targets: (n,); sketch: (k, vocabulary), float32. The error vector is the
+        gradient of log P(target) by what the projection gives before any scaling or cap, which is
+        (one at the target - P) where there is neither. Precision is as in `logprobs`.
+        """
+        return torch.cat(
+            [self._errors(rows, ids, sketch) for rows, ids in _chunks(states, targets)]
+        )
+
+    def _errors(
+        self, states: torch.Tensor, ids: torch.Tensor, sketch: torch.Tensor
+    ) -> torch.Tensor:
+        count = len(states)
+        totals, sums = [], []
+        for words, logits in self._slices(states):
+            logits = logits[:count].float()
+            totals.append(_log_sum_exp(logits))
+            # Words that are ruled out all of them have no share; a NaN stays in the totals.
+            shares = logits.softmax(-1).nan_to_num(0) * self._slope(logits)
+            sums.append(shares @ sketch[:, words].T)
+        expected = torch.stack(totals).softmax(0)[:, :, None] * torch.stack(sums)
+        slope = self._slope(self._shaped(self._logits_of(states, ids)))
+        found: torch.Tensor = (sketch[:, ids] * slope).T - expected.sum(0)
+        return found
+
+    def _logits_of(self, states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Of one word for each state, in float32 and before `_shaped`."""
+        logits: torch.Tensor = (states.float() * self._head.weight[ids].float()).sum(-1)
+        return logits if self._head.bias is None else logits + self._head.bias[ids].float()
+
     def _wanted(
         self, states: torch.Tensor, totals: torch.Tensor, ids: torch.Tensor
     ) -> torch.Tensor:
@@ -67,9 +107,7 @@ class Projection:
         A likely token's own rounding is most of its total's error (a logit of 20 is known to 0.06
         in bfloat16), so there the exact logit takes the rounded one's place.
         """
-        logits = (states.float() * self._head.weight[ids].float()).sum(-1)
-        if self._head.bias is not None:
-            logits = logits + self._head.bias[ids].float()
+        logits = self._logits_of(states, ids)
         exact, rounded = self._shaped(logits), self._shaped(logits.to(states.dtype)).float()
         share = (rounded - totals).exp().clamp(max=1)
         found = exact - totals - torch.log1p(share * torch.expm1(exact - rounded))
@@ -77,21 +115,21 @@ class Projection:
 
     def _log_sum_exp(self, states: torch.Tensor) -> torch.Tensor:
         count = len(states)
+        parts = [_log_sum_exp(logits) for _, logits in self._slices(states)]
+        return torch.logsumexp(torch.stack(parts), 0)[:count]
+
+    def _slices(self, states: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Logits over a slice of the vocabulary at a time; rows beyond `states` do not count."""
+        count = len(states)
         room = reused_size(count, states.dtype, states.device)
         states = torch.nn.functional.pad(states, (0, 0, 0, room - count))
         size = _GPU_SLICE if states.is_cuda else _CPU_SLICE
         width = max(64, size // (4 * room))
-        weights = torch.split(self._head.weight, width)
-        biases = (
-            [None] * len(weights)
-            if self._head.bias is None
-            else torch.split(self._head.bias, width)
-        )
-        parts = [
-            _log_sum_exp(self._shaped(torch.nn.functional.linear(states, weight, part)))
-            for weight, part in zip(weights, biases, strict=True)
-        ]
-        return torch.logsumexp(torch.stack(parts), 0)[:count]
+        weight, bias = self._head.weight, self._head.bias
+        for start in range(0, len(weight), width):
+            words = slice(start, start + width)
+            part = None if bias is None else bias[words]
+            yield words, self._shaped(torch.nn.functional.linear(states, weight[words], part))
 
     def _shaped(self, logits: torch.Tensor) -> torch.Tensor:
         if self._factor != 1 or self._cap:
@@ -101,6 +139,10 @@ class Projection:
         if self._cap:
             logits = torch.tanh(logits / self._cap) * self._cap
         return logits
+
+    def _slope(self, shaped: torch.Tensor) -> torch.Tensor | float:
+        """Derivative of `_shaped` where it gives these logits."""
+        return self._factor * (1 - (shaped / self._cap) ** 2) if self._cap else self._factor
 
 
 def _log_sum_exp(logits: torch.Tensor) -> torch.Tensor:

@@ -112,7 +112,7 @@ def test_shortcuts_are_taken_only_where_exact(
     folders: dict[str, str], kind: str, splits_head: bool, shares: bool
 ) -> None:
     model = policy(folders[kind])
-    assert (model._projection is not None, model._shared.longest > 0) == (splits_head, shares)
+    assert (model.projection is not None, model._shared.longest > 0) == (splits_head, shares)
 
 
 def test_window_as_long_as_the_sequences_allows_sharing(saved: Callable[..., str]) -> None:
@@ -133,7 +133,7 @@ def test_mild_cap_on_logits_is_noticed(saved: Callable[..., str]) -> None:
     response = prompt * 40
     found = model.logprobs([(prompt, [response])])[0][0].total
     assert found == pytest.approx(reference(float64(folder), prompt, response), abs=NATS)
-    assert model._projection is not None
+    assert model.projection is not None
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2"])

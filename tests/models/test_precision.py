@@ -28,13 +28,13 @@ def per_token(name: str, dtype: Any, seeds: list[dict[str, str]]) -> torch.Tenso
     """Log P of every token of the seeds' responses, as the policy's head gives them."""
     model = Policy(PolicyConfig(name=name, device="cpu", dtype=dtype))
     found: list[torch.Tensor] = []
-    logprobs = model._projection.logprobs
+    logprobs = model.projection.logprobs
 
     def kept(*arguments: torch.Tensor) -> torch.Tensor:
         found.append(logprobs(*arguments))
         return found[-1]
 
-    model._projection.logprobs = kept
+    model.projection.logprobs = kept
     model.logprobs(
         [
             (

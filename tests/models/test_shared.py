@@ -238,7 +238,7 @@ def test_answers_without_tokens_of_their_own_can_be_halved(
 ) -> None:
     # A response of one token adds none to the pass, yet as many of them may be too many.
     model, sets = policies["llama"], sets_of([(12, [1] * 9)])
-    logprobs, calls = model._projection.logprobs, list[int]()
+    logprobs, calls = model.projection.logprobs, list[int]()
 
     def one_at_a_time(states: Any, positions: Any, targets: torch.Tensor) -> Any:
         calls.append(len(targets))
@@ -249,7 +249,7 @@ def test_answers_without_tokens_of_their_own_can_be_halved(
 
     truth = wanted(model.model, sets)
     model._budget.tokens = 4096
-    monkeypatch.setattr(model._projection, "logprobs", one_at_a_time)
+    monkeypatch.setattr(model.projection, "logprobs", one_at_a_time)
     assert totals(model, sets) == pytest.approx(truth, abs=NATS)
     assert calls.count(1) == 9
 

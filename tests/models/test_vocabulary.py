@@ -108,3 +108,34 @@ def test_likely_words_are_not_charged_for_rounding() -> None:
     error = (found.double() - expected).abs()
     assert error[sure].mean() < 2e-3
     assert found.max() < 1e-3
+
+
+@pytest.mark.usefixtures("sliced")
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("settings", "factor", "cap"),
+    [
+        ({}, 1.0, None),
+        ({"logits_scaling": 8.0}, 0.125, None),
+        ({"logit_scale": 2.0, "final_logit_softcapping": 5.0}, 2.0, 5.0),
+    ],
+    ids=lambda value: str(value),
+)
+def test_errors_are_the_gradient_by_what_the_projection_gives(
+    bias: bool, settings: dict[str, Any], factor: float, cap: float | None
+) -> None:
+    linear, (states, positions, targets) = head(bias), queries()
+    linear.requires_grad_(False)
+    if bias:
+        linear.bias[:130] = -torch.inf  # whole slices of the vocabulary are ruled out
+        targets = targets.clamp(min=130)
+    states = states[positions]
+    raw = whole(linear, states).requires_grad_()
+    logits = raw * factor
+    logits = torch.tanh(logits / cap) * cap if cap else logits
+    total = logits.log_softmax(-1).gather(1, targets[:, None]).sum()
+    expected = torch.autograd.grad(total, raw)[0]
+    sketch = torch.randn(12, VOCABULARY, generator=torch.Generator().manual_seed(2))
+    found = Projection(Model(linear, **settings)).errors(states, targets, sketch)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected @ sketch.double().T, rtol=0, atol=1e-4)
