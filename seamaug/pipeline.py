@@ -18,7 +18,9 @@ from seamaug.keep.keeper import Keeper
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
 from seamaug.models.generation import COST_LIMIT, TOKEN_LIMIT
+from seamaug.models.sketch import HeadGradients
 from seamaug.parents import ParentMaker, finished_parents
+from seamaug.policy_side import PolicySideMaker
 from seamaug.probes import OutlookMaker, shown_weights
 from seamaug.rescoring import Rescoring
 from seamaug.resources import EMBEDDED
@@ -70,6 +72,8 @@ def _flow(
     deadline = time.monotonic() + (config.max_time or math.inf)
     with closing(Models(config, run)) as models:
         rule = keep_rule(config.keep, features=bool(shown_weights(models.scorer.rewards)))
+        # Here, since what cannot be done must not show after an hour of scoring.
+        gradients = HeadGradients(models.policy) if config.keep.policy_weight else None
         index, scores = _score(run, seeds, models, config, quiet=quiet)
         with clock.stage("select"):
             decontamination = Decontamination(config.verify, evaluation, seeds)
@@ -105,10 +109,20 @@ def _flow(
             with clock.stage("parents"):
                 parents = maker.make_all(run, [int(p) for p in selected], quiet=quiet)
             with clock.stage("look ahead"):
-                keeper = Keeper(rule, config, watch.make(run, parents, quiet=quiet))
+                outlook = watch.make(run, parents, quiet=quiet)
+                keeper = Keeper(rule, config, outlook)
+                policy_side = None
+                if gradients and outlook:
+                    side = PolicySideMaker(watch, gradients)
+                    policy_side = side.make(run, parents, outlook, quiet=quiet)
             with clock.stage("candidates"):
                 rescoring = Rescoring(
-                    config, models.scorer, screen, scores.scale, features=bool(keeper.outlook)
+                    config,
+                    models.scorer,
+                    screen,
+                    scores.scale,
+                    features=bool(outlook),
+                    policy_side=policy_side,
                 )
                 rounds = Rounds(config, variants, screen, rescoring, keeper)
                 outcome = rounds.run(run, parents, clusters.labels, deadline=deadline, quiet=quiet)

@@ -64,12 +64,12 @@ class OutlookMaker:
         """None where a reward model does not show what its scores are made of, or nothing is."""
         if not self._weights or not parents:
             return None
-        positions = self._probe_positions([parent.position for parent in parents])
-        groups = _batches(parents, self.config.generate.batch_parents)
+        positions = self.probe_positions(parents)
+        groups = batches(parents, self.config.generate.batch_parents)
         with progress("look ahead", len(groups), "parts", quiet=quiet) as bar:
             rows = [
                 row
-                for number, batch in enumerate(_batches(positions, _BATCH))
+                for number, batch in enumerate(batches(positions, _BATCH))
                 for row in self._part(run, PROBES, number, partial(self._probe_rows, batch))
             ]
             samples = self._part(run, ON_POLICY, 0, partial(self._samples, positions))
@@ -87,11 +87,11 @@ class OutlookMaker:
             self.config.keep.local,
         )
 
-    def _probe_positions(self, parents: Sequence[int]) -> list[int]:
+    def probe_positions(self, parents: Sequence[Parent]) -> list[int]:
         """Scored seeds at random, none of them a parent where there are enough others."""
         seam = self.scores.seam(self.config.score.weighting)
         scored = np.flatnonzero(~np.isnan(seam))
-        others = np.setdiff1d(scored, parents)
+        others = np.setdiff1d(scored, [parent.position for parent in parents])
         pool = others if len(others) >= self.config.keep.probes else scored
         rng = np.random.default_rng(int(text_key([self.config.seed, PROBES])[:16], 16))
         taken = rng.permutation(pool)[: self.config.keep.probes]
@@ -126,18 +126,19 @@ class OutlookMaker:
         return self._rows([("", position) for position in positions])
 
     def _near_rows(self, group: Sequence[Parent]) -> list[Row]:
-        """The parents of a group, and the seeds nearest to each."""
+        return self._rows(self.near_positions(group))
+
+    def near_positions(self, group: Sequence[Parent]) -> list[tuple[str, int]]:
+        """The parents of a group and the seeds nearest to each: by parent's id, scored ones."""
         count = self.config.keep.near
         positions = [parent.position for parent in group]
         _, found = self.index.search(self.index.vectors[positions], count + 1)
-        return self._rows(
-            [
-                (parent.id, int(position))
-                for parent, near in zip(group, found, strict=True)
-                for position in [parent.position, *near[near != parent.position][:count]]
-                if int(position) not in self.scores.errors
-            ]
-        )
+        return [
+            (parent.id, int(position))
+            for parent, near in zip(group, found, strict=True)
+            for position in [parent.position, *near[near != parent.position][:count]]
+            if int(position) not in self.scores.errors
+        ]
 
     def _rows(self, owned: Sequence[tuple[str, int]]) -> list[Row]:
         """Golden and worst responses of seeds, as their scores have them."""
@@ -223,5 +224,6 @@ def _as_probes(watched: Sequence[Watched]) -> Probes:
     )
 
 
-def _batches(items: Sequence[Any], size: int) -> list[Any]:
+def batches(items: Sequence[Any], size: int) -> list[Any]:
+    """Slices of at most `size` items."""
     return [items[start : start + size] for start in range(0, len(items), size)]

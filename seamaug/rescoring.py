@@ -6,9 +6,11 @@ Like parents.py this is where verbs meet, so it stands beside the pipeline.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from seamaug.config import Config
 from seamaug.keep.rules import Case
+from seamaug.policy_side import PolicySide
 from seamaug.records import Candidate, Parent, SetScores, text_key
 from seamaug.scoring.scorer import ResponseSet, Scorer
 from seamaug.scoring.seam import RewardScale, discrepancy, mean_logprobs, worst_responses
@@ -22,17 +24,26 @@ class Rescoring:
     """Scores candidates on their parents' hack sets, and gives each its rejected response."""
 
     def __init__(
-        self, config: Config, scorer: Scorer, screen: Screen, scale: RewardScale, *, features: bool
+        self,
+        config: Config,
+        scorer: Scorer,
+        screen: Screen,
+        scale: RewardScale,
+        *,
+        features: bool,
+        policy_side: PolicySide | None = None,
     ) -> None:
         """`scale`: of the reward models' scores over all seeds, the unit of SEAM.
 
-        `features`: whether the keeper looks at what the scores are made of.
+        `features`: whether the keeper looks at what the scores are made of; `policy_side`: what
+        foresees the policy's side, where it counts.
         """
         self._config = config
         self._scorer = scorer
         self._screen = screen
         self._scale = scale
         self._features = features
+        self._policy_side = policy_side
 
     def cases(
         self, candidates: Sequence[Candidate], parents: Mapping[str, Parent], uses: Counter[str]
@@ -57,7 +68,10 @@ class Rescoring:
                 self._config.score.weighting
             )
             found.append(self._with_rejected(candidate, parent, scores, uses))
-        return found
+        if self._policy_side is None:
+            return found
+        falls = self._policy_side.falls([case.candidate for case in found])
+        return [replace(case, policy_side=fall) for case, fall in zip(found, falls, strict=True)]
 
     def _with_rejected(
         self, candidate: Candidate, parent: Parent, scores: SetScores, uses: Counter[str]

@@ -96,6 +96,11 @@ class KeepConfig(Section):
     """Nearest seeds of a parent on which it is foreseen as well, beside the parent itself."""
     local: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Weight of these in the fall of SEAM that is foreseen; the rest is that of the probes."""
+    policy_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Weight, in the fall of SEAM that is foreseen, of what training the policy on the chosen
+    response does; needs `policy.engine: transformers`. Both sides are brought to the same spread
+    over the probes, so 1 means as much as the reward models' side; 0 leaves it out. It is of first
+    order: what was kept does not change it."""
     trained_pairs: Positive | None = None
     """Pairs that the reward model has been trained on, counted once per epoch: the more, the less a
     new one moves it in what is foreseen. None: eight for every seed."""

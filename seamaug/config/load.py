@@ -65,6 +65,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _policy_shows_its_states(self) -> "Config":
+        if self.keep.policy_weight and self.policy.engine != "transformers":
+            raise ValueError(
+                "`keep.policy_weight` needs the policy's hidden states, which `policy.engine: "
+                f"{self.policy.engine}` does not show; set `policy.engine: transformers`, or leave "
+                "it at 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _own_operators_have_an_llm(self) -> "Config":
         if self.generate.operators_from is not None and self.generator.name == EMBEDDED:
             raise ValueError(

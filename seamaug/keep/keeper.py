@@ -81,7 +81,8 @@ class Keeper:
 
     def _worth(self, case: Case, outlook: Outlook | None) -> float:
         if outlook:
-            case.candidate.predicted_reduction = outlook.fall(pair_of(case), case.parent.id)
+            foreseen = outlook.fall(pair_of(case), case.parent.id)
+            case.candidate.predicted_reduction = foreseen + case.policy_side
         return self.rule.worth(case)
 
     def _flattens(self, case: Case, outlook: Outlook | None) -> str:

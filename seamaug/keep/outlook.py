@@ -127,6 +127,14 @@ class Outlook:
         here, there = (own.seam(self._direction) - own.seam(after) for own in (near, self._probes))
         return self._local * here + (1 - self._local) * there
 
+    def spread(self) -> float:
+        """Standard deviation of the fall of the probes' SEAM by training on each of their pairs."""
+        before = self._probes.seam(self._direction)
+        after = [
+            self._probes.seam(self._after(self.split(-row))) for row in self._probes.differences
+        ]
+        return float(np.std(before - np.array(after)))
+
     def variance_after(self, pair: Pair) -> float:
         """Reward variance when the pair is trained on as well."""
         return self._variance(self._after(pair))

@@ -6,11 +6,12 @@ weights by eta g', so l_ij by eta <g_ij, g'> and SEAM_i by eta <G_i, g'> with
 
     G_i = sum_j dSEAM_i/dl_ij g_ij:
 
-one vector for each watched prompt, however large its hack set. Gradients are those of the policy's
-output projection, as the sketches of `seamaug.models.sketch`; the rewards stay as they are.
+one vector for each watched prompt, however large its hack set. Gradients are the sketches of
+`seamaug.models.sketch`; the rewards stay as they are. It is of first order only: what was kept
+before changes neither G nor g', so near copies of it are not worth less to the policy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -51,19 +52,19 @@ def seam_slopes(
 
 
 class PolicyStep:
-    """Predicts from the watched prompts' G (n, k) what SFT on a variant does to their SEAM."""
+    """Foresees from the watched prompts' G what SFT on a variant does to their SEAM."""
 
-    def __init__(self, watched: np.ndarray) -> None:
-        self._watched = watched
-
-    def predict(
-        self, sketches: np.ndarray, neighbourhoods: Sequence[np.ndarray], eta: float
-    ) -> np.ndarray:
-        """Mean fall of SEAM over each variant's neighbourhood, to first order; shape (c,).
-
-        sketches: of the variants' chosen responses, (c, k); neighbourhoods: positions among the
-        watched prompts, for each variant; eta: learning rate of plain gradient descent on the mean
-        of -log p over the response's tokens.
+    def __init__(
+        self, probes: np.ndarray, near: Callable[[str], np.ndarray], local: float, eta: float
+    ) -> None:
+        """`probes`: mean G of seeds at random, (k,); `near`: of those around a parent, by its id;
+        `local`: weight of what is near, as in `Outlook`; `eta`: learning rate of plain gradient
+        descent on the mean of -log p over the response's tokens.
         """
-        falls = -eta * (sketches @ self._watched.T)
-        return np.array([row[near].mean() for row, near in zip(falls, neighbourhoods, strict=True)])
+        self._probes, self._near = probes, near
+        self._local, self._eta = local, eta
+
+    def fall(self, sketch: np.ndarray, parent: str) -> float:
+        """By how much mean SEAM falls; `sketch`: of the variant's chosen response, (k,)."""
+        watched = self._local * self._near(parent) + (1 - self._local) * self._probes
+        return -self._eta * float(watched @ sketch)

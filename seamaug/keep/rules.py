@@ -42,6 +42,8 @@ class Case:
     """Which of the worse responses is the rejected one."""
     problem: str = ""
     """Why it cannot be kept, whatever it is worth."""
+    policy_side: float = 0.0
+    """Fall of SEAM foreseen from training the policy on it, weighted by `keep.policy_weight`."""
 
 
 class KeepRule(Protocol):
@@ -135,6 +137,12 @@ def keep_rule(config: KeepConfig, *, features: bool) -> KeepRule:
         raise ConfigError(
             "`keep.rule: lookahead` needs reward models that transformers runs and that end in a "
             "linear layer; set `reward.engine: transformers`, or `keep.rule: discrepant`"
+        )
+    if config.policy_weight and not features:
+        raise ConfigError(
+            "`keep.policy_weight` adds the policy's side to what is foreseen of the reward models, "
+            "which do not show what their scores are made of; leave it at 0, or set "
+            "`reward.engine: transformers`"
         )
     if name in _RULES:
         return _RULES[name](config)

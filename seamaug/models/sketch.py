@@ -1,27 +1,27 @@
 """Gradients of log P(response | prompt) at the end of the policy, as short vectors.
 
-With h_t the hidden state that predicts token y_t, p_t the policy's probabilities there and
-delta_t = (one at y_t) - p_t, the projection's weight W (vocabulary, width) has the gradient
+With h_t the hidden state that predicts token y_t, p_t the policy's probabilities there, W the
+projection's weight (vocabulary, width) and delta_t = (one at y_t) - p_t, a linear layer before the
+projection, h + A h with A = 0, has the gradient
 
-    d log P(y | x) / dW = sum_t delta_t h_t^T,
+    d log P(y | x) / dA = sum_t (W^T delta_t) h_t^T:
 
-so one step of SFT on a response y' of n' tokens (loss: mean of -log p) at learning rate eta moves
-W by eta / n' sum_s delta'_s h'_s^T, and log P(y | x), to first order, by
+the errors as the layers below receive them. So one step of SFT on a response y' of n' tokens
+(loss: mean of -log p) at learning rate eta moves A by eta / n' sum_s (W^T delta'_s) h'_s^T, and
+log P(y | x), to first order, by
 
-    eta / n' sum_t sum_s <delta_t, delta'_s> <h_t, h'_s>,
+    eta / n' sum_t sum_s <W^T delta_t, W^T delta'_s> <h_t, h'_s>,
 
-the product of error vectors times the product of hidden states. A linear layer before the
-projection, h + A h with A = 0, has the gradient sum_t (W^T delta_t) h_t^T: the same, with the
-errors as the layers below receive them.
+the product of errors times the product of hidden states. It agrees better with what AdamW on all
+weights does than the gradient of W itself, and does not grow with the vocabulary.
 
-Nothing of vocabulary x width is held: with random signs S_v (k_v, vocabulary) and S_h (k_h, width),
-each scaled by 1 / sqrt(k), the sketch sum_t (S_v delta_t) (S_h h_t)^T has k_v k_h numbers, and the
-inner product of two sketches is an unbiased estimate of that of the gradients (as in LoGra, arXiv
-2405.13954, with signs for its normal entries: a one is projected without error).
+With random signs S (128, width), scaled by 1 / sqrt(128), on either side, the sketch
+sum_t (S_e W^T delta_t) (S_h h_t)^T has 128 x 128 numbers, and the inner product of two sketches is
+an unbiased estimate of that of the gradients (as in LoGra, arXiv 2405.13954, with signs for its
+normal entries).
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -33,23 +33,18 @@ from seamaug.models.shared import Place
 
 
 class HeadGradients:
-    """Sketches of the gradients that SFT on a response has at the end of the policy.
-
-    The projection's bias and, where it is tied to the input, the embedding's other use stay out.
-    """
+    """Sketches of the gradients that SFT on a response has before the policy's projection."""
 
     @torch.inference_mode()
     def __init__(
         self,
         policy: PolicyEngine,
         *,
-        layer: Literal["projection", "before"] = "projection",
-        errors: int = 256,
+        errors: int = 128,
         states: int = 128,
         seed: int = 0,
     ) -> None:
-        """layer: whose weights; errors, states: rows of S_v and S_h. Where a side has no more
-        entries than rows (the vocabulary, or the width), it is not projected.
+        """errors, states: rows of S_e and S_h; where the width is not above, nothing is projected.
 
         Raises ConfigError for an engine that shows no hidden states, and ModelError for a model
         whose logits are no projection of them.
@@ -65,16 +60,14 @@ class HeadGradients:
                 "from its last hidden states, which the policy's side of the look-ahead needs; "
                 "switch that off"
             )
-        self._policy, self._projection = policy, policy.projection
+        self.policy, self._projection = policy, policy.projection
         generator = torch.Generator().manual_seed(seed)  # on the CPU: the same on every device
-        vocabulary, width = self._projection.weight.shape
-        if layer == "projection":
-            self._errors = _signs(errors, vocabulary, generator).to(policy.device)
-        else:
-            signs = _signs(errors, width, generator).to(policy.device)
-            # In parts: all of it in float32 may be gigabytes.
-            parts = torch.split(self._projection.weight, 4096)
-            self._errors = torch.cat([signs @ part.float().T for part in parts], 1)
+        weight = self._projection.weight
+        width = weight.shape[1]
+        signs = _signs(errors, width, generator).to(policy.device)
+        # In parts: all of it in float32 may be gigabytes.
+        parts = [signs @ part.float().T for part in torch.split(weight, 4096)]
+        self._errors = torch.cat(parts, 1)
         self._states = _signs(states, width, generator).to(policy.device)
 
     @property
@@ -87,7 +80,7 @@ class HeadGradients:
         """Of each set's responses, shape (responses, size), float32: the mean over their tokens.
 
         sets: as for `Policy.logprobs`. A mean, since SEAM and the loss of SFT have means; zeros for
-        a response of no tokens. A sketch is long (128 KiB): reduce it before the next ones.
+        a response of no tokens. A sketch is long (64 KiB): reduce it before the next ones.
         """
         found = [np.zeros((len(rows), self.size), np.float32) for _, rows in sets]
 
@@ -103,7 +96,7 @@ class HeadGradients:
             for (i, k), error, own in zip(places, errors, hidden, strict=True):
                 found[i][k] = (error.T @ own / len(own)).flatten().cpu().numpy()
 
-        self._policy.read(sets, take)
+        self.policy.read(sets, take)
         return found
 
 
