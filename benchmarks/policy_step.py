@@ -12,9 +12,9 @@ what candidates are ranked by. Float32, on one thread.
 
 import argparse
 import json
-import tempfile
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,17 @@ import numpy as np
 import torch
 from operators import parents_of
 from timing import machine, versions
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from seamaug.config import EmbedderConfig, GenerateConfig, PolicyConfig, RewardConfig, SeedsConfig
+from seamaug.generate.operators import at_random
 from seamaug.generate.variants import VariantMaker
 from seamaug.keep.policy_step import seam_slopes
 from seamaug.models.embedder import Embedder
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 from seamaug.models.sketch import HeadGradients
+from seamaug.records import Parent
 from seamaug.resources import resource
 from seamaug.seeds import read_seeds
 
@@ -67,14 +69,18 @@ def watch(policy: Policy, anchors: int, size: int, hack_set: int, seed: int) -> 
             worse = [parents[j].golden for j in near if j not in group][:hack_set]
             prompt = policy.prompt_ids(own.prompt)
             found.sets.append((prompt, policy.response_ids(worse)))
-            variant = maker.make([own], 0, 1, lambda prompt: True)[0].prompt
+            [variant] = maker.make([own], 0, [1], lambda prompt: True, _at_random)
             golden = policy.response_ids([own.golden])
-            found.variants.append((policy.prompt_ids(variant), golden))
+            found.variants.append((policy.prompt_ids(variant.prompt), golden))
             found.neighbourhoods.append(np.arange(number * size, (number + 1) * size))
             rewards.append(reward.conversation_ids(own.prompt, [own.golden, *worse]))
     raw = np.array(reward.rewards(rewards))
     found.eps = np.maximum(raw[:, 1:] - raw[:, :1], 0) / raw.std()
     return found
+
+
+def _at_random(parent: Parent, names: Sequence[str], rng: random.Random) -> Iterable[str]:
+    return at_random(names, rng)
 
 
 def mean_logprobs(policy: Policy, sets: Sets) -> np.ndarray:
@@ -88,57 +94,24 @@ def seams(logprobs: np.ndarray, eps: np.ndarray) -> np.ndarray:
     return (weights * eps).sum(1) / weights.sum(1)
 
 
-def untied(folder: Path) -> str:
-    """The bundled policy with a projection of its own: the same, until that alone is trained."""
-    model = AutoModelForCausalLM.from_pretrained(
-        resource("embedded", "policy"), tie_word_embeddings=False, dtype=torch.float32
-    )
-    model.lm_head.weight = torch.nn.Parameter(model.model.embed_tokens.weight.detach().clone())
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(resource("embedded", "policy")).save_pretrained(folder)
-    return str(folder)
+STEPS = {"AdamW": 1, "AdamW, 8 steps": 8}
+"""Steps on all weights at learning rate 2e-5."""
+SKETCHES = {"exact": 128, "64 x 64": 64, "32 x 32": 32}
+"""Rows on each side. The bundled policy's width is 128: what is as wide is not projected."""
 
 
-@dataclass(frozen=True)
-class Training:
-    """How the policy is trained on one response."""
-
-    whole: bool
-    """All weights, tied as they are; else the projection alone."""
-    optimiser: Callable[[Any], torch.optim.Optimizer]
-    steps: int
-
-
-TRAININGS = {
-    "projection, SGD": Training(False, lambda p: torch.optim.SGD(p, lr=0.01), 1),
-    "whole, AdamW": Training(True, lambda p: torch.optim.AdamW(p, lr=2e-5), 1),
-    "whole, AdamW, 8 steps": Training(True, lambda p: torch.optim.AdamW(p, lr=2e-5), 8),
-}
-SKETCHES: dict[str, dict[str, Any]] = {
-    "exact": {"errors": 4096, "states": 128},
-    "32 x 32": {"errors": 32, "states": 32},
-    "64 x 64": {"errors": 64, "states": 64},
-    "128 x 128": {"errors": 128, "states": 128},
-    "256 x 128": {"errors": 256, "states": 128},
-    "before, exact": {"layer": "before", "errors": 128, "states": 128},
-    "before, 64 x 64": {"layer": "before", "errors": 64, "states": 64},
-}
-"""Of the bundled policy, whose vocabulary is 4,096 and whose width is 128."""
-
-
-def actual(policy: Policy, watched: Watched, training: Training, folder: str) -> np.ndarray:
+def actual(policy: Policy, watched: Watched, steps: int) -> np.ndarray:
     """Changes of mean log-probabilities by a variant: (variants, prompts, hack set)."""
     model = AutoModelForCausalLM.from_pretrained(
-        resource("embedded", "policy") if training.whole else folder, dtype=torch.float32
+        resource("embedded", "policy"), dtype=torch.float32
     )
     start = {name: value.clone() for name, value in model.state_dict().items()}
     before, changes = mean_logprobs(policy, watched.sets), []
     for prompt, (response,) in watched.variants:
         model.load_state_dict(start)
-        weights = model.parameters() if training.whole else model.lm_head.parameters()
-        optimiser = training.optimiser(weights)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=2e-5)
         ids, wanted = torch.tensor([prompt + response]), torch.tensor(response)
-        for _ in range(training.steps):
+        for _ in range(steps):
             optimiser.zero_grad()
             logits = model(ids).logits[0, len(prompt) - 1 : -1]
             torch.nn.functional.cross_entropy(logits, wanted).backward()
@@ -156,33 +129,14 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def kernels(policy: Policy, watched: Watched) -> dict[str, np.ndarray]:
-    """Predicted changes at learning rate 1, by predictor: (variants, prompts, hack set).
-
-    Beside sketches as they are, with each variant's brought to length 1, as an optimiser does that
-    is blind to the gradient's, and preconditioned by the watched ones' ridge covariance.
-    """
+    """Predicted changes at learning rate 1, by sketch: (variants, prompts, hack set)."""
     found = {}
-    for name, options in SKETCHES.items():
-        gradients = HeadGradients(policy, **options)
+    for name, rows in SKETCHES.items():
+        gradients = HeadGradients(policy, errors=rows, states=rows)
         own = np.stack(gradients.sketches(watched.sets)).astype(np.float64)
         variants = np.concatenate(gradients.sketches(watched.variants)).astype(np.float64)
         found[name] = np.einsum("ck,pjk->cpj", variants, own)
-        if "exact" in name:
-            lengths = np.linalg.norm(variants, axis=1)[:, None, None]
-            found[f"{name}, length 1"] = found[name] / lengths
-            flat = own.reshape(-1, own.shape[-1])
-            for ridge in (1, 100):
-                solved = preconditioned(flat, variants, ridge).reshape(found[name].shape)
-                found[f"{name}, ridge {ridge}"] = solved
     return found
-
-
-def preconditioned(watched: np.ndarray, variants: np.ndarray, ridge: float) -> np.ndarray:
-    """``variants A watched^T``, A the inverse of covariance + ridge x its mean diagonal, scaled."""
-    gram = watched @ watched.T
-    damping = ridge * np.trace(gram) / watched.shape[1]
-    cross = variants @ watched.T
-    return cross - cross @ np.linalg.solve(gram + damping * np.eye(len(gram)), gram)
 
 
 def agreement(
@@ -206,26 +160,23 @@ def agreement(
 
 
 def measured(options: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """By training and predictor, for one choice of what is watched."""
-    with tempfile.TemporaryDirectory() as folder:
-        name = untied(Path(folder))
-        policy = Policy(PolicyConfig(name=name, device="cpu", dtype="float32"))
-        watched = watch(policy, options.anchors, options.size, options.hack_set, seed)
-        before, predicted = mean_logprobs(policy, watched.sets), kernels(policy, watched)
-        exact = predicted["exact"]
-        found: dict[str, Any] = {
-            "error of the kernel": {
-                key: float(np.linalg.norm(kernel - exact) / np.linalg.norm(exact))
-                for key, kernel in predicted.items()
-                if " x " in key and "before" not in key
-            }
+    """By training and sketch, for one choice of what is watched."""
+    policy = Policy(PolicyConfig(device="cpu", dtype="float32"))
+    watched = watch(policy, options.anchors, options.size, options.hack_set, seed)
+    before, predicted = mean_logprobs(policy, watched.sets), kernels(policy, watched)
+    exact = predicted["exact"]
+    found: dict[str, Any] = {
+        "error of the kernel": {
+            key: float(np.linalg.norm(kernel - exact) / np.linalg.norm(exact))
+            for key, kernel in predicted.items()
         }
-        for key, training in TRAININGS.items():
-            changes = actual(policy, watched, training, name)
-            found[key] = {"mean change": float(np.abs(changes).mean())}
-            for way, kernel in predicted.items():
-                found[key][way] = agreement(kernel, changes, before, watched)
-            print(seed, key, json.dumps(found[key]["exact"]), flush=True)
+    }
+    for key, steps in STEPS.items():
+        changes = actual(policy, watched, steps)
+        found[key] = {"mean change": float(np.abs(changes).mean())}
+        for way, kernel in predicted.items():
+            found[key][way] = agreement(kernel, changes, before, watched)
+        print(seed, key, json.dumps(found[key]["exact"]), flush=True)
     return found
 
 

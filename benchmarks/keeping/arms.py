@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keeping.lookahead import lookahead
+from keeping.lookahead import lookahead, with_policy
 from keeping.world import Pair, Pool, World, pairs_of
 from seamaug.scoring.seam import mean_logprobs
 
@@ -50,6 +50,7 @@ CHOICES: dict[str, Choice] = {
     "rescore": _rescore,
     "discrepant": _discrepant,
     "lookahead": lookahead,
+    "lookahead + PM": with_policy,
     "highest perplexity": _perplexity,
     "lowest margin": _low_margin,
 }

@@ -26,7 +26,7 @@ from seamaug.config import PolicyConfig
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 
-POLICY_ARMS = (NONE, "random", "discrepant", "lookahead")
+POLICY_ARMS = (NONE, "random", "discrepant", "lookahead", "lookahead + PM")
 """For which the policy is trained as well, where asked for: it takes most of the time."""
 
 

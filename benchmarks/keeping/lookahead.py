@@ -1,6 +1,7 @@
-"""The package's look-ahead rule over a pool."""
+"""The package's look-ahead rule over a pool, with and without the policy's side."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from keeping.pool import open_run, prepared
@@ -9,6 +10,8 @@ from seamaug.config import Config
 from seamaug.keep.keeper import Keeper, pair_of
 from seamaug.keep.outlook import Outlook
 from seamaug.keep.rules import Case, Lookahead
+from seamaug.models.sketch import HeadGradients
+from seamaug.policy_side import PolicySideMaker
 from seamaug.probes import OutlookMaker
 from seamaug.records import KEPT
 
@@ -26,6 +29,19 @@ def _outlook(pool: Pool, world: World) -> Outlook:
     assert made is not None, "the reward model shows its features"
     _made[world.work] = made
     return made
+
+
+def _policy_falls(pool: Pool, world: World) -> list[float]:
+    """What training the policy on each row adds to that, at weight 1."""
+    outlook = _outlook(pool, world)
+    keep = world.config.keep.model_copy(update={"policy_weight": 1.0})
+    config = world.config.model_copy(update={"keep": keep})
+    with open_run(world) as run:
+        index, scores = prepared(world, run)
+        watch = OutlookMaker(config, world.train, scores, index, world.policy, world.scorer)
+        maker = PolicySideMaker(watch, HeadGradients(world.policy))
+        side = maker.make(run, pool.parents, outlook, quiet=True)
+    return [fall for row in pool.rows for fall in side.falls([row.candidate])]
 
 
 class _AsManyAsAsked(Lookahead):
@@ -47,9 +63,21 @@ class _NoLimits:
 
 def lookahead(pool: Pool, n: int, world: World) -> Sequence[int]:
     """Positions of the n rows that the rule keeps."""
-    cases = [_case(row) for row in pool.rows]
+    return _kept([_case(row) for row in pool.rows], n, _outlook(pool, world))
+
+
+def with_policy(pool: Pool, n: int, world: World) -> Sequence[int]:
+    """The same where `keep.policy_weight` is 1."""
+    falls = _policy_falls(pool, world)
+    cases = [
+        replace(_case(row), policy_side=fall) for row, fall in zip(pool.rows, falls, strict=True)
+    ]
+    return _kept(cases, n, _outlook(pool, world))
+
+
+def _kept(cases: Sequence[Case], n: int, outlook: Outlook) -> Sequence[int]:
     config = Config.model_validate({"keep": {"share": 1.0, "variance_tolerance": None}})
-    Keeper(_AsManyAsAsked(), config, _outlook(pool, world)).judge(cases, n, _NoLimits())
+    Keeper(_AsManyAsAsked(), config, outlook).judge(cases, n, _NoLimits())
     kept = [i for i, case in enumerate(cases) if case.candidate.verdict == KEPT]
     for case in cases:  # other arms choose from the same rows
         case.candidate.verdict = case.candidate.reason = ""

@@ -52,10 +52,14 @@ def test_what_the_policy_rules_out() -> None:
     assert seam_slopes(np.empty(0), np.empty(0), "prob").shape == (0,)
 
 
-def test_predicted_fall_is_that_of_a_step_on_the_projection(saved: Callable[..., str]) -> None:
+def test_predicted_fall_is_that_of_a_step_before_the_projection(saved: Callable[..., str]) -> None:
     folder = saved("llama", "causal", vocab_size=512)
     policy = Policy(PolicyConfig(name=folder, device="cpu", dtype="float32"))
     truth = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+    added = torch.zeros(32, 32, dtype=torch.float64, requires_grad=True)
+    truth.get_output_embeddings().register_forward_pre_hook(
+        lambda _, inputs: (inputs[0] + inputs[0] @ added.T,)
+    )
     prompts = [policy.prompt_ids(user_message(t)) for t in ("Hi", "Who?", "Why is it so?")]
     prompts = [[i % 512 for i in ids] for ids in prompts]
     worse = [[[5, 8, 13, 1], [21, 34, 1]], [[3, 1, 4, 1], [2, 7, 1]], [[99, 98, 1], [8, 8, 8]]]
@@ -72,7 +76,7 @@ def test_predicted_fall_is_that_of_a_step_on_the_projection(saved: Callable[...,
             [seam(np.array([mean_logprob(p, r).item() for r in w]), e, "prob") for p, w, e in rows]
         )
 
-    sketcher = HeadGradients(policy, errors=512, states=32)
+    sketcher = HeadGradients(policy, errors=32, states=32)
     watched = [
         seam_slopes(np.array([r.total / r.tokens for r in rows]), own, "prob") @ sketches
         for rows, own, sketches in zip(
@@ -82,18 +86,21 @@ def test_predicted_fall_is_that_of_a_step_on_the_projection(saved: Callable[...,
             strict=True,
         )
     ]
-    step = PolicyStep(np.array(watched))
-    sketch = sketcher.sketches([(variant, [chosen])])[0]
-    near = [np.array([0, 2])]
-    before = seams()
-    weight = truth.get_output_embeddings().weight
-    gradient = torch.autograd.grad(mean_logprob(variant, chosen), weight)[0]
+    sketch = sketcher.sketches([(variant, [chosen])])[0][0]
+    near = np.mean([watched[0], watched[2]], axis=0)
+    step = PolicyStep(watched[1], {"parent": near}.__getitem__, 0.3, eta)
+
+    def mean_seam() -> float:
+        seam_of = seams()
+        return float(0.3 * (seam_of[0] + seam_of[2]) / 2 + 0.7 * seam_of[1])
+
+    gradient = torch.autograd.grad(mean_logprob(variant, chosen), added)[0]
     with torch.no_grad():
-        weight += eta * gradient
-        fall = (before - seams())[near[0]].mean()
-        weight -= 2 * eta * gradient
-        fall = (fall - (before - seams())[near[0]].mean()) / 2
-    assert step.predict(sketch, near, eta)[0] == pytest.approx(fall, rel=2e-3)
-    alone = [step.predict(sketch, [np.array([i])], eta)[0] for i in (0, 2)]
-    assert np.mean(alone) == pytest.approx(fall, rel=2e-3)
-    assert alone[0] != pytest.approx(alone[1], rel=0.1)
+        added += eta * gradient
+        after = mean_seam()
+        added -= 2 * eta * gradient
+        fall = (mean_seam() - after) / 2
+    assert step.fall(sketch, "parent") == pytest.approx(fall, rel=2e-3)
+    alone = [PolicyStep(own, lambda _: near, 0.0, eta).fall(sketch, "") for own in watched]
+    assert 0.3 * (alone[0] + alone[2]) / 2 + 0.7 * alone[1] == pytest.approx(fall, rel=2e-3)
+    assert alone[0] != pytest.approx(alone[2], rel=0.1)

@@ -1,4 +1,4 @@
-"""Sketched gradients of the projection against autograd on models that were saved and loaded."""
+"""Sketched gradients against autograd, on models that were saved and loaded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,9 +46,9 @@ def sets_of(model: Policy, limit: int = VOCABULARY) -> Sets:
     ]
 
 
-def whole(model: Policy, **options: Any) -> HeadGradients:
-    """Without any projection."""
-    return HeadGradients(model, errors=VOCABULARY, states=WIDTH, **options)
+def whole(model: Policy) -> HeadGradients:
+    """Without any projection by signs."""
+    return HeadGradients(model, errors=WIDTH, states=WIDTH)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +69,19 @@ def mean_logprob(model: Any, prompt: list[int], response: list[int]) -> torch.Te
     return own.gather(1, wanted).mean()
 
 
-def by_autograd(model: Any, sets: Sets) -> list[torch.Tensor]:
-    """Gradient of each response's mean log-probability by the projection's weight."""
-    weight = model.get_output_embeddings().weight
+def with_added_layer(folder: str) -> tuple[Any, torch.Tensor]:
+    """A model in float64 and the weights, all 0, of what is added before its projection."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+    added = torch.zeros(WIDTH, WIDTH, dtype=torch.float64, requires_grad=True)
+    head = model.get_output_embeddings()
+    head.register_forward_pre_hook(lambda _, inputs: (inputs[0] + inputs[0] @ added.T,))
+    return model, added
+
+
+def by_autograd(model: Any, added: torch.Tensor, sets: Sets) -> list[torch.Tensor]:
+    """Gradient of each response's mean log-probability by the added layer's weights."""
     return [
-        torch.autograd.grad(mean_logprob(model, prompt, ids), weight)[0]
+        torch.autograd.grad(mean_logprob(model, prompt, ids), added)[0]
         for prompt, rows in sets
         for ids in rows
         if ids
@@ -87,52 +95,35 @@ def flat(found: list[np.ndarray]) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_unprojected_sketches_are_the_gradients(folders: dict[str, str], kind: str) -> None:
     model = policy(folders[kind])
-    truth = AutoModelForCausalLM.from_pretrained(folders[kind], dtype=torch.float64).eval()
+    truth, added = with_added_layer(folders[kind])
     sets = sets_of(model)
     found = whole(model).sketches(sets)
     assert [len(rows) for rows in found] == [len(rows) for _, rows in sets]
     assert not found[0][2].any()  # the response of no tokens
-    expected = torch.stack(by_autograd(truth, sets)).flatten(1).numpy()
+    expected = torch.stack(by_autograd(truth, added, sets)).flatten(1).numpy()
     ours = np.delete(flat(found), 2, axis=0)
     errors = np.linalg.norm(ours - expected, axis=1) / np.linalg.norm(expected, axis=1)
     assert errors.max() < 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_before_the_projection(folders: dict[str, str], kind: str) -> None:
-    model = policy(folders[kind])
-    truth = AutoModelForCausalLM.from_pretrained(folders[kind], dtype=torch.float64).eval()
-    added = torch.zeros(WIDTH, WIDTH, dtype=torch.float64, requires_grad=True)
-    head = truth.get_output_embeddings()
-    head.register_forward_pre_hook(lambda _, inputs: (inputs[0] + inputs[0] @ added.T,))
-    prompt, rows = sets_of(model)[1]
-    found = whole(model, layer="before").sketches([(prompt, rows)])[0]
-    for ids, own in zip(rows, found, strict=True):
-        expected = torch.autograd.grad(mean_logprob(truth, prompt, ids), added)[0].flatten().numpy()
-        assert np.linalg.norm(own - expected) < 1e-3 * np.linalg.norm(expected)
-    small = HeadGradients(model, layer="before", errors=8, states=4).sketches([(prompt, rows)])[0]
-    assert small.shape == (len(rows), 32)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_kernel_is_the_change_by_a_step_on_the_projection(
+def test_kernel_is_the_change_by_a_step_on_the_added_layer(
     folders: dict[str, str], kind: str
 ) -> None:
     model = policy(folders[kind])
-    truth = AutoModelForCausalLM.from_pretrained(folders[kind], dtype=torch.float64).eval()
+    truth, added = with_added_layer(folders[kind])
     watched, (prompt, (response,)) = sets_of(model)[:2], sets_of(model)[2]
     sketcher = whole(model)
     step = sketcher.sketches([(prompt, [response])])[0][0]
     predicted = np.delete(flat(sketcher.sketches(watched)), 2, axis=0) @ step
-    weight = truth.get_output_embeddings().weight
-    (gradient,) = torch.autograd.grad(mean_logprob(truth, prompt, response), weight)
+    (gradient,) = torch.autograd.grad(mean_logprob(truth, prompt, response), added)
     changes = []
     for eta in (1e-4, -1e-4):
         with torch.no_grad():
-            weight += eta * gradient
+            added += eta * gradient
             rows = [mean_logprob(truth, p, ids) for p, own in watched for ids in own if ids]
             changes.append(torch.stack(rows).numpy() / eta)
-            weight -= eta * gradient
+            added -= eta * gradient
     actual = (changes[0] + changes[1]) / 2
     assert np.abs(predicted - actual).max() / np.abs(actual).max() < 1e-3
 
@@ -143,10 +134,10 @@ def test_projection_is_unbiased_and_better_with_more_rows(llama: Policy) -> None
     kernel = exact @ exact.T
     scale = np.sqrt(np.outer(kernel.diagonal(), kernel.diagonal())) + 1e-9
     spread = []
-    for words, states in ((8, 4), (64, 16)):
+    for rows, states in ((4, 4), (16, 16)):
         errors = []
         for seed in range(60):
-            own = flat(HeadGradients(llama, errors=words, states=states, seed=seed).sketches(sets))
+            own = flat(HeadGradients(llama, errors=rows, states=states, seed=seed).sketches(sets))
             errors.append((own @ own.T - kernel) / scale)
         mean, deviation = np.mean(errors, 0), np.std(errors, 0)
         assert (np.abs(mean) <= 4 * deviation / 60**0.5 + 1e-6).all()
