@@ -83,7 +83,7 @@ def test_arms_are_compared_seed_by_seed() -> None:
 def test_quick_run_trains_and_measures_the_arms(tmp_path: Path) -> None:
     out = tmp_path / "keep.json"
     command = [str(BENCHMARKS / "keep.py"), "--quick", "--out", str(out), "--setting", "planted"]
-    command += ["--arms", "discrepant", "West-of-N"]
+    command += ["--arms", "discrepant", "lookahead + PM", "West-of-N"]
     done = subprocess.run(
         [sys.executable, *command],
         env=os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
@@ -95,7 +95,7 @@ def test_quick_run_trains_and_measures_the_arms(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(out.read_text(encoding="utf-8"))["settings"]["planted"]
     [run] = result["runs"]
-    assert run["arms"].keys() == {"none", "random", "discrepant", "West-of-N"}
+    assert run["arms"].keys() == {"none", "random", *command[-3:]}
     assert len({own["steps"] for own in run["arms"].values()}) == 1
     assert run["arms"]["random"]["rows"] == run["arms"]["discrepant"]["rows"] > 0
     assert run["arms"]["random"]["seam"] != run["arms"]["none"]["seam"]

@@ -1,21 +1,28 @@
 """The policy's side in a run: it moves what is foreseen, resumes, and is refused where unseen."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from seamaug import expand
 from seamaug.config import KeepConfig, load_config
 from seamaug.errors import ConfigError
+from seamaug.keep.outlook import Outlook
 from seamaug.keep.rules import keep_rule
-from seamaug.policy_side import NEAR, PROBES, PolicySideMaker
-from seamaug.records import Candidate
+from seamaug.models.policy import Policy
+from seamaug.policy_side import NEAR, PROBES, PolicySide, PolicySideMaker
+from seamaug.probes import OutlookMaker
+from seamaug.records import Candidate, Parent, Seed
 from seamaug.rescoring import Rescoring
+from seamaug.scoring.seam import misjudgements, seam
 
 SMALL = {
+    "policy.dtype": "float32",
     "score.estimators": ["contrast"],
     "select.share": 0.3,
     "generate.batch_parents": 3,
@@ -91,27 +98,89 @@ def test_a_run_that_stopped_resumes_to_the_same_bytes(
     assert candidates(tmp_path / "run") == candidates(weighed.path)
 
 
-def test_both_sides_spread_alike_over_the_probes(
-    seeds_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spreads = []
+@dataclass(frozen=True)
+class Made:
+    """What a run of weight 2, half of it for what is near, looked ahead with."""
+
+    watch: OutlookMaker
+    parents: list[Parent]
+    outlook: Outlook
+    side: PolicySide
+
+
+@pytest.fixture(scope="module")
+def made(seeds_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    found = []
 
     def seen(maker: PolicySideMaker, run: Any, parents: Any, outlook: Any, **options: Any) -> Any:
         side = make(maker, run, parents, outlook, **options)
-        probes = maker.watch.seeds.at(maker.watch.probe_positions(parents))
-        steps = [
-            Candidate("", parents[0].id, seed.prompt, seed.golden, "", "rule", "", [])
-            for seed in probes
-        ]
-        spreads.append((np.std(side.falls(steps)), outlook.spread()))
+        found.append(Made(maker.watch, parents, outlook.copy(), side))
         return side
 
     make = PolicySideMaker.make
-    monkeypatch.setattr(PolicySideMaker, "make", seen)
-    run(seeds_file, tmp_path / "run", policy_weight=2, local=0)
-    [(policy, rewards)] = spreads
-    assert policy == pytest.approx(2 * rewards, rel=1e-3)
-    assert rewards > 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PolicySideMaker, "make", seen)
+        run(seeds_file, tmp_path_factory.mktemp("runs") / "two", policy_weight=2, local=0.5)
+    return found[0]
+
+
+def as_step(seed: Seed, parent: Parent) -> Candidate:
+    return Candidate("", parent.id, seed.prompt, seed.golden, "", "rule", "", [])
+
+
+def test_both_sides_spread_alike_over_the_probes(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes = made.watch.seeds.at(made.watch.probe_positions(made.parents))
+    monkeypatch.setattr(made.side._step, "_local", 0.0)
+    falls = made.side.falls([as_step(seed, made.parents[0]) for seed in probes])
+    assert np.std(falls) == pytest.approx(2 * made.outlook.spread(), rel=1e-3)
+    assert made.outlook.spread() > 0
+
+
+def test_what_is_foreseen_is_what_a_step_does(made: Made) -> None:
+    parent, watch = made.parents[0], made.watch
+    near = [position for _, position in watch.near_positions([parent])]
+    policy = cast(Policy, watch.policy)
+
+    def ids(prompt: Any, texts: list[str]) -> tuple[list[int], list[list[int]]]:
+        return policy.prompt_ids(prompt), policy.response_ids(texts)
+
+    def mean_seam(positions: list[int]) -> float:
+        seams = []
+        for position in positions:
+            row = watch.scores.main.row(position)
+            worst = row.worst(watch.scores.scale)[: watch.config.keep.hack_set_size]
+            eps = misjudgements(row.scores, watch.scores.scale)[worst]
+            hack_set = ids(watch.seeds[position].prompt, [row.worse[i] for i in worst])
+            [found] = policy.logprobs([hack_set])
+            seams.append(seam(np.array([r.total / r.tokens for r in found]), eps, "prob"))
+        return float(np.mean(seams))
+
+    def watched() -> float:
+        return (mean_seam(near) + mean_seam(watch.probe_positions(made.parents))) / 2
+
+    seed = watch.seeds[parent.position]
+    [[sketch]] = made.side._gradients.sketches([ids(seed.prompt, [seed.golden])])
+    gradient = torch.from_numpy(sketch).reshape(128, 128)  # the bundled policy's width
+    eta = 0.01 / float(gradient.norm())
+    after = []
+    for sign in (1, -1):
+        with policy.model.base_model.register_forward_hook(add(sign * eta * gradient)):
+            after.append(watched())
+    actual = (after[1] - after[0]) / 2
+    [foreseen] = made.side.falls([as_step(seed, parent)])
+    assert foreseen / made.side._step._eta * eta == pytest.approx(actual, rel=0.02)
+
+
+def add(weights: torch.Tensor) -> Any:
+    """A hook that adds a linear layer behind the last hidden states."""
+
+    def hook(_: Any, __: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state + output.last_hidden_state @ weights.T
+        return output
+
+    return hook
 
 
 @pytest.mark.parametrize("engine", ["server", "vllm"])
