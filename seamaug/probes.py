@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from seamaug.clock import clock
 from seamaug.config import Config
 from seamaug.keep.head import VirtualHead
 from seamaug.keep.outlook import Outlook, Probes
@@ -184,7 +185,8 @@ class OutlookMaker:
         by_model = []
         for model in self._models:
             ids = [model.conversation_ids(prompt, texts) for prompt, texts in cases]
-            by_model.append(model.rewards_and_features(ids)[1])
+            with clock.kind("reward"):
+                by_model.append(model.rewards_and_features(ids)[1])
         return [np.concatenate(own, axis=1) for own in zip(*by_model, strict=True)]
 
     def _near_reader(self, run: RunFolder, parents: Sequence[Parent]) -> Callable[[str], Probes]:

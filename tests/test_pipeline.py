@@ -18,7 +18,7 @@ from seamaug import expand, select
 from seamaug.api import plan
 from seamaug.clusters import cluster
 from seamaug.resources import resource
-from seamaug.rounds import BUDGET_MET, RAN_OUT, TIME_UP
+from seamaug.rounds import BUDGET_MET, RAN_OUT, SATURATED, TIME_UP
 
 # Small parts, so that a run has many of them.
 SMALL = {
@@ -87,10 +87,46 @@ def test_every_kept_example_is_new_valid_and_less_discrepant(
     assert len(set(texts)) == len(texts)
     assert not originals & set(texts)
     for row in kept:
-        assert row["seam_after"] < row["seam_before"]
+        assert row["predicted_reduction"] > 0
+        assert min(row["seam_after"], row["seam_before"]) >= 0
         assert row["chosen"] != row["rejected"]
         assert row["verifier"]
         assert row["operator"]
+
+
+def test_what_training_on_the_kept_does_is_foreseen(finished: Any) -> None:
+    foreseen = finished.summary["foreseen"]
+    first, last = foreseen["curve"][0], foreseen["curve"][-1]
+    assert foreseen["rule"] == "lookahead"
+    assert (first["kept"], last["kept"]) == (0, BUDGET)
+    assert last["seam"] < first["seam"]
+    assert last["variance"] >= 0.95 * first["variance"] * (1 - 1e-9)  # keep.variance_tolerance
+    assert "step" not in finished.provenance.column_names
+    scored = [row for row in finished.provenance if row["seam_after"] is not None]
+    assert all(row["predicted_reduction"] is not None for row in scored)
+    assert f"{last['seam']:.4f}" in (finished.path / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_literal_rule_keeps_what_is_less_discrepant(seeds_file: Path, tmp_path: Path) -> None:
+    settings = {**SMALL, "keep.rule": "rescore"}
+    result = expand(str(seeds_file), budget=8, out=tmp_path / "run", settings=settings)
+    kept = [row for row in result.provenance if row["verdict"] == "kept"]
+    assert len(kept) == 8
+    assert all(row["seam_after"] < row["seam_before"] for row in kept)
+    assert all(row["predicted_reduction"] is not None for row in kept)
+
+
+def test_a_saturated_run_ends(
+    seeds_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seamaug.keep.keeper._WINDOW", 4)
+    settings = {**SMALL, "keep.saturation": 0.9}
+    result = expand(str(seeds_file), budget=BUDGET, out=tmp_path / "run", settings=settings)
+    assert result.summary["outcome"] == SATURATED
+    assert 4 <= result.summary["counts"]["candidates"]["kept"] < BUDGET
+    count, share = result.summary["foreseen"]["last"]
+    assert count >= 4
+    assert share < 0.9
 
 
 def test_the_three_datasets_hold_the_kept_candidates_row_by_row(finished: Any) -> None:
@@ -174,7 +210,14 @@ def test_settings_that_say_at_most_mean_it(seeds_file: Path, tmp_path: Path) -> 
 
 
 def test_quotas_hold_exactly(seeds_file: Path, tmp_path: Path) -> None:
-    own = {"select.share": 0.9, "keep.most_per_seed": 3, "keep.operator_share": 0.22}
+    own = {
+        "select.share": 0.9,
+        "keep.rule": "rescore",
+        "keep.share": 1.0,
+        "keep.variance_tolerance": None,
+        "keep.most_per_seed": 3,
+        "keep.operator_share": 0.22,
+    }
     result = expand(str(seeds_file), budget=60, out=tmp_path / "run", settings={**SMALL, **own})
     vectors = np.load(result.path / "stages" / "embed" / "vectors.npy")
     parents = [

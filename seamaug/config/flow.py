@@ -41,7 +41,7 @@ class GenerateConfig(Section):
     """Embedded operators composed in one variant, at most."""
     neighbours: Positive = 8
     """Near seeds an operator may look at."""
-    allocation: Literal["thompson", "uniform"] = "thompson"
+    allocation: Literal["uniform", "thompson"] = "uniform"
     """What decides who gets the next variants, and by which operators. `thompson`: what earlier
     rounds removed of the discrepancy, per generated token; `uniform`: all alike."""
     explore: Share = 0.2

@@ -23,6 +23,8 @@ from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import Summary
 
 _SHOWN_CHARS = 400
+_LITTLE = 0.002
+"""Share of SEAM that 5 % of a budget should lower at least, as it is foreseen."""
 _SHOWN_BEST, _SHOWN_WORST = 5, 2
 
 
@@ -51,6 +53,8 @@ def print_summary(folder: Path, summary: Summary) -> None:
             f"Mean SEAM ({summary['weighting']}) of what was kept: {found['seam_before']:.4f} for "
             f"the parents, {found['seam_after']:.4f} for the variants ({-fall:+.0%})"
         )
+        if summary["foreseen"].get("curve"):
+            console.print(_foreseen(summary["foreseen"]))
         console.print(_spending(summary["spending"]))
     if accounts := summary.get("generation"):
         console.print(_generation(accounts))
@@ -107,6 +111,26 @@ def _spending(spent: dict[str, Any]) -> Table:
                 f"{row['fall_per_1k_tokens'] or 0:.3g}",
             )
     return table
+
+
+def _foreseen(foreseen: dict[str, Any]) -> str:
+    """What training the reward model on the kept examples is predicted to do."""
+    first, last = foreseen["curve"][0], foreseen["curve"][-1]
+    text = (
+        f"Training the reward model on them is predicted to move SEAM of other seeds from "
+        f"{_change(first['seam'], last['seam'])}, and the variance of its rewards from "
+        f"{_change(first['variance'], last['variance'])} (rule {foreseen['rule']})"
+    )
+    if foreseen["last"]:
+        count, share = foreseen["last"]
+        text += f"; the last {count:,} examples lowered SEAM by {share:.1%}"
+        if share < _LITTLE:
+            text += ": more of them buy nothing"
+    return text
+
+
+def _change(first: float, last: float) -> str:
+    return f"{first:.4f} to {last:.4f} ({last / first - 1 if first else 0:+.0%})"
 
 
 def _generation(accounts: dict[str, dict[str, Any]]) -> Table:

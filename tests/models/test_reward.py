@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -174,3 +175,29 @@ def test_pickled_weights_are_refused(
 def test_unknown_model(name: str) -> None:
     with pytest.raises(ModelError, match=r"reward model.*(no folder|cannot be loaded)"):
         reward(name)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 4096])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "bert"])
+def test_features_are_what_scores_are_made_of(
+    saved: Callable[..., str], kind: str, batch_tokens: int
+) -> None:
+    """Scores are their products with the weights, and a constant; read in both ways."""
+    model = reward(saved(kind, "reward"), batch_tokens=batch_tokens)
+    sets = sets_of(model)
+    for _ in range(2):
+        scores, features = model.rewards_and_features(sets)
+        assert flat(scores) == pytest.approx(flat(model.rewards(sets)), abs=1e-6)
+        assert [len(rows) for rows in features] == [len(rows) for rows in sets]
+        made = np.concatenate(features) @ model.weights
+        assert np.ptp(made - np.array(flat(scores))) < 1e-4
+        assert np.ptp(made) > 0.1
+        model._shared.longest = 0
+
+
+def test_a_model_without_a_linear_last_layer_has_no_weights(saved: Callable[..., str]) -> None:
+    model = reward(saved("llama", "reward"))
+    assert model.weights is not None
+    model.model.score = torch.nn.Sequential(model.model.score, torch.nn.Tanh())
+    assert model._split_head() is None
+    assert model._last_layer() is None

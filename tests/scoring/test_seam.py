@@ -15,6 +15,7 @@ from seamaug.scoring.seam import (
     misjudgements,
     seam,
     seam_interval,
+    seam_weights,
     worst_responses,
 )
 
@@ -274,3 +275,15 @@ def test_spread_without_differences_is_one() -> None:
     spread.add([2.0, 2.0])
     spread.add([2.0])
     assert (spread.count, spread.mean, spread.std) == (3, 2.0, 1.0)
+
+
+@pytest.mark.parametrize("weighting", ["prob", "paper"])
+@pytest.mark.parametrize("draws", [0, 9])
+def test_weights_are_what_seam_sums_with(weighting: str, draws: int) -> None:
+    rng = np.random.default_rng(0)
+    logprobs, eps = -rng.exponential(3, 5), np.maximum(rng.normal(size=5), 0)
+    counts = np.array([1.0, 2, 1, 3, 1])
+    found = seam_weights(logprobs, weighting, counts, draws)
+    assert found @ eps == pytest.approx(seam(logprobs, eps, weighting, counts, draws))
+    assert found.shape == (5,)
+    assert seam_weights(logprobs[:0], weighting, counts[:0], draws).shape == (0,)
