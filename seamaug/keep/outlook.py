@@ -129,6 +129,8 @@ class Outlook:
 
     def spread(self) -> float:
         """Standard deviation of the fall of the probes' SEAM by training on each of their pairs."""
+        if not len(self._probes.differences):
+            return 0.0
         before = self._probes.seam(self._direction)
         after = [
             self._probes.seam(self._after(self.split(-row))) for row in self._probes.differences
