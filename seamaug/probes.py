@@ -84,9 +84,15 @@ class OutlookMaker:
             self._spreads(probes),
             _as_probes(probes),
             self._near_reader(run, parents),
-            np.stack([self._features(row) for row in samples]),
+            self._stacked(samples),
             self.config.keep.local,
         )
+
+    def _stacked(self, samples: Sequence[Row]) -> np.ndarray:
+        """(prompts, samples, width); no prompts where the policy has no room for a response."""
+        width = sum(len(own) for own in self._weights)
+        flat = np.array([self._features(row) for row in samples], np.float32)
+        return flat.reshape(-1, self.config.keep.variance_samples, width)
 
     def probe_positions(self, parents: Sequence[Parent]) -> list[int]:
         """Scored seeds at random, none of them a parent where there are enough others."""

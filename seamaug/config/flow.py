@@ -113,9 +113,9 @@ class KeepConfig(Section):
     """Probes of which the policy is asked for samples."""
     variance_samples: Annotated[int, Field(ge=2)] = 8
     """Samples of each."""
-    saturation: Share | None = None
+    saturation: Share | None = 0.002
     """End the run once the last 5 % of the budget (100 examples at least) lowered the foreseen SEAM
-    by less than this share of what it was at first. None: only say so."""
+    by less than this share of what it was at first. None: only say so, and fill the budget."""
     hack_set_size: Positive = 8
     """Responses a candidate is scored against; the parent is scored on the same ones."""
     same_rejected: Share = 0.02

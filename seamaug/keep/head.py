@@ -34,7 +34,7 @@ class VirtualHead:
         """
         self.weights = weights.astype(np.float64)
         _, curvatures = _loss(pairs @ self.weights)
-        hessian = (pairs * curvatures[:, None]).T @ pairs / len(pairs)
+        hessian = (pairs * curvatures[:, None]).T @ pairs / max(len(pairs), 1)
         scale = np.trace(hessian) / len(hessian)
         hessian[np.diag_indices_from(hessian)] += ridge * scale if scale else 1.0
         self._inverse = np.linalg.inv(hessian) / rows

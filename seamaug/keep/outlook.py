@@ -88,6 +88,8 @@ class Outlook:
         return self._standardised(moved)
 
     def _variance(self, direction: np.ndarray) -> float:
+        if not len(self._samples):
+            return 0.0
         rewards = self._samples @ direction
         spread = rewards.std()
         return float((rewards / (spread or 1.0)).var(axis=1, ddof=1).mean())

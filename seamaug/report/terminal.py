@@ -53,8 +53,8 @@ def print_summary(folder: Path, summary: Summary) -> None:
             f"Mean SEAM ({summary['weighting']}) of what was kept: {found['seam_before']:.4f} for "
             f"the parents, {found['seam_after']:.4f} for the variants ({-fall:+.0%})"
         )
-        if summary["foreseen"].get("curve"):
-            console.print(_foreseen(summary["foreseen"]))
+        if (foreseen := summary.get("foreseen", {})).get("curve"):
+            console.print(_foreseen(foreseen))
         console.print(_spending(summary["spending"]))
     if accounts := summary.get("generation"):
         console.print(_generation(accounts))

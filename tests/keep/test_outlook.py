@@ -78,6 +78,17 @@ def test_variance_is_as_published() -> None:
     assert outlook.variance == pytest.approx(foreseen)
 
 
+def test_nothing_to_see() -> None:
+    """No probe with a worse response, and no sample of the policy: nothing falls, nothing fails."""
+    empty = Probes(np.zeros((0, WIDTH)), np.zeros(0))
+    head = VirtualHead(np.ones(WIDTH), np.zeros((0, WIDTH)), rows=8, ridge=0.1)
+    samples = np.zeros((0, 8, WIDTH))
+    outlook = Outlook([head], [np.eye(WIDTH)], empty, {"": empty}.__getitem__, samples, 0.1)
+    assert outlook.fall([np.ones(WIDTH)], "") == 0
+    outlook.take([np.ones(WIDTH)])
+    assert (outlook.seen().seam, outlook.variance) == (0, 0)
+
+
 def test_a_copy_learns_alone_and_features_come_apart() -> None:
     outlook, _, _, pair = made(4, models=2)
     other = outlook.copy()
