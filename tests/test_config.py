@@ -66,7 +66,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
         ("score: {contrast: {hihg: 1}}", "`score.contrast.hihg`", "`score.contrast.high`?"),
         ("generate: {per_paren: 3}", "`generate.per_paren`", "did you mean `generate.per_parent`"),
         ("zzzzzz: 1", "`zzzzzz`", "known keys: seeds, policy, reward"),
-        ("keep: {zzzzzz: 1}", "`keep.zzzzzz`", "known keys: rule, margin"),
+        ("keep: {zzzzzz: 1}", "`keep.zzzzzz`", "known keys: rule, share"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_known_one(

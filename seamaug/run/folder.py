@@ -68,8 +68,8 @@ class RunFolder:
         else:
             text = json.dumps(identity, indent=2, sort_keys=True).encode() + b"\n"
             if not record.is_file() or record.read_bytes() != text:
-                self._found.unlink(missing_ok=True)  # by another run, that never got far
                 with whole_file(record) as temporary:
+                    self._found.unlink(missing_ok=True)  # by another run, that never got far
                     temporary.write_bytes(text)
 
     def __enter__(self) -> "RunFolder":
