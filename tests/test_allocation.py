@@ -50,6 +50,7 @@ LABELS = {i: i % CLUSTERS for i in range(PARENTS)}
 
 def steering(seed: int = 0, **settings: Any) -> Steering:
     own = {"generate.batch_parents": 4, "generate.per_round": 16, **settings}
+    own = {"generate.allocation": "thompson", **own}
     own = {"keep.operator_share": 0.99, "keep.cluster_share": 0.99, **own}
     config = load_config(None, {"budget": 400, "seed": seed, "keep.most_per_seed": 400, **own})
     return Steering(config, parents(), LABELS, RULES, [])
