@@ -212,6 +212,8 @@ def test_settings_that_say_at_most_mean_it(seeds_file: Path, tmp_path: Path) -> 
 def test_quotas_hold_exactly(seeds_file: Path, tmp_path: Path) -> None:
     own = {
         "select.share": 0.9,
+        "generate.per_round": 6,
+        "generate.rounds": 1,
         "keep.rule": "rescore",
         "keep.share": 1.0,
         "keep.variance_tolerance": None,
@@ -239,9 +241,7 @@ def test_what_was_spent_adds_up(finished: Any) -> None:
     spent = finished.summary["spending"]
     tokens = sum(finished.provenance["tokens"])
     fall = sum(
-        row["seam_before"] - row["seam_after"]
-        for row in finished.provenance
-        if row["verdict"] == "kept"
+        row["predicted_reduction"] for row in finished.provenance if row["verdict"] == "kept"
     )
     for accounts in (list(spent["operators"].values()), spent["clusters"]):
         assert sum(own["tokens"] for own in accounts) == pytest.approx(tokens)
