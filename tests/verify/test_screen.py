@@ -10,6 +10,7 @@ from seamaug.config import SeedsConfig, VerifyConfig
 from seamaug.records import KEPT, NEW_GOLDEN, Candidate, Parent, to_table, user_message
 from seamaug.seeds import Seeds, read_seeds
 from seamaug.verify.contamination import EvaluationTexts, Place
+from seamaug.verify.golden import Judged
 from seamaug.verify.screen import Screen
 
 GOLDEN = "They are red because of the rust that forms when iron meets air and water, says Ann"
@@ -45,7 +46,7 @@ def screen(seeds: Seeds, evaluation: EvaluationTexts | None = None, **settings: 
         embedder,
         evaluation,
         lambda candidate: ("numbers", "meaning") if candidate.template_hash else (),
-        lambda cases: [("not verified" * (case.golden == "Wrong"), []) for case in cases],
+        lambda cases: [Judged("not verified" * (case.golden == "Wrong")) for case in cases],
     )
 
 
