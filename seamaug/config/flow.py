@@ -1,8 +1,10 @@
 """Sections of the other stages: seeds, select, generate, keep."""
 
+import difflib
+import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from seamaug.config.base import Positive, Section, Share, listed
 from seamaug.resources import EMBEDDED
@@ -72,12 +74,13 @@ class GenerateConfig(Section):
     `golden` in turn."""
 
 
+_RULES = ("auto", "lookahead", "discrepant", "rescore")
+
+
 class KeepConfig(Section):
     """The rule that decides what is kept."""
 
-    rule: Annotated[str, Field(pattern=r"^(auto|lookahead|discrepant|rescore|[\w.]+:[\w.]+)$")] = (
-        "auto"
-    )
+    rule: str = "auto"
     """`lookahead`: training the reward model on the variant is predicted to lower SEAM around its
     parent; needs reward models run by transformers that end in a linear layer.
     `discrepant`: the variant's own SEAM is high.
@@ -131,3 +134,12 @@ class KeepConfig(Section):
     where there are few clusters, and to 10 examples."""
     operator_share: Share = 0.3
     """Share of the budget in which one operator may have a part: raised in the same way."""
+
+    @field_validator("rule")
+    @classmethod
+    def _known_rule(cls, rule: str) -> str:
+        if rule in _RULES or re.fullmatch(r"[\w.]+:[\w.]+", rule):
+            return rule
+        near = difflib.get_close_matches(rule, _RULES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_RULES)}"
+        raise ValueError(f"unknown rule; {hint} (one of your own is `package.module:name`)")

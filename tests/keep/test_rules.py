@@ -94,6 +94,8 @@ def test_a_rule_of_ones_own() -> None:
 
 
 def test_an_unknown_rule_is_refused() -> None:
-    with pytest.raises(ValueError, match="rule"):
-        KeepConfig(rule="best")
+    with pytest.raises(ValueError, match="did you mean 'lookahead'"):
+        KeepConfig(rule="lookahed")
+    with pytest.raises(ValueError, match="known: auto, lookahead, discrepant, rescore"):
+        KeepConfig(rule="xyz")
     assert not math.nan > 0  # why the keeper asks for "above", not for "not below"
