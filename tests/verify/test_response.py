@@ -121,8 +121,10 @@ def test_rouge_l_equals_its_definition(a: list[str], b: list[str]) -> None:
 
 @given(WORDS, WORDS, st.floats(0.01, 1))
 def test_the_fast_comparison_is_the_same(a: list[str], b: list[str], limit: float) -> None:
-    verdict(" ".join(a), " ".join(b), limit)
-    verdict(" ".join(a) + " A: 3", " ".join(b) + " A: 4", limit)
+    reference = Reference(limit)
+    for end, golden_end in (("", ""), (" A: 3", " A: 4")):
+        response, golden = " ".join(a) + end, " ".join(b) + golden_end
+        assert reference.is_worse(response, golden) == (verdict(response, golden, limit) != "")
 
 
 def test_scores_say_how_sure_a_comparison_is() -> None:
