@@ -1,0 +1,1 @@
+"""The parts of deduplicate.py: a module for each thing that is measured."""
