@@ -31,17 +31,13 @@ The picture needs matplotlib: pip install matplotlib.
 
 import argparse
 import json
-import os
-import platform
 import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +50,7 @@ from keeping.prediction import KINDS, try_predictions
 from keeping.results import correlations, show, summary
 from keeping.world import World
 from planted.policy import Size
+from timing import machine, versions
 from transformers.utils import logging as hf_logging
 
 Maker = Callable[[int, Path], World]
@@ -163,8 +160,8 @@ def main() -> None:
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": _command(given),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}",
-        "versions": {name: version(name) for name in ("seamaug", "torch", "transformers", "numpy")},
+        "machine": machine("cpu"),
+        "versions": versions(),
         "settings": settings,
     }
     given.out.parent.mkdir(parents=True, exist_ok=True)
