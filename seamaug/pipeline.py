@@ -4,10 +4,10 @@ import math
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from seamaug.clock import clock
-from seamaug.clusters import cluster
+from seamaug.clusters import Clusters, cluster
 from seamaug.config import Config
 from seamaug.decontaminate import Decontamination, read_evaluation
 from seamaug.errors import LimitReached
@@ -76,56 +76,29 @@ def _flow(
         gradients = HeadGradients(models.policy) if config.keep.policy_weight else None
         index, scores = _score(run, seeds, models, config, quiet=quiet)
         with clock.stage("select"):
-            decontamination = Decontamination(config.verify, evaluation, seeds)
-            seam = scores.seam(config.score.weighting)
-            seam[list(decontamination.overlaps)] = math.nan  # variants would repeat the evaluation
-            selected = select_parents(seam, config.select)
-            clusters = cluster(index.vectors, selected.tolist(), config.seed)
-        maker = ParentMaker(
-            config,
-            seeds,
-            scores,
-            index,
-            models.policy,
-            models.scorer,
-            models.writer,
-            # Their judges load where they are first asked.
-            lambda cases: models.samples_verifier(cases),
-            lambda cases: models.written_verifier(cases),
-        )
-        variants = VariantMaker(config.generate, models.writer, config.seed)
-        screen = Screen(
-            config.verify,
-            seeds,
-            index.vectors,
-            models.embedder,
-            evaluation,
-            variants.checked,
-            models.new_golden_check,
-        )
+            chosen = _select(config, seeds, evaluation, index, scores)
+        maker = _parent_maker(config, seeds, scores, index, models)
         watch = OutlookMaker(config, seeds, scores, index, models.policy, models.scorer)
+        variants = VariantMaker(config.generate, models.writer, config.seed)
+        screen = _screen(config, seeds, index, models, evaluation, variants)
         keeper = None
         try:
             with clock.stage("parents"):
-                parents = maker.make_all(run, [int(p) for p in selected], quiet=quiet)
+                parents = maker.make_all(run, chosen.positions, quiet=quiet)
             with clock.stage("look ahead"):
                 outlook = watch.make(run, parents, quiet=quiet)
-                keeper = Keeper(rule, config, outlook)
-                policy_side = None
+                keeper, policy_side = Keeper(rule, config, outlook), None
                 if gradients and outlook:
                     side = PolicySideMaker(watch, gradients)
                     policy_side = side.make(run, parents, outlook, quiet=quiet)
             with clock.stage("candidates"):
                 rescoring = Rescoring(
-                    config,
-                    models.scorer,
-                    screen,
-                    scores.scale,
-                    features=bool(outlook),
-                    policy_side=policy_side,
-                )
+                    config, models.scorer, screen, scores.scale,
+                    features=bool(outlook), policy_side=policy_side,
+                )  # fmt: skip
                 rounds = Rounds(config, variants, screen, rescoring, keeper)
-                outcome = rounds.run(run, parents, clusters.labels, deadline=deadline, quiet=quiet)
+                labels = chosen.clusters.labels
+                outcome = rounds.run(run, parents, labels, deadline=deadline, quiet=quiet)
         except LimitReached as reached:
             logger.warning(str(reached))
             parents, outcome = finished_parents(run), reached.outcome
@@ -137,15 +110,73 @@ def _flow(
                     seeds=seeds,
                     scores=scores,
                     parents=parents,
-                    selected=len(selected),
+                    selected=len(chosen.positions),
                     models=marks,
                     outcome=outcome,
                     accounts=models.accounts,
-                    decontamination=decontamination,
-                    clusters=clusters,
+                    decontamination=chosen.decontamination,
+                    clusters=chosen.clusters,
                     foreseen=keeper.foreseen() if keeper else {},
                 ),
             )
+
+
+class _Selection(NamedTuple):
+    """Which seeds get variants."""
+
+    decontamination: Decontamination
+    positions: list[int]
+    clusters: Clusters
+
+
+def _select(
+    config: Config,
+    seeds: Seeds,
+    evaluation: EvaluationTexts | None,
+    index: VectorIndex,
+    scores: SeedScores,
+) -> _Selection:
+    decontamination = Decontamination(config.verify, evaluation, seeds)
+    seam = scores.seam(config.score.weighting)
+    seam[list(decontamination.overlaps)] = math.nan  # variants would repeat the evaluation
+    positions: list[int] = select_parents(seam, config.select).tolist()
+    return _Selection(decontamination, positions, cluster(index.vectors, positions, config.seed))
+
+
+def _parent_maker(
+    config: Config, seeds: Seeds, scores: SeedScores, index: VectorIndex, models: Models
+) -> ParentMaker:
+    return ParentMaker(
+        config,
+        seeds,
+        scores,
+        index,
+        models.policy,
+        models.scorer,
+        models.writer,
+        # Their judges load where they are first asked.
+        lambda cases: models.samples_verifier(cases),
+        lambda cases: models.written_verifier(cases),
+    )
+
+
+def _screen(
+    config: Config,
+    seeds: Seeds,
+    index: VectorIndex,
+    models: Models,
+    evaluation: EvaluationTexts | None,
+    variants: VariantMaker,
+) -> Screen:
+    return Screen(
+        config.verify,
+        seeds,
+        index.vectors,
+        models.embedder,
+        evaluation,
+        variants.checked,
+        models.new_golden_check,
+    )
 
 
 def _warn_of_stand_ins(config: Config) -> None:
