@@ -20,7 +20,7 @@ response, float32, of all reward models one after the other. The outlook is rebu
 OVER_BUDGET = "over budget"
 WORTH_LESS = "worth less than others"
 FLATTENS = "flattens the reward model"
-_WINDOW = 100
+_WINDOW = 100  # kept examples, at least, over which a gain is told
 
 
 class Limits(Protocol):
@@ -80,6 +80,7 @@ class Keeper:
                 outlook.take(pair_of(case))
 
     def _worth(self, case: Case, outlook: Outlook | None) -> float:
+        """By the rule; the candidate is told first what is foreseen, which the rule may read."""
         if outlook:
             foreseen = outlook.fall(pair_of(case), case.parent.id)
             case.candidate.predicted_reduction = foreseen + case.policy_side

@@ -36,7 +36,7 @@ def seam(
     `paper`: sum_i -mean_logprob_i eps_i, the published length-penalised form. It weighs a *less*
     likely response more, against Definition 1; it is here to compare with published numbers.
     """
-    return float(_resampled(mean_logprobs, eps, weighting, counts, draws, None)[0])
+    return float(seam_weights(mean_logprobs, weighting, counts, draws) @ eps)
 
 
 def seam_weights(
@@ -75,9 +75,9 @@ def _resampled(
     weighting: str,
     counts: np.ndarray | None,
     draws: int,
-    rng: np.random.Generator | None,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """SEAM of the set itself, shape (1,), or of random resamples of it, shape (200,)."""
+    """SEAM of random resamples of the set, shape (200,); of shape (1,) for an empty one."""
     n = len(eps)
     if n == 0:
         return np.zeros(1)
@@ -85,10 +85,10 @@ def _resampled(
     if draws and weighting == "prob":
         assert counts is not None, "a sample says how often each response was drawn"
         own = np.append(counts, draws - counts.sum())
-        times = own[None] if rng is None else rng.multinomial(draws, own / draws, _RESAMPLES)
+        times = rng.multinomial(draws, own / draws, _RESAMPLES)
         shares: np.ndarray = times[:, :n] @ eps / draws
         return shares
-    times = np.ones((1, n)) if rng is None else rng.multinomial(n, np.full(n, 1 / n), _RESAMPLES)
+    times = rng.multinomial(n, np.full(n, 1 / n), _RESAMPLES)
     if weighting == "paper":
         sums: np.ndarray = times @ -(mean_logprobs * eps)
         return sums
