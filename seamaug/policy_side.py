@@ -5,10 +5,9 @@ seeds as for the reward models: the probes, and those around each parent. Their 
 once, in parts, as one mean each.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,15 @@ from seamaug.clock import clock
 from seamaug.keep.outlook import Outlook
 from seamaug.keep.policy_step import PolicyStep, seam_slopes
 from seamaug.models.sketch import HeadGradients
-from seamaug.probes import Case, OutlookMaker, batches
+from seamaug.probes import (
+    Case,
+    Make,
+    OutlookMaker,
+    Row,
+    batches,
+    near_reader,
+    stored_rows,
+)
 from seamaug.records import Candidate, Parent
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
@@ -30,8 +37,6 @@ _SCHEMA = pa.schema([("owner", pa.string()), ("gradient", pa.binary()), ("spread
 """`owner`: the parent near which the prompts lie, or empty for the probes. `gradient`: float32,
 mean G over the prompts. `spread`: of the probes, the standard deviation of the fall of their SEAM
 by a step at learning rate 1 on the golden response of each."""
-
-Row = dict[str, Any]
 
 
 class PolicySide:
@@ -76,15 +81,17 @@ class PolicySideMaker:
                 bar.advance(1, resumed=resumed)
         spread = probes["spread"]
         eta = keep.policy_weight * outlook.spread() / spread if spread else 0.0
-        near = self._near_reader(run, parents, size)
+        near = near_reader(
+            parents,
+            size,
+            lambda number: {
+                row["owner"]: _gradient(row) for row in self._part(run, NEAR, number, list)
+            },
+        )
         return PolicySide(self.gradients, PolicyStep(_gradient(probes), near, keep.local, eta))
 
-    def _part(
-        self, run: RunFolder, stage: str, number: int, make: Callable[[], list[Row]]
-    ) -> list[Row]:
-        table = run.part(stage, number, lambda: pa.Table.from_pylist(make(), schema=_SCHEMA))
-        rows: list[Row] = table.to_pylist()
-        return rows
+    def _part(self, run: RunFolder, stage: str, number: int, make: Make) -> list[Row]:
+        return stored_rows(run, stage, number, _SCHEMA, make)
 
     def _probe_rows(self, parents: Sequence[Parent]) -> list[Row]:
         positions = self.watch.probe_positions(parents)
@@ -135,18 +142,6 @@ class PolicySideMaker:
             row.draws,
         )
         return (self.watch.seeds[position].prompt, [row.worse[i] for i in worst]), slopes
-
-    def _near_reader(
-        self, run: RunFolder, parents: Sequence[Parent], size: int
-    ) -> Callable[[str], np.ndarray]:
-        part_of = {parent.id: number // size for number, parent in enumerate(parents)}
-
-        @lru_cache(maxsize=4)
-        def part(number: int) -> dict[str, np.ndarray]:
-            rows = self._part(run, NEAR, number, list)
-            return {row["owner"]: _gradient(row) for row in rows}
-
-        return lambda parent: part(part_of[parent])[parent]
 
 
 def _sketches(gradients: HeadGradients, cases: Sequence[Case]) -> list[np.ndarray]:

@@ -4,10 +4,10 @@ This is where verbs meet (retrieve, score, keep), so it stands beside the pipeli
 stored once, in parts; the keeper then looks ahead without a forward pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,8 @@ _SCHEMA = pa.schema(
 the worse responses (of the samples), each of all reward models. `weights`: of the worse ones."""
 
 Row = dict[str, Any]
+Make = Callable[[], list[Row]]
+Near = TypeVar("Near")
 Case = tuple[list[Message], Sequence[str]]
 """A prompt and responses to it."""
 Watched = tuple[np.ndarray, np.ndarray]
@@ -83,7 +85,11 @@ class OutlookMaker:
             self._heads(probes),
             self._spreads(probes),
             _as_probes(probes),
-            self._near_reader(run, parents),
+            near_reader(
+                parents,
+                self.config.generate.batch_parents,
+                lambda number: self._near_probes(self._part(run, NEAR, number, list)),
+            ),
             self._stacked(samples),
             self.config.keep.local,
         )
@@ -122,12 +128,8 @@ class OutlookMaker:
         ends = np.cumsum([len(own) for own in self._weights])
         return np.split(features.astype(np.float64), ends[:-1], axis=1)
 
-    def _part(
-        self, run: RunFolder, stage: str, number: int, make: Callable[[], list[Row]]
-    ) -> list[Row]:
-        table = run.part(stage, number, lambda: pa.Table.from_pylist(make(), schema=_SCHEMA))
-        rows: list[Row] = table.to_pylist()
-        return rows
+    def _part(self, run: RunFolder, stage: str, number: int, make: Make) -> list[Row]:
+        return stored_rows(run, stage, number, _SCHEMA, make)
 
     def _probe_rows(self, positions: Sequence[int]) -> list[Row]:
         return self._rows([("", position) for position in positions])
@@ -195,18 +197,11 @@ class OutlookMaker:
                 by_model.append(model.rewards_and_features(ids)[1])
         return [np.concatenate(own, axis=1) for own in zip(*by_model, strict=True)]
 
-    def _near_reader(self, run: RunFolder, parents: Sequence[Parent]) -> Callable[[str], Probes]:
-        size = self.config.generate.batch_parents
-        part_of = {parent.id: number // size for number, parent in enumerate(parents)}
-
-        @lru_cache(maxsize=4)
-        def part(number: int) -> dict[str, Probes]:
-            owned: dict[str, list[Watched]] = {}
-            for row in self._part(run, NEAR, number, list):
-                owned.setdefault(row["owner"], []).append(self._watched(row))
-            return {owner: _as_probes(rows) for owner, rows in owned.items()}
-
-        return lambda parent: part(part_of[parent])[parent]
+    def _near_probes(self, rows: Sequence[Row]) -> dict[str, Probes]:
+        owned: dict[str, list[Watched]] = {}
+        for row in rows:
+            owned.setdefault(row["owner"], []).append(self._watched(row))
+        return {owner: _as_probes(own) for owner, own in owned.items()}
 
     def _watched(self, row: Row) -> Watched:
         return self._features(row), np.array(row["weights"])
@@ -230,6 +225,27 @@ def _as_probes(watched: Sequence[Watched]) -> Probes:
         np.concatenate([features[1:] - features[:1] for features, _ in watched]).astype(np.float64),
         np.concatenate([weights for _, weights in watched]) / len(watched),
     )
+
+
+def stored_rows(
+    run: RunFolder, stage: str, number: int, schema: pa.Schema, make: Make
+) -> list[Row]:
+    """Rows of a finished part, or of the one that `make` computes."""
+    table = run.part(stage, number, lambda: pa.Table.from_pylist(make(), schema=schema))
+    rows: list[Row] = table.to_pylist()
+    return rows
+
+
+def near_reader(
+    parents: Sequence[Parent], size: int, read: Callable[[int], Mapping[str, Near]]
+) -> Callable[[str], Near]:
+    """By a parent's id what is stored of the seeds near to it.
+
+    Parts are of `size` parents in order; `read` gives one, by parent's id. A few are held at once.
+    """
+    part_of = {parent.id: number // size for number, parent in enumerate(parents)}
+    part = lru_cache(maxsize=4)(read)
+    return lambda parent: part(part_of[parent])[parent]
 
 
 def batches(items: Sequence[Any], size: int) -> list[Any]:
