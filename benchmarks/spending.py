@@ -1,10 +1,10 @@
 """Tokens that learning where to spend saves: `generate.allocation` thompson against uniform.
 
-    python benchmarks/spending.py --seeds 5 --out benchmarks/results/spending.json
+    python benchmarks/spending.py --seeds 5 --rule lookahead --out FILE
 
 For each seed a sample of the bundled prompts, on which `expand` runs twice with the embedded models
 and operators, alike but for the allocation. The sum of what the kept variants remove (the predicted
-fall of mean SEAM, or how far each lies below its parent) is a function of the tokens generated. The
+fall of mean SEAM, whatever the keep rule) is a function of the tokens generated. The
 ratios are those of the tokens at which the two reach so much of the smaller of the two final sums:
 all of it says little where a run is saturated, and both curves are flat.
 """
@@ -12,7 +12,6 @@ all of it says little where a run is saturated, and both curves are flat.
 import argparse
 import gzip
 import json
-import platform
 import random
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from timing import machine, versions
 
 from seamaug import expand
 from seamaug.resources import resource
@@ -48,19 +48,21 @@ def sample(seed: int, count: int) -> list[dict[str, Any]]:
     return random.Random(seed).sample(short, count)
 
 
-def curve(rows: list[dict[str, Any]], seed: int, budget: int, allocation: str) -> np.ndarray:
+def curve(
+    rows: list[dict[str, Any]], seed: int, budget: int, rule: str, allocation: str
+) -> np.ndarray:
     """Tokens generated and discrepancy removed so far, after each candidate: shape (2, n)."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = {**SETTINGS, "generate.allocation": allocation}
+        settings = {**SETTINGS, "keep.rule": rule, "generate.allocation": allocation}
         result = expand(rows, budget=budget, seed=seed, out=Path(folder) / "run", settings=settings)
         made = result.provenance.to_list()
     return np.cumsum([[row["tokens"] for row in made], [removed(row) for row in made]], axis=1)
 
 
-def measure(seed: int, prompts: int, budget: int) -> dict[str, Any]:
+def measure(seed: int, prompts: int, budget: int, rule: str) -> dict[str, Any]:
     """Both allocations on one sample."""
     rows, start = sample(seed, prompts), time.process_time()
-    curves = {name: curve(rows, seed, budget, name) for name in ("uniform", "thompson")}
+    curves = {name: curve(rows, seed, budget, rule, name) for name in ("uniform", "thompson")}
     goal = float(min(own[1, -1] for own in curves.values()))
     tokens = {
         name: [int(own[0, np.searchsorted(own[1], level * goal * (1 - 1e-9))]) for level in LEVELS]
@@ -96,18 +98,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--budget", type=int, default=BUDGET)
+    parser.add_argument("--rule", default="lookahead", help="the keep rule of both runs")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     runs = []
     for seed in range(arguments.seeds):
-        runs.append(measure(seed, arguments.prompts, arguments.budget))
+        runs.append(measure(seed, arguments.prompts, arguments.budget, arguments.rule))
         print({key: value for key, value in runs[-1].items() if key != "curves"}, flush=True)
     by_level = list(zip(LEVELS, zip(*(run["ratios"] for run in runs), strict=True), strict=True))
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": f"python benchmarks/spending.py --seeds {arguments.seeds} "
-        f"--prompts {arguments.prompts} --budget {arguments.budget}",
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        f"--prompts {arguments.prompts} --budget {arguments.budget} --rule {arguments.rule}",
+        "machine": machine("cpu"),
+        "versions": versions(),
         "target": 2 / 3,
         "ratios": {
             f"{level:.0%}": {"mean": float(np.mean(own)), "interval": interval(own)}
