@@ -11,6 +11,7 @@ from seamaug.generate.variants import chosen_operators
 from seamaug.models.journal import Account
 from seamaug.pilot import Pilot, run_pilot
 from seamaug.plan_requests import asked_in_a_run
+from seamaug.probes import shown_weights
 from seamaug.resources import EMBEDDED
 from seamaug.run_models import Models
 from seamaug.scoring.scorer import ResponseSet
@@ -88,6 +89,8 @@ def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
             for name in config.score.estimators
         ),
         ("parents", selected, goldens * (1 + keep.hack_set_size)),
+        # Through the reward model alone: the time is an upper bound.
+        ("look ahead", *_watched(config, models, selected, len(seeds))),
         ("candidates", candidates, 1 + keep.hack_set_size),
     ]
     steps = [
@@ -118,6 +121,14 @@ def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
         written=written,
         cost=cost,
     )
+
+
+def _watched(config: Config, models: Models, selected: int, seeds: int) -> tuple[int, int]:
+    """Prompts whose features look-ahead needs, and sequences for each; none where it cannot be."""
+    if not shown_weights(models.scorer.rewards):
+        return 0, 0
+    own = config.keep
+    return selected * (1 + own.near) + min(own.probes, seeds), 1 + own.hack_set_size
 
 
 def _share(pilot: Pilot | None) -> float:

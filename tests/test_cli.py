@@ -573,6 +573,7 @@ def test_a_dry_run_writes_nothing(
     said = " ".join(result.stdout.split())
     assert "12 rows, 12 different prompts, 3 selected, 5 to keep" in said
     assert re.search(r"Of \d+ candidates of a pilot \d+% were kept \(95 % interval", said)
+    assert re.search(r"look ahead [1-9]", said), "its features take time too"
     assert "Nothing was written." in said
     assert list(tmp_path.iterdir()) == []
 
