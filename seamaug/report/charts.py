@@ -96,7 +96,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[tuple[float, str]]:
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [(n * step, f"{n * step:,.{digits}f}") for n in range(first, last + 1)]
+    return [(n * step, f"{n * step:,.{digits}f}".replace("-", "−")) for n in range(first, last + 1)]
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

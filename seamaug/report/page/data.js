@@ -38,11 +38,12 @@ function numbers(pairs) {
     [element("dt", {}, name), element("dd", {}, String(value))]));
 }
 
-const digits = (value, count = 3) => (value === null ? "–" : value.toFixed(count));
+const minus = (text) => text.replace("-", "−");
+const digits = (value, count = 3) => (value === null ? "–" : minus(value.toFixed(count)));
 const counted = (value) => value.toLocaleString("en");
 
 /** Small numbers keep their digits. */
-const small = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));
+const small = (value) => (value === null ? "–" : minus(String(Number(value.toPrecision(3)))));
 
 /** Whether a text holds all words of a query, in any order. */
 function finder(query) {

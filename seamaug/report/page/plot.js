@@ -9,7 +9,7 @@ function ticks(low, high, most) {
   const step = [1, 2, 5, 10].map((factor) => factor * size).find((value) => value >= rough);
   const found = [];
   for (let n = Math.ceil(low / step); n * step <= high; n++) found.push(n * step);
-  return found.map((value) => [value, value.toFixed(Math.max(0, -Math.floor(Math.log10(step))))]);
+  return found.map((value) => [value, digits(value, Math.max(0, -Math.floor(Math.log10(step))))]);
 }
 
 function extent(values) {
