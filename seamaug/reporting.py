@@ -22,11 +22,13 @@ from seamaug.report.prompts import (
     read_parents,
 )
 from seamaug.report.responses import ScoredResponses
+from seamaug.report.sample import clipped
 from seamaug.run.folder import whole_file
 from seamaug.scored_responses import read_scored_responses
 from seamaug.write.summary import Summary, stored_summary
 
 REPORT = "report.html"
+_NAME_CHARS = 200
 _NEEDED = {"budget", "weighting", "counts", "kept", "spending", "foreseen", "generation",
            "reward_scores", "models", "versions", "config", "times"}  # fmt: skip
 
@@ -36,9 +38,9 @@ def report(run: str | Path, out: str | Path | None = None) -> Path:
 
     out: the file; None is `report.html` in the run folder. An earlier report is replaced.
 
-    Of a large run the page shows samples, and says so; its figures are over everything. What was
-    removed from the folder's stages is left out, and the page says that too. Raises RunFolderError
-    where the folder holds no finished run, or one of another version.
+    Of a large run the page shows samples, and says so; its other figures are over everything. What
+    was removed from the folder's stages is left out, and the page says that too. Raises
+    RunFolderError where the folder holds no finished run, or one of another version.
     """
     folder = Path(run)
     summary = stored_summary(folder)
@@ -79,7 +81,9 @@ def _page(run: Path, summary: Summary) -> str:
         seam=figures.seam_chart(candidates, summary["weighting"]),
         unit=figures.seam_unit(summary["weighting"]),
         clusters=clustered,
-        cluster_reading=figures.cluster_reading(clustered) if clustered else "",
+        cluster_reading=figures.cluster_reading(clustered, len(labels), len(parents.ids))
+        if clustered
+        else "",
         foreseen=figures.foreseen_charts(summary),
         length=figures.length_chart(responses, candidates) if responses else None,
         responses=responses,
@@ -135,4 +139,4 @@ def _cluster_names(parents: Parents, centres: list[int]) -> list[str]:
     """The prompt in the middle of each cluster."""
     ids = dict(zip(parents.positions.tolist(), parents.ids, strict=True))
     texts = parents.texts({ids[centre] for centre in centres})
-    return [texts[ids[centre]]["prompt"][-1]["content"] for centre in centres]
+    return [clipped(texts[ids[centre]]["prompt"][-1]["content"], _NAME_CHARS) for centre in centres]

@@ -7,8 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from seamaug.errors import RunFolderError
@@ -56,7 +56,7 @@ def read_candidates(run: Path, parents: Collection[str], size: int) -> Candidate
             found.kept[row["parent"]] += row["verdict"] == KEPT
             sample.offer(row, batch, place)
         found.total += len(rows)
-        _take_kept(found, batch.filter(pa.array([row["verdict"] == KEPT for row in rows])))
+        _take_kept(found, batch.filter(pc.equal(batch["verdict"], KEPT)))
     found.sample = sample.rows()
     return found
 
@@ -77,9 +77,8 @@ def _take_kept(found: Candidates, kept: pa.RecordBatch) -> None:
     found.before += kept["seam_before"].to_pylist()
     found.after += kept["seam_after"].to_pylist()
     found.parents += kept["parent"].to_pylist()
-    lengths = (np.array([len(text) for text in kept[name].to_pylist()])
-               for name in ("chosen", "rejected"))  # fmt: skip
-    found.chosen_is_longer += int(np.greater(*lengths).sum())
+    longer = pc.greater(pc.utf8_length(kept["chosen"]), pc.utf8_length(kept["rejected"]))
+    found.chosen_is_longer += pc.sum(longer).as_py() or 0
 
 
 class _Sample:

@@ -74,14 +74,16 @@ def cluster_rows(
     return sorted(rows, key=lambda row: -row.before)
 
 
-def cluster_reading(rows: list[ClusterRow]) -> str:
-    """Where SEAM fell, and where it did not."""
+def cluster_reading(rows: list[ClusterRow], clustered: int, prompts: int) -> str:
+    """Where SEAM fell; `clustered` of the selected `prompts` are in a cluster."""
     fell = sum(row.after < row.before for row in rows)
     most = max(rows, key=lambda row: row.before - row.after)
     return (
         f"SEAM of what was kept is lower in {fell} of {len(rows)} clusters, most of all in cluster "
         f"{most.number} ({change(most.before, most.after)})."
-    )
+        + (f" The clusters are of {clustered:,} of {prompts:,} selected prompts, a sample."
+           if clustered < prompts else "")
+    )  # fmt: skip
 
 
 def foreseen_charts(summary: dict[str, Any]) -> list[Chart]:

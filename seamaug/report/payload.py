@@ -19,6 +19,7 @@ PROMPTS, SEEDS, EXAMPLES = 1500, 4000, 3000
 _MIB = 2**20
 _SIZES = {"prompts": 2 * _MIB, "seeds": _MIB // 2, "responses": _MIB, "examples": 5 * _MIB}
 """Bytes at most, so that the page stays below 10 MB whatever the texts are."""
+_TURNS = 6
 _PROMPT_CHARS, _RESPONSE_CHARS, _CONTEXT_CHARS, _POINT_CHARS = 1200, 800, 300, 200
 
 
@@ -72,8 +73,9 @@ def _prompt(row: dict[str, Any], labels: Mapping[str, int], candidates: Candidat
 
 
 def _context(prompt: Sequence[Message]) -> list[list[str]]:
-    """The turns before the one that is rewritten."""
-    return [[turn["role"], clipped(turn["content"], _CONTEXT_CHARS)] for turn in prompt[:-1]]
+    """The last turns before the one that is rewritten."""
+    turns = prompt[:-1][-_TURNS:]
+    return [[turn["role"], clipped(turn["content"], _CONTEXT_CHARS)] for turn in turns]
 
 
 def seed_table(

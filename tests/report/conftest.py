@@ -60,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, bundled: Callable[..., Any]) -
         {name: row[name] for name in ("prompt", "chosen", "rejected", "source", "licence")}
         for row in rows
     ]
-    out = tmp_path_factory.mktemp("runs") / "run <script>alert(1)</script>"
+    out = tmp_path_factory.mktemp("runs") / "run <script>alert(1)"
     return expand(rows, budget=24, out=out, settings=_SETTINGS).path
 
 

@@ -58,7 +58,7 @@ def test_a_small_run_is_shown_whole_with_its_numbers(page: Path, rows: Rows, run
         assert (example["verdict"], example["reason"]) == (row["verdict"], row["reason"])
         if row["seam_after"] is not None:
             assert example["after"] == pytest.approx(row["seam_after"], rel=1e-3)
-    assert "a sample" not in page.read_text(encoding="utf-8")
+    assert "Shown: " not in page.read_text(encoding="utf-8")
     seeds = json.loads((run / "run.json").read_text())["counts"]["seeds"]["total"]
     assert len(data["seeds"]) == seeds
     assert page.stat().st_size < 10e6
@@ -72,6 +72,7 @@ def test_what_is_misjudged_adds_up_to_the_seam_of_its_prompt(page: Path) -> None
         weights[response["position"]] += response["weight"]
         assert (response["weight"] > 0) <= (response["margin"] > 0)
     for seed in data["seeds"]:
+        assert seed["seam"] is not None
         assert weights[seed["position"]] == pytest.approx(seed["seam"], abs=2e-3)
 
 
@@ -114,7 +115,7 @@ def test_nothing_kept_and_no_look_ahead_are_said(copy: Path) -> None:
     place = table.schema.get_field_index("verdict")
     pq.write_table(table.set_column(place, "verdict", verdicts), path)
     summary = json.loads((copy / "run.json").read_text(encoding="utf-8"))
-    summary["foreseen"] = {"rule": "rescore", "curve": [], "last": None}
+    summary["foreseen"] = {}
     summary["kept"] = {"rejected_sources": {}, "seam_before": None, "seam_after": None}
     (copy / "run.json").write_text(json.dumps(summary), encoding="utf-8")
     text = report(copy).read_text(encoding="utf-8")

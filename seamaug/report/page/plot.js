@@ -1,6 +1,15 @@
 // A plot of many dots on a canvas: axes, dots that are drawn by their owner, and what is clicked.
 
-const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// Asking for a style is slow: once for each painting, not for each dot.
+const palette = new Map();
+
+/** A colour of the style sheet, such as --ink. */
+function color(name) {
+  if (!palette.has(name)) {
+    palette.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  }
+  return palette.get(name);
+}
 
 /** Round values from low to high, about `most` of them. */
 function ticks(low, high, most) {
@@ -50,6 +59,7 @@ class Plot {
   }
 
   paint() {
+    palette.clear();
     const width = this.canvas.clientWidth, height = this.canvas.clientHeight;
     const scale = window.devicePixelRatio || 1;
     Object.assign(this.canvas, { width: width * scale, height: height * scale });
