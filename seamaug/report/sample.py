@@ -11,7 +11,7 @@ Row = TypeVar("Row")
 
 
 class Lowest(Generic[Row]):
-    """Of a stream of rows, the `size` ones of lowest priority.
+    """Of a stream of rows, the `size` ones (at least 1) of lowest priority.
 
     With priorities that have nothing to do with the rows, such as a hash, these are a random
     sample; with the negation of a value, the highest.
