@@ -4,7 +4,7 @@
     python benchmarks/large_report.py runs/small --candidates 100000 --out large_report.json
 
 Rows of the provenance, the parents and the scores are repeated under new ids until there are as
-many as asked for, 25 candidates to a parent and 5 seeds to a parent. Times are of the processor.
+many as asked for, 25 candidates to a parent and 5 seeds to a parent. The time is the processor's.
 """
 
 import argparse
@@ -12,11 +12,14 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from timing import machine, versions
 
 from seamaug.records import text_key
 
@@ -122,7 +125,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary) / "run"
         enlarged(arguments.run, folder, arguments.candidates)
-        found = {"candidates": arguments.candidates, **measured(folder)}
+        found: dict[str, Any] = {
+            "date": time.strftime("%Y-%m-%d"),
+            "candidates": arguments.candidates,
+            **measured(folder),
+            "machine": machine("cpu"),
+            "versions": versions(),
+        }
     text = json.dumps(found, indent=2)
     print(text)
     if arguments.out:

@@ -8,7 +8,8 @@ import numpy as np
 
 WIDTH, HEIGHT = 420, 260
 """In the units of the drawing, which a phone shows at about one pixel each."""
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 14, 46
+"""Room for what stands beside the axes."""
 
 Points = Sequence[tuple[float, float]]
 Ticks = Sequence[tuple[float, str]]

@@ -17,6 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from seamaug.printable import printable
+from seamaug.report import charts
 from seamaug.report.sample import embedded
 from seamaug.units import human_count, human_seconds
 
@@ -34,6 +35,7 @@ def render(data: dict[str, Any], **figures: Any) -> str:
         lstrip_blocks=True,
         finalize=_finalized,
     )
+    environment.globals["frame"] = charts
     environment.filters |= {"n": "{:,}".format, "count": human_count, "seconds": human_seconds}
     style = _asset("page.css")
     script = "\n".join(_asset(name) for name in _SCRIPTS)
