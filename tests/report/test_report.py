@@ -156,6 +156,25 @@ def test_a_run_too_large_for_a_page_is_sampled_and_the_page_says_so(
         assert re.search(rf"Shown: \d+ of \d+ {what}", text), what
 
 
+def test_no_text_is_long_enough_to_make_the_page_too_large(copy: Path) -> None:
+    path = copy / "provenance.parquet"
+    table = pq.read_table(path)
+    count = 4000
+    table = table.take(pa.array([n % table.num_rows for n in range(count)]))
+    for name, values in {
+        "id": [f"{n * 0x9E3779B97F4A7C15 % 2**64:016x}" for n in range(count)],
+        "chosen": ["<&>" * 2000] * count,
+        "rejected": ["\u2028漢" * 2000] * count,
+    }.items():
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
+    pq.write_table(table, path)
+    page = report(copy)
+    assert 5e6 < page.stat().st_size < 10e6
+    shown = len(data_of(page)["examples"])
+    text = page.read_text(encoding="utf-8")
+    assert f"Shown: {shown:,} of 4,000 candidates, a sample." in text
+
+
 def test_show_draws_the_same_funnel(run: Path, page: Path) -> None:
     result = CliRunner().invoke(main, ["show", str(run), "--examples", "0"], terminal_width=200)
     assert result.exit_code == 0, result.output
