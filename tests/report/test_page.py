@@ -10,7 +10,7 @@ import pytest
 from seamaug.printable import printable
 from seamaug.reporting import report
 
-SLOW = 300_000  # milliseconds: a busy machine is no fault of the page
+SLOW = 120_000  # milliseconds: a busy machine is no fault of the page
 
 
 class Visit:
