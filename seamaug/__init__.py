@@ -9,10 +9,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seamaug.api import ExpandResult, expand, score, select
+    from seamaug.api import ExpandResult, diagnose, expand, score, select
 
 __version__ = version("seamaug")
-__all__ = ["ExpandResult", "__version__", "expand", "score", "select"]
+__all__ = ["ExpandResult", "__version__", "diagnose", "expand", "score", "select"]
 
 
 def __getattr__(name: str) -> Any:

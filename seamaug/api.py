@@ -13,8 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from seamaug.arguments import ExpandArguments, ScoreArguments, paths_of, prepare, rows_by_seed
+from seamaug.arguments import (
+    ExpandArguments,
+    ScoreArguments,
+    paths_of,
+    prepare,
+    refuse_to_lose_replies,
+    rows_by_seed,
+)
 from seamaug.config import Config
+from seamaug.diagnosis.run import diagnose as diagnose
 from seamaug.errors import ConfigError, InputError
 from seamaug.log import logger
 from seamaug.pipeline import run_expand, run_score
@@ -94,7 +102,7 @@ def expand(
     """
     merged, table = prepare(seeds, arguments)
     if out is None:
-        _refuse_to_lose_replies(merged, "out")
+        refuse_to_lose_replies(merged, "out")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="seamaug-"))
     return ExpandResult(folder, run_expand(merged, table, folder, quiet=quiet))
 
@@ -254,15 +262,6 @@ def _scores(
         yield run_score(config, seeds, Path(work), quiet=quiet)
         return
     if config.uses_writer_to_score:
-        _refuse_to_lose_replies(config, "work")
+        refuse_to_lose_replies(config, "work")
     with tempfile.TemporaryDirectory(prefix="seamaug-") as folder:
         yield run_score(config, seeds, Path(folder), quiet=quiet)
-
-
-def _refuse_to_lose_replies(config: Config, argument: str) -> None:
-    """Raise ConfigError where an early end would lose what was paid for."""
-    if config.generator.engine == "server":
-        raise ConfigError(
-            f"give `{argument}`, a folder: replies of the generator's server are paid for, and are "
-            "kept there for the same call to go on with if this one does not reach its end"
-        )

@@ -6,6 +6,7 @@ from typing import Any, TypedDict, cast
 
 from seamaug.clock import clock
 from seamaug.config import Config, load_config
+from seamaug.errors import ConfigError
 from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
 from seamaug.seeds.columns import Layouts
 
@@ -64,6 +65,15 @@ def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[
     layouts = Layouts(dict(config.seeds.columns))
     for where, row in located_rows(config.seeds, _rows(seeds)):
         yield layouts.seed(row, where).id, row
+
+
+def refuse_to_lose_replies(config: Config, argument: str) -> None:
+    """Raise ConfigError where an early end would lose what was paid for."""
+    if config.generator.engine == "server":
+        raise ConfigError(
+            f"give `{argument}`, a folder: replies of the generator's server are paid for, and are "
+            "kept there for the same call to go on with if this one does not reach its end"
+        )
 
 
 def _overrides(arguments: ScoreArguments) -> dict[str, Any]:

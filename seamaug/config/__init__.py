@@ -5,6 +5,7 @@ names is refused with the nearest known one.
 """
 
 from seamaug.config.base import Section
+from seamaug.config.diagnose import DiagnoseConfig
 from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig
 from seamaug.config.load import Config, load_config
 from seamaug.config.models import (
@@ -29,6 +30,7 @@ __all__ = [
     "AdversarialConfig",
     "Config",
     "ContrastConfig",
+    "DiagnoseConfig",
     "DuplicatesConfig",
     "EmbedderConfig",
     "GenerateConfig",

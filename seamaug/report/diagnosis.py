@@ -1,0 +1,119 @@
+"""A diagnosis as tables for the terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from seamaug.diagnosis.result import FIGURES, Advice, Cell, Diagnosis
+from seamaug.diagnosis.statistics import Figure
+from seamaug.printable import printable
+
+_GRID = ("teacher_score", "reward_variance", "on_policy_accuracy")
+
+
+def print_diagnosis(found: Diagnosis) -> None:
+    """Figures by policy with the reward models ranked, the grid, and what to do."""
+    console = Console(markup=False, emoji=False)
+    for policy in found.policies:
+        cells = found.ranked(policy)
+        judged = ", ".join(f"{name} {count:,}" for name, count in found.judged[policy].items())
+        console.print(
+            _plain(
+                f"\npolicy {policy}: {len(found.prompts):,} prompts, {found.samples} samples each"
+            )
+        )
+        console.print(_plain(f"judged by: {judged}"))
+        console.print(_figures(cells))
+        for reason, names in _missing(cells).items():
+            console.print(_plain(f"not computed: {', '.join(names)}: {reason}"))
+    if len(found.cells) > 1 and len(found.policies) > 1:
+        console.print(_grid(found))
+    console.print(_advice(found.advice))
+    if found.left_out:
+        console.print(
+            f"{len(found.left_out):,} left out; the first: {printable(found.left_out[0].where)}, "
+            f"{printable(found.left_out[0].reason)}"
+        )
+
+
+def shown(figure: Figure) -> str:
+    """`0.61 [0.47, 0.77]`."""
+    if figure.value is None:
+        return "–"
+    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+
+
+def _plain(text: str) -> Text:
+    return Text(printable(text))
+
+
+def _figures(cells: Sequence[Cell]) -> Table:
+    """One column per reward model, the best teacher first."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("95 % intervals")
+    for place, cell in enumerate(cells, 1):
+        name = cell.reward if len(cells) == 1 else f"{place}. {cell.reward}"
+        table.add_column(_plain(name), justify="right", overflow="fold")
+    for figure in FIGURES:
+        table.add_row(figure, *(shown(cell.figures[figure]) for cell in cells))
+        if figure == "reward_variance":
+            for number, name in enumerate(("minimum", "25 %", "median", "75 %", "maximum")):
+                table.add_row(f"  {name}", *(_quantile(c.figures[figure], number) for c in cells))
+    return table
+
+
+def _quantile(figure: Figure, number: int) -> Text:
+    return Text(f"{figure.quantiles[number]:.3f}" if figure.quantiles else "–", style="dim")
+
+
+def _missing(cells: Sequence[Cell]) -> dict[str, list[str]]:
+    """Names of figures that no value has, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for cell in cells:
+        for name, figure in cell.figures.items():
+            if figure.missing and name not in reasons.setdefault(figure.missing, []):
+                reasons[figure.missing].append(name)
+    return reasons
+
+
+def _grid(found: Diagnosis) -> Table:
+    """Policies by reward models, the darker the higher within each figure."""
+    table = Table(title="policy × reward model", header_style="dim", pad_edge=False)
+    table.add_column("policy", overflow="fold")
+    table.add_column("figure")
+    for reward in found.rewards:
+        table.add_column(_plain(reward), justify="right", overflow="fold")
+    for name in _GRID:
+        for policy in found.policies:
+            cells = [found.cell(policy, reward) for reward in found.rewards]
+            table.add_row(
+                _plain(policy), name, *(_shaded(found, name, cell.figures[name]) for cell in cells)
+            )
+    return table
+
+
+def _shaded(found: Diagnosis, name: str, figure: Figure) -> Text:
+    if figure.value is None:
+        return Text("–")
+    return Text(
+        f" {figure.value:.3f} ", style=f"on grey{int(11 + 30 * shade(found, name, figure))}"
+    )
+
+
+def shade(found: Diagnosis, name: str, figure: Figure) -> float:
+    """Place of a value between the lowest and the highest of the grid, in [0, 1]."""
+    values = [v for cell in found.cells if (v := cell.figures[name].value) is not None]
+    low, high = min(values), max(values)
+    return 0.0 if figure.value is None or high == low else (figure.value - low) / (high - low)
+
+
+def _advice(advice: Sequence[Advice]) -> Table:
+    table = Table(title="what to do", header_style="dim", pad_edge=False, show_lines=True)
+    for name in ("policy with reward model", "finding", "what to do", "source"):
+        table.add_column(name, overflow="fold")
+    for item in advice:
+        pair = f"{item.policy} with {item.reward}"
+        table.add_row(*map(_plain, (pair, item.finding, item.do, item.source)))
+    return table
