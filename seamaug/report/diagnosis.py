@@ -109,11 +109,9 @@ def shade(found: Diagnosis, name: str, figure: Figure) -> float:
     return 0.0 if figure.value is None or high == low else (figure.value - low) / (high - low)
 
 
-def _advice(advice: Sequence[Advice]) -> Table:
-    table = Table(title="what to do", header_style="dim", pad_edge=False, show_lines=True)
-    for name in ("policy with reward model", "finding", "what to do", "source"):
-        table.add_column(name, overflow="fold")
+def _advice(advice: Sequence[Advice]) -> Text:
+    text = Text("\nWhat to do\n", style="bold")
     for item in advice:
-        pair = f"{item.policy} with {item.reward}"
-        table.add_row(*map(_plain, (pair, item.finding, item.do, item.source)))
-    return table
+        text.append(printable(f"{item.policy} with {item.reward}: {item.finding}\n"), "not bold")
+        text.append(printable(f"  → {item.do} ({item.source})\n"), "not bold dim")
+    return text
