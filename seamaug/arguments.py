@@ -48,8 +48,13 @@ class ExpandArguments(ScoreArguments, total=False):
     """Evaluation files that no example may repeat."""
 
 
-def prepare(seeds: SeedSource, arguments: ScoreArguments) -> tuple[Config, Seeds]:
-    """The merged config, and all seeds; also starts the clock of the job."""
+def prepare(
+    seeds: SeedSource, arguments: ScoreArguments, *, prompts_alone: bool = False
+) -> tuple[Config, Seeds]:
+    """The merged config, and all seeds; also starts the clock of the job.
+
+    `prompts_alone`: as for `read_seeds`.
+    """
     clock.reset()
     rows = _rows(seeds)
     overrides = _overrides(arguments)
@@ -57,7 +62,7 @@ def prepare(seeds: SeedSource, arguments: ScoreArguments) -> tuple[Config, Seeds
         overrides = {**overrides, "seeds.paths": paths_of(seeds) or ["rows"]}
     merged = load_config(arguments.get("config"), overrides)
     with clock.stage("read seeds"):
-        return merged, read_seeds(merged.seeds, rows)
+        return merged, read_seeds(merged.seeds, rows, prompts_alone=prompts_alone)
 
 
 def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -24,6 +24,11 @@ class Judged:
     """Why responses could not be judged that a check should have judged."""
 
 
+def unknown(count: int) -> Judged:
+    """No verdict on so many responses."""
+    return Judged([None] * count, [""] * count, [False] * count, [])
+
+
 def judge(
     verifier: Verifier, cases: Sequence[tuple[Seed, Sequence[str]]], graded: Collection[str]
 ) -> list[Judged]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from seamaug.clock import clock
 from seamaug.config import Config, PolicyConfig, RewardConfig
-from seamaug.diagnosis.judging import judge
+from seamaug.diagnosis.judging import judge, unknown
 from seamaug.errors import ModelError
 from seamaug.models.engines import PolicyEngine, RewardEngine
 from seamaug.models.load import load_policy, load_reward
@@ -71,16 +71,22 @@ class Passes:
     def verdicts(
         self, number: int, samples: Sequence[Row], verifier: Callable[[], Verifier]
     ) -> list[Row]:
-        """What the judge makes of a policy's responses."""
+        """What the judge makes of a policy's responses.
+
+        Reward models alone can judge without a golden response.
+        """
         lazy, config = _Lazy(verifier), self.config.verify.worse
         graded = {"vote", *([config.function] if config.function else [])}
 
         def make(batch: Sequence[tuple[Seed, Row]]) -> list[Row]:
-            cases = [(seed, row["texts"]) for seed, row in batch]
-            return [
-                {name: getattr(found, name) for name in _VERDICTS.names}
-                for found in judge(lazy.get(), cases, graded)
+            asked = [bool(seed.golden) or config.by == ("vote",) for seed, _ in batch]
+            cases = [(s, row["texts"]) for (s, row), ask in zip(batch, asked, strict=True) if ask]
+            told = iter(judge(lazy.get(), cases, graded) if cases else [])
+            found = [
+                next(told) if ask else unknown(len(row["texts"]))
+                for (_, row), ask in zip(batch, asked, strict=True)
             ]
+            return [{name: getattr(own, name) for name in _VERDICTS.names} for own in found]
 
         pairs = list(zip(self.seeds, samples, strict=True))
         return self._rows(f"verdicts-{number}", _VERDICTS, make, list(self._batches(pairs)))

@@ -71,7 +71,7 @@ def diagnose(
 
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
-    config, table = prepare(seeds, _settings(arguments))
+    config, table = prepare(seeds, _settings(arguments), prompts_alone=True)
     warn_of_stand_ins(config, ("policy", "reward"))
     with ExitStack() as stack:
         if work is None:

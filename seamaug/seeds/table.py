@@ -69,13 +69,20 @@ class Seeds:
         return digest.hexdigest()
 
 
-def read_seeds(config: SeedsConfig, rows: Iterable[dict[str, Any]] | None = None) -> Seeds:
+def read_seeds(
+    config: SeedsConfig,
+    rows: Iterable[dict[str, Any]] | None = None,
+    *,
+    prompts_alone: bool = False,
+) -> Seeds:
     """All seeds of the configured paths, or of `rows` where a caller has them in memory.
 
+    `prompts_alone`: whether rows without a golden response will do; theirs is then empty.
     Raises InputError that lists the bad rows (file, line, field, fix), or says that there are
     too few seeds to compare.
     """
-    table, count = _collect(located_rows(config, rows), config)
+    layouts = Layouts(dict(config.columns), prompts_alone=prompts_alone)
+    table, count = _collect(located_rows(config, rows), layouts)
     seeds = Seeds(table, count)
     name = ", ".join(config.paths)
     if len(seeds) < MIN_SEEDS:
@@ -108,12 +115,11 @@ def _mapping(row: Any, number: int) -> dict[str, Any]:
     return dict(row)
 
 
-def _collect(located: Iterator[Located], config: SeedsConfig) -> tuple[pa.Table, int]:
+def _collect(located: Iterator[Located], layouts: Layouts) -> tuple[pa.Table, int]:
     tables: list[pa.Table] = []
     chunk: list[Seed] = []
     position: dict[str, int] = {}
     extra: dict[int, list[str]] = {}
-    layouts = Layouts(dict(config.columns))
     problems: list[str] = []
     bad = count = 0
     for where, row in located:
