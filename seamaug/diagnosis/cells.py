@@ -1,7 +1,8 @@
 """From stored rows to the figures of every policy with every reward model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -29,15 +30,19 @@ class Pass:
     name: str
     samples: Sequence[Row]
     verdicts: Sequence[Row]
-    rewards: Sequence[Sequence[Row]]
+    rewards: Mapping[str, Sequence[Row]]
     """By reward model."""
 
-    @property
+    @cached_property
     def errors(self) -> list[str]:
         """Why each prompt is left out; empty where it is not. A reward model that fails on a prompt
         leaves it out for all, so that all are compared on the same prompts."""
-        by_prompt = zip(self.samples, *self.rewards, strict=True)
-        return [next((row["error"] for row in rows if row["error"]), "") for rows in by_prompt]
+        found = [row["error"] for row in self.samples]
+        for name, rows in self.rewards.items():
+            for prompt, row in enumerate(rows):
+                if row["error"] and not found[prompt]:
+                    found[prompt] = f"reward model {name}: {row['error']}"
+        return found
 
     @property
     def usable(self) -> np.ndarray:
@@ -57,41 +62,36 @@ class Pass:
             ),
         )
 
-    def rewards_of(self, reward: int, prompts: np.ndarray) -> np.ndarray:
+    def rewards_of(self, reward: str, prompts: np.ndarray) -> np.ndarray:
         """Raw rewards of the samples at these positions: (prompts, samples)."""
         return _stacked(self.rewards[reward], "rewards", prompts, np.float64)
 
 
 def make_cells(
-    passes: Sequence[Pass],
-    rewards: Sequence[str],
-    given: Sequence[Sequence[Row]],
-    floor: float,
-    seed: int,
+    passes: Sequence[Pass], given: Mapping[str, Sequence[Row]], floor: float, seed: int
 ) -> list[Cell]:
-    """Figures of every policy with every reward model; `given` by reward model, then by prompt."""
+    """Figures of every policy with every reward model; `given`: rewards of the given responses, by
+    reward model and then by prompt."""
     return [
-        _cell(passes, number, reward, name, given[reward], floor, seed)
-        for number in range(len(passes))
-        for reward, name in enumerate(rewards)
+        _cell(passes, own, reward, rows, floor, seed)
+        for own in passes
+        for reward, rows in given.items()
     ]
 
 
 def _cell(
     passes: Sequence[Pass],
-    number: int,
-    reward: int,
-    name: str,
+    own: Pass,
+    reward: str,
     given: Sequence[Row],
     floor: float,
     seed: int,
 ) -> Cell:
-    own = passes[number]
     prompts = own.usable
     sampled = own.sampled(prompts)
     rewarded = _rewarded(own.rewards_of(reward, prompts), [given[p]["rewards"] for p in prompts])
     statistics = teaching(sampled, rewarded, floor) | discrepancies(sampled, rewarded)
-    statistics["mismatch_rate"] = mean_of(_mismatches(passes, number, reward, prompts))
+    statistics["mismatch_rate"] = mean_of(_mismatches(passes, own, reward, prompts))
     bootstrap = Bootstrap(len(prompts), seed)
     known = bool((~np.isnan(sampled.verdicts.shortfalls)).any())
     missing = _missing(known, several=len(passes) > 1)
@@ -103,7 +103,7 @@ def _cell(
             per_prompt[figure] = values.tolist()
     return Cell(
         own.name,
-        name,
+        reward,
         {figure: bootstrap.figure(statistics[figure], missing[figure]) for figure in FIGURES},
         per_prompt,
         is_constant(rewarded.samples),
@@ -122,14 +122,11 @@ def _rewarded(samples: np.ndarray, given: Sequence[Sequence[float]]) -> Rewarded
     )
 
 
-def _mismatches(
-    passes: Sequence[Pass], number: int, reward: int, prompts: np.ndarray
-) -> np.ndarray:
+def _mismatches(passes: Sequence[Pass], own: Pass, reward: str, prompts: np.ndarray) -> np.ndarray:
     """Mean mismatch rate with each of the other policies, NaN where there is none: (prompts,)."""
-    own = passes[number]
     found = np.full((len(passes), len(prompts)), np.nan)
     for place, other in enumerate(passes):
-        if place == number:
+        if other is own:
             continue
         both = np.intersect1d(prompts, other.usable)
         found[place, np.isin(prompts, both)] = mismatch_rates(

@@ -95,7 +95,7 @@ class Passes:
         self, number: int, config: RewardConfig, samples: Sequence[Sequence[Row]]
     ) -> tuple[list[Row], list[list[Row]]]:
         """Rewards of the given responses, golden first, and of each policy's samples."""
-        model = _Lazy(lambda: _reward(config))
+        model = _Lazy(lambda: load_reward(config))
 
         def make(batch: Sequence[tuple[Seed, Sequence[str]]]) -> list[Row]:
             return _rewarded(model.get(), batch)
@@ -183,10 +183,6 @@ def _policy(config: PolicyConfig) -> PolicyEngine:
     return policy
 
 
-def _reward(config: RewardConfig) -> RewardEngine:
-    return load_reward(config)
-
-
 def _table(make: Callable[[Any], list[Row]], batch: Any, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist(make(batch), schema=schema)
 
@@ -216,6 +212,6 @@ def _error(model: RewardEngine, seed: Seed, texts: Sequence[str], scores: Sequen
         except ModelError as error:
             return str(error)
         if length > model.max_length:
-            return f"too long for the reward model: {length:,} tokens, limit {model.max_length:,}"
-        return f"the reward model returned {score} for response {number} of {len(texts)}"
+            return f"too long: {length:,} tokens, limit {model.max_length:,}"
+        return f"returned {score} for response {number} of {len(texts)}"
     return ""

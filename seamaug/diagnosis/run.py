@@ -2,21 +2,22 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Unpack
 
 import numpy as np
 
-from seamaug.arguments import ScoreArguments, prepare, refuse_to_lose_replies
+from seamaug.arguments import prepare, refuse_to_lose_replies
 from seamaug.clock import clock
-from seamaug.config import Config, LanguageModelConfig
+from seamaug.config import Config, LanguageModelConfig, PolicyConfig, RewardConfig
 from seamaug.diagnosis.advice import advise
+from seamaug.diagnosis.arguments import DiagnoseArguments, score_arguments
 from seamaug.diagnosis.cells import Pass, make_cells
 from seamaug.diagnosis.observe import Passes, Row
 from seamaug.diagnosis.result import Diagnosis, LeftOut, Prompt
-from seamaug.errors import InputError
+from seamaug.errors import ConfigError, InputError
 from seamaug.identity import diagnose_identity, models_of
 from seamaug.log import logger
 from seamaug.models.load import load_reward
@@ -27,30 +28,6 @@ from seamaug.run.folder import RunFolder
 from seamaug.run_models import load_writer
 from seamaug.seeds import Seeds, SeedSource
 from seamaug.verify.worse import Verifier, make_verifier
-
-
-class DiagnoseArguments(TypedDict, total=False):
-    """What `diagnose` takes beside the seeds; None leaves what the config says."""
-
-    policy: str | Sequence[str] | None
-    """One policy, or several to compare."""
-    reward: str | Sequence[str] | None
-    """One reward model, or several to rank: they are no ensemble here."""
-    judge: str | None
-    """`checker` (final numbers, words in common), `llm` (the generator), `package.module:function`,
-    or a reward model; None takes `verify.worse` of the config."""
-    generator: str | None
-    prompts: int | None
-    """Prompts that are looked at."""
-    samples: int | None
-    """Responses of each policy to each prompt."""
-    seed: int | None
-    """Of everything that is drawn at random."""
-    max_tokens: int | str | None
-    max_cost: float | None
-    """What the generator may take as the judge, as for `score`."""
-    config: str | Path | None
-    settings: dict[str, Any] | None
 
 
 def diagnose(
@@ -71,7 +48,10 @@ def diagnose(
 
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
-    config, table = prepare(seeds, _settings(arguments), prompts_alone=True)
+    config, table = prepare(seeds, score_arguments(arguments), prompts_alone=True)
+    names = [model.name for model in config.reward.members()]
+    if len(set(names)) < len(names):
+        raise ConfigError("a reward model is named twice: each is ranked by itself, once")
     warn_of_stand_ins(config, ("policy", "reward"))
     with ExitStack() as stack:
         if work is None:
@@ -84,38 +64,6 @@ def diagnose(
             return _diagnose(run, config, table, quiet=quiet)
 
 
-def _settings(arguments: DiagnoseArguments) -> ScoreArguments:
-    """The arguments of `score` that say the same."""
-    own: dict[str, Any] = dict(arguments)
-    policy = own.pop("policy", None)
-    policies = [policy] if isinstance(policy, str) else list(policy or ())
-    named = {
-        "diagnose.prompts": own.pop("prompts", None),
-        "diagnose.samples": own.pop("samples", None),
-        "diagnose.policies": policies[1:] if policies else None,
-        "seed": own.pop("seed", None),
-        **_judge_settings(own.pop("judge", None)),
-    }
-    given = {name: value for name, value in named.items() if value is not None}
-    settings = {**(own.pop("settings", None) or {}), **given}
-    first = policies[0] if policies else None
-    return cast(ScoreArguments, {**own, "policy": first, "settings": settings})
-
-
-def _judge_settings(judge: str | None) -> dict[str, Any]:
-    """Config keys that `--judge` stands for."""
-    if judge is None:
-        return {}
-    if judge == "checker":
-        return {"verify.worse": {"by": ["number", "overlap"]}}
-    if judge == "llm":
-        return {"verify.worse": {"by": ["judge"]}}
-    module, colon, _ = judge.partition(":")
-    if colon and module.replace(".", "").isidentifier():
-        return {"verify.worse": {"by": ["function"], "function": judge}}
-    return {"verify.worse": {"by": ["vote"], "judges": [judge]}}
-
-
 def _diagnose(run: RunFolder, config: Config, table: Seeds, *, quiet: bool) -> Diagnosis:
     own, seeds = config.diagnose, _drawn(config, table)
     policies = [config.policy, *map(config.policy.like, own.policies)]
@@ -126,21 +74,12 @@ def _diagnose(run: RunFolder, config: Config, table: Seeds, *, quiet: bool) -> D
     ]  # fmt: skip
     for warning in warnings:
         logger.warning(warning)
-    passes = Passes(run, config, seeds, quiet)
-    samples = [passes.samples(number, policy) for number, policy in enumerate(policies)]
-    with _verifier(run, config) as verifier:
-        verdicts = [passes.verdicts(i, rows, verifier) for i, rows in enumerate(samples)]
-    found = [passes.rewards(number, model, samples) for number, model in enumerate(rewards)]
-    names = [model.name for model in rewards]
-    observed = [
-        Pass(policy.name, samples[i], verdicts[i], [of_policies[i] for _, of_policies in found])
-        for i, policy in enumerate(policies)
-    ]
-    left_out = [*_left_out(seeds, observed), *_given_left_out(seeds, names, found)]
-    cells = make_cells(observed, names, [given for given, _ in found], own.floor, config.seed)
+    observed, given = _observed(Passes(run, config, seeds, quiet), policies, rewards)
+    left_out = [*_left_out(seeds, observed), *_given_left_out(seeds, given)]
+    cells = make_cells(observed, given, own.floor, config.seed)
     return Diagnosis(
         policies=[policy.name for policy in policies],
-        rewards=names,
+        rewards=list(given),
         prompts=[Prompt(seed.id, seed.where, seed.text) for seed in seeds],
         samples=own.samples,
         cells=cells,
@@ -150,6 +89,23 @@ def _diagnose(run: RunFolder, config: Config, table: Seeds, *, quiet: bool) -> D
         left_out=left_out,
         warnings=warnings,
     )
+
+
+def _observed(
+    passes: Passes, policies: Sequence[PolicyConfig], rewards: Sequence[RewardConfig]
+) -> tuple[list[Pass], dict[str, list[Row]]]:
+    """What was observed of each policy, and the rewards of the given responses by reward model."""
+    samples = [passes.samples(number, policy) for number, policy in enumerate(policies)]
+    with _verifier(passes.run, passes.config) as verifier:
+        verdicts = [passes.verdicts(i, rows, verifier) for i, rows in enumerate(samples)]
+    given, of_samples = {}, {}
+    for number, model in enumerate(rewards):
+        given[model.name], of_samples[model.name] = passes.rewards(number, model, samples)
+    observed = [
+        Pass(policy.name, samples[i], verdicts[i], {name: of[i] for name, of in of_samples.items()})
+        for i, policy in enumerate(policies)
+    ]
+    return observed, given
 
 
 def _drawn(config: Config, seeds: Seeds) -> list[Seed]:
@@ -217,18 +173,14 @@ def _left_out(seeds: Sequence[Seed], observed: Sequence[Pass]) -> list[LeftOut]:
     return found
 
 
-def _given_left_out(
-    seeds: Sequence[Seed],
-    names: Sequence[str],
-    found: Sequence[tuple[Sequence[Row], Sequence[Sequence[Row]]]],
-) -> list[LeftOut]:
+def _given_left_out(seeds: Sequence[Seed], given: Mapping[str, Sequence[Row]]) -> list[LeftOut]:
     left = [
-        LeftOut(seed.where, f"given responses, reward model {name}", row["error"])
-        for name, (given, _) in zip(names, found, strict=True)
-        for seed, row in zip(seeds, given, strict=True)
+        LeftOut(seed.where, "given responses", f"reward model {name}: {row['error']}")
+        for name, rows in given.items()
+        for seed, row in zip(seeds, rows, strict=True)
         if row["error"]
     ]
-    _say(left, len(seeds) * len(names))
+    _say(left, len(seeds) * len(given))
     return left
 
 

@@ -103,6 +103,36 @@ def test_one_response_has_no_variance(rows: Rows) -> None:
         diagnose(rows, samples=1)
 
 
+def test_a_model_is_named_once(rows: Rows) -> None:
+    with pytest.raises(ConfigError, match="a reward model is named twice"):
+        diagnose(rows, reward=["embedded", "embedded"])
+    with pytest.raises(ConfigError, match="names a policy twice"):
+        diagnose(rows, policy=["embedded", "embedded"])
+
+
+def test_an_llm_judges(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scripted: Any, asked: Any
+) -> None:
+    golden = {row["chosen"].strip() for row in rows}
+    requests = []
+
+    def prefers_golden(request: Any) -> str:
+        requests.append(request)
+        first = asked(request).texts["RESPONSE A"].strip()
+        return str(asked(request).reply(better="A" if first in golden else "B"))
+
+    monkeypatch.setattr("seamaug.run_models.load_generator", lambda _: scripted(prefers_golden))
+    found = diagnose(
+        rows, samples=2, judge="llm", generator=str(resource("embedded", "policy")),
+        settings=QUICK, work=tmp_path / "work",
+    )  # fmt: skip
+    assert len(requests) == 32  # every sample in both orders
+    assert found.judged == {"embedded": {"judge": 16}}
+    figures = found.cells[0].figures
+    assert figures["hack_rate"].prompts == 8
+    assert "tells no two samples of a prompt apart" in figures["on_policy_accuracy"].missing
+
+
 def test_a_policy_that_cannot_end_a_response_is_refused(rows: Rows, saved: Any) -> None:
     endless = saved("llama", "causal", eos_token_id=None)
     with pytest.raises(ModelError, match="names no token that ends a response"):

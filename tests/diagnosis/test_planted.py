@@ -172,10 +172,10 @@ def test_rewards_that_are_no_numbers_are_named_by_row(
     found = diagnose(rows[:12], reward=str(folder), samples=2, settings=SETTINGS)
     own = [item for item in found.left_out if item.of == "policy embedded"]
     assert [item.where for item in own] == [f"row {n}" for n in range(1, 12, 2)]
-    assert own[0].reason == "the reward model returned nan for response 1 of 2"
-    assert "row 1: left out (policy embedded): the reward model returned nan" in caplog.text
+    assert own[0].reason == f"reward model {folder}: returned nan for response 1 of 2"
+    assert f"row 1: left out (policy embedded): {own[0].reason}" in caplog.text
     assert found.cells[0].figures["reward_variance"].prompts == 6
-    with pytest.raises(InputError, match="row 1: the reward model returned nan"):
+    with pytest.raises(InputError, match=r"row 1: reward model .* returned nan"):
         diagnose(rows[:12:2], reward=str(folder), samples=2, settings=SETTINGS)
 
 
