@@ -74,6 +74,7 @@ def diagnose(
     mismatch_rate         pairs of two policies' samples that the judge orders otherwise
     conflict, kendall_tau reward against the policy's own likelihood (PACS)
     length_correlation    of length and reward within prompts
+    distinct_responses    share of different texts among a prompt's samples
     difference_objective  MetaRM's J (arXiv 2401.06080), on raw rewards
 
     \b

@@ -12,7 +12,7 @@ from scipy.special import expit
 from scipy.stats import kendalltau
 
 from seamaug.diagnosis.judging import Verdicts
-from seamaug.diagnosis.statistics import Statistic, mean_in_units, mean_of, together
+from seamaug.diagnosis.statistics import Statistic, mean_in_units, mean_of, share_of, together
 from seamaug.records import SetScores
 from seamaug.reward_variance import is_constant, reward_variances, standardised
 from seamaug.scoring.seam import Discrepancy, RewardScale, discrepancy
@@ -64,7 +64,7 @@ def teaching(sampled: Sampled, rewarded: Rewarded, floor: float) -> dict[str, St
 
     return {
         "reward_variance": variance,
-        "flat_prompts": mean_of((variances < floor).astype(float)),
+        "flat_prompts": share_of(variances < floor),
         "on_policy_accuracy": on,
         "off_policy_accuracy": off,
         "accuracy_gap": together([off, on], np.subtract),

@@ -1,7 +1,7 @@
 """Figures with their bootstrap intervals over prompts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,6 +45,11 @@ def mean_of(values: np.ndarray) -> Statistic:
     known = ~np.isnan(values)
     columns = np.stack([np.where(known, values, 0.0), known.astype(float)], axis=1)
     return Statistic(columns, lambda sums: _divided(sums[..., 0], sums[..., 1]), known, values)
+
+
+def share_of(holds: np.ndarray) -> Statistic:
+    """Share of the prompts of which something holds, (prompts,); no prompt has a share itself."""
+    return replace(mean_of(holds.astype(float)), values=None)
 
 
 def mean_in_units(values: np.ndarray, rewards: np.ndarray, power: int) -> Statistic:
