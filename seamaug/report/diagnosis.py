@@ -1,6 +1,8 @@
 """A diagnosis as tables for the terminal."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -10,12 +12,13 @@ from seamaug.diagnosis.result import FIGURES, Advice, Cell, Diagnosis
 from seamaug.diagnosis.statistics import Figure
 from seamaug.printable import printable
 
-_GRID = ("teacher_score", "reward_variance", "on_policy_accuracy")
+GRID = ("teacher_score", "reward_variance", "flat_prompts", "on_policy_accuracy", "seam_prob")
+"""Figures that a grid of models is shown by."""
 
 
 def print_diagnosis(found: Diagnosis) -> None:
     """Figures by policy with the reward models ranked, the grid, and what to do."""
-    console = Console(markup=False, emoji=False)
+    console, found = Console(markup=False, emoji=False), with_short_names(found)
     for policy in found.policies:
         cells = found.ranked(policy)
         judged = ", ".join(f"{name} {count:,}" for name, count in found.judged[policy].items())
@@ -42,7 +45,31 @@ def shown(figure: Figure) -> str:
     """`0.61 [0.47, 0.77]`."""
     if figure.value is None:
         return "–"
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    return f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
+
+
+def with_short_names(found: Diagnosis) -> Diagnosis:
+    """The same with models by the last part of their names, where these tell them apart."""
+    policies, rewards = _short(found.policies), _short(found.rewards)
+    return replace(
+        found,
+        policies=list(policies.values()),
+        rewards=list(rewards.values()),
+        cells=[
+            replace(cell, policy=policies[cell.policy], reward=rewards[cell.reward])
+            for cell in found.cells
+        ],
+        advice=[
+            replace(item, policy=policies[item.policy], reward=rewards[item.reward])
+            for item in found.advice
+        ],
+        judged={policies[name]: counts for name, counts in found.judged.items()},
+    )
+
+
+def _short(names: Sequence[str]) -> dict[str, str]:
+    last = [Path(name).name or name for name in names]
+    return dict(zip(names, last if len(set(last)) == len(names) else names, strict=True))
 
 
 def _plain(text: str) -> Text:
@@ -52,7 +79,7 @@ def _plain(text: str) -> Text:
 def _figures(cells: Sequence[Cell]) -> Table:
     """One column per reward model, the best teacher first."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("95 % intervals")
+    table.add_column("95 % intervals", no_wrap=True)
     for place, cell in enumerate(cells, 1):
         name = cell.reward if len(cells) == 1 else f"{place}. {cell.reward}"
         table.add_column(_plain(name), justify="right", overflow="fold")
@@ -65,7 +92,7 @@ def _figures(cells: Sequence[Cell]) -> Table:
 
 
 def _quantile(figure: Figure, number: int) -> Text:
-    return Text(f"{figure.quantiles[number]:.3f}" if figure.quantiles else "–", style="dim")
+    return Text(f"{figure.quantiles[number]:.2f}" if figure.quantiles else "–", style="dim")
 
 
 def _missing(cells: Sequence[Cell]) -> dict[str, list[str]]:
@@ -82,10 +109,10 @@ def _grid(found: Diagnosis) -> Table:
     """Policies by reward models, the darker the higher within each figure."""
     table = Table(title="policy × reward model", header_style="dim", pad_edge=False)
     table.add_column("policy", overflow="fold")
-    table.add_column("figure")
+    table.add_column("figure", no_wrap=True)
     for reward in found.rewards:
         table.add_column(_plain(reward), justify="right", overflow="fold")
-    for name in _GRID:
+    for name in GRID:
         for policy in found.policies:
             cells = [found.cell(policy, reward) for reward in found.rewards]
             table.add_row(
@@ -98,7 +125,7 @@ def _shaded(found: Diagnosis, name: str, figure: Figure) -> Text:
     if figure.value is None:
         return Text("–")
     return Text(
-        f" {figure.value:.3f} ", style=f"on grey{int(11 + 30 * shade(found, name, figure))}"
+        f" {figure.value:.2f} ", style=f"on grey{int(11 + 30 * shade(found, name, figure))}"
     )
 
 

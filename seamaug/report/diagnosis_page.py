@@ -9,11 +9,10 @@ import jinja2
 
 from seamaug.diagnosis.result import FIGURES, Cell, Diagnosis
 from seamaug.printable import printable
-from seamaug.report.diagnosis import shade, shown
+from seamaug.report.diagnosis import GRID, shade, shown, with_short_names
 from seamaug.run.folder import whole_file
 
 _TEMPLATE = Path(__file__).parent / "diagnosis.html.jinja"
-_GRID = ("teacher_score", "reward_variance", "on_policy_accuracy", "seam_prob")
 _LISTED = 20
 _PER_PROMPT = ("reward_variance", "on_policy_accuracy", "seam_prob", "hack_rate", "conflict")
 _CHARACTERS = 300
@@ -28,12 +27,13 @@ def write_page(found: Diagnosis, out: Path) -> None:
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
+    found = with_short_names(found)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     text = template.render(
         found=found,
         titles=FIGURES,
         shown=shown,
-        grids=[_heat_map(found, name) for name in _GRID] if len(found.cells) > 1 else [],
+        grids=[_heat_map(found, name) for name in GRID] if len(found.cells) > 1 else [],
         prompts=[_prompts(found, cell) for cell in found.cells],
         per_prompt=_PER_PROMPT,
     )

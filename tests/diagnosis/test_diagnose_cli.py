@@ -72,7 +72,7 @@ def test_json_table_and_page_say_the_same_and_resume(
     again = says("--quiet", *common, "--out", page)
     assert again.exit_code == 0, again.output
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*.parquet")} == parts
-    variance = f"{figures['reward_variance']['value']:.3f}"
+    variance = f"{figures['reward_variance']['value']:.2f} ["
     assert variance in again.stdout
     assert "not computed: mismatch_rate: it needs a second policy" in again.stdout
     assert "What to do" in again.stdout
