@@ -15,6 +15,11 @@ from seamaug.printable import printable
 GRID = ("teacher_score", "reward_variance", "flat_prompts", "on_policy_accuracy", "seam_prob")
 """Figures that a grid of models is shown by."""
 
+RANKED = (
+    "Ranked by teacher score, the best first. Where intervals overlap, the order is not certain; "
+    "and the score does not show that the reward is flat on some prompts: flat_prompts does."
+)
+
 
 def print_diagnosis(found: Diagnosis) -> None:
     """Figures by policy with the reward models ranked, the grid, and what to do."""
@@ -29,6 +34,8 @@ def print_diagnosis(found: Diagnosis) -> None:
         )
         console.print(_plain(f"judged by: {judged}"))
         console.print(_figures(cells))
+        if len(cells) > 1:
+            console.print(RANKED)
         for reason, names in _missing(cells).items():
             console.print(_plain(f"not computed: {', '.join(names)}: {reason}"))
     if len(found.cells) > 1 and len(found.policies) > 1:

@@ -9,7 +9,7 @@ import jinja2
 
 from seamaug.diagnosis.result import FIGURES, Cell, Diagnosis
 from seamaug.printable import printable
-from seamaug.report.diagnosis import GRID, shade, shown, with_short_names
+from seamaug.report.diagnosis import GRID, RANKED, shade, shown, with_short_names
 from seamaug.run.folder import whole_file
 
 _TEMPLATE = Path(__file__).parent / "diagnosis.html.jinja"
@@ -32,6 +32,7 @@ def write_page(found: Diagnosis, out: Path) -> None:
     text = template.render(
         found=found,
         titles=FIGURES,
+        ranked=RANKED,
         shown=shown,
         grids=[_heat_map(found, name) for name in GRID] if len(found.cells) > 1 else [],
         prompts=[_prompts(found, cell) for cell in found.cells],
