@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seamaug.api import ExpandResult, expand, score, select
+    from seamaug.train import train_rm
 
 __version__ = version("seamaug")
-__all__ = ["ExpandResult", "__version__", "expand", "score", "select"]
+__all__ = ["ExpandResult", "__version__", "expand", "score", "select", "train_rm"]
 
 
 def __getattr__(name: str) -> Any:
     # The library imports torch; `import seamaug` and `seamaug --help` must not wait for it.
+    if name == "train_rm":
+        from seamaug.train import train_rm
+
+        return train_rm
     if name in __all__:
         from seamaug import api
 

@@ -6,7 +6,7 @@ names is refused with the nearest known one.
 
 from seamaug.config.base import Section
 from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig
-from seamaug.config.load import Config, load_config
+from seamaug.config.load import Config, load_config, load_section
 from seamaug.config.models import (
     EmbedderConfig,
     GeneratorConfig,
@@ -23,12 +23,14 @@ from seamaug.config.score import (
     OnPolicyConfig,
     ScoreConfig,
 )
+from seamaug.config.train import ContrastiveConfig, LoraConfig, MetaConfig, StartConfig, TrainConfig
 from seamaug.config.verify import DuplicatesConfig, VerifyConfig, WorseConfig
 
 __all__ = [
     "AdversarialConfig",
     "Config",
     "ContrastConfig",
+    "ContrastiveConfig",
     "DuplicatesConfig",
     "EmbedderConfig",
     "GenerateConfig",
@@ -36,6 +38,8 @@ __all__ = [
     "KeepConfig",
     "LLMHackConfig",
     "LanguageModelConfig",
+    "LoraConfig",
+    "MetaConfig",
     "ModelConfig",
     "OnPolicyConfig",
     "PolicyConfig",
@@ -45,7 +49,10 @@ __all__ = [
     "Section",
     "SeedsConfig",
     "SelectConfig",
+    "StartConfig",
+    "TrainConfig",
     "VerifyConfig",
     "WorseConfig",
     "load_config",
+    "load_section",
 ]
