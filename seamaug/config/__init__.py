@@ -23,6 +23,7 @@ from seamaug.config.score import (
     OnPolicyConfig,
     ScoreConfig,
 )
+from seamaug.config.strength import EnsembleConfig, StrengthConfig, TreatmentConfig
 from seamaug.config.train import ContrastiveConfig, LoraConfig, MetaConfig, StartConfig, TrainConfig
 from seamaug.config.verify import DuplicatesConfig, VerifyConfig, WorseConfig
 
@@ -33,6 +34,7 @@ __all__ = [
     "ContrastiveConfig",
     "DuplicatesConfig",
     "EmbedderConfig",
+    "EnsembleConfig",
     "GenerateConfig",
     "GeneratorConfig",
     "KeepConfig",
@@ -50,7 +52,9 @@ __all__ = [
     "SeedsConfig",
     "SelectConfig",
     "StartConfig",
+    "StrengthConfig",
     "TrainConfig",
+    "TreatmentConfig",
     "VerifyConfig",
     "WorseConfig",
     "load_config",

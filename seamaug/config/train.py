@@ -120,6 +120,11 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _arguments_of_the_users(self) -> Self:
-        if own := sorted(_OURS & self.trainer.keys()):
-            raise ValueError(f"`trainer.{own[0]}` follows from the other settings; remove it")
+        checked_arguments(self.trainer, "trainer")
         return self
+
+
+def checked_arguments(trainer: dict[str, Any], key: str) -> None:
+    """Raise ValueError for an argument of TRL's that follows from other settings."""
+    if own := sorted(_OURS & trainer.keys()):
+        raise ValueError(f"`{key}.{own[0]}` follows from the other settings; remove it")

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import islice
 from typing import Any
@@ -26,6 +26,7 @@ _PART = 1000
 _IDS = pa.list_(pa.int32())
 _PAIRS = pa.schema(
     [
+        ("pair", pa.int64()),
         ("chosen_ids", _IDS),
         ("rejected_ids", _IDS),
         ("margin", pa.float64()),
@@ -45,14 +46,16 @@ def fingerprint_of(config: TrainConfig, rows: Sequence[dict[str, Any]] | None) -
         read_pairs(config.pairs, rows),
         *(read_pairs(_from(config, path)) for path in config.evaluation),
     ]
-    found = []
-    for pairs in sources:
-        digest = hashlib.blake2b(digest_size=16)
-        for pair in pairs:
-            told = [pair.prompt, pair.chosen, pair.rejected, pair.margin, pair.smoothing]
-            digest.update(text_key(told).encode())
-        found.append(digest.hexdigest())
-    return found
+    return [fingerprint_of_pairs(pairs) for pairs in sources]
+
+
+def fingerprint_of_pairs(pairs: Iterator[Pair]) -> str:
+    """Content hash of pairs and their labels."""
+    digest = hashlib.blake2b(digest_size=16)
+    for pair in pairs:
+        told = [pair.prompt, pair.chosen, pair.rejected, pair.margin, pair.smoothing]
+        digest.update(text_key(told).encode())
+    return digest.hexdigest()
 
 
 def _from(config: TrainConfig, path: str) -> SeedsConfig:
@@ -62,16 +65,19 @@ def _from(config: TrainConfig, path: str) -> SeedsConfig:
 def tokenised(
     run: RunFolder,
     stage: str,
-    config: TrainConfig,
+    pairs: Iterator[Pair],
     tokens: ConversationTokens,
-    rows: Sequence[dict[str, Any]] | None,
+    smoothing: float,
 ) -> tuple[pa.Table, dict[str, int]]:
-    """Token ids of all pairs that fit, and how many there are."""
-    pairs, count = read_pairs(config.pairs, rows), 0
+    """Token ids of all pairs that fit, and how many there are.
+
+    `smoothing`: of pairs that have none of their own.
+    """
     parts: list[pa.Table] = []
+    count = 0
     while chunk := list(islice(pairs, _PART)):
+        make = partial(_token_table, chunk, count, tokens, smoothing)
         count += len(chunk)
-        make = partial(_token_table, chunk, config, tokens)
         parts.append(run.part(stage, len(parts), make))
     table = pa.concat_tables(parts)
     if not table.num_rows:
@@ -87,13 +93,16 @@ def tokenised(
     return table, {"pairs": count, "too long": left, "trained": table.num_rows}
 
 
-def _token_table(chunk: list[Pair], config: TrainConfig, tokens: ConversationTokens) -> pa.Table:
+def _token_table(
+    chunk: list[Pair], first: int, tokens: ConversationTokens, smoothing: float
+) -> pa.Table:
     kept = []
-    for pair in chunk:
+    for number, pair in enumerate(chunk, first):
         chosen, rejected = _ids(tokens, pair)
         if max(len(chosen), len(rejected)) <= tokens.max_length:
-            own = config.smoothing.rate if pair.smoothing is None else pair.smoothing
-            kept.append(dict(zip(_PAIRS.names, (chosen, rejected, pair.margin, own), strict=True)))
+            own = smoothing if pair.smoothing is None else pair.smoothing
+            row = (number, chosen, rejected, pair.margin, own)
+            kept.append(dict(zip(_PAIRS.names, row, strict=True)))
     return pa.Table.from_pylist(kept, _PAIRS)
 
 
@@ -110,8 +119,8 @@ def evaluation(
     """Tokenised pairs of each file to be judged on; labels alone count there."""
     found = {}
     for number, path in enumerate(config.evaluation):
-        own = config.model_copy(update={"pairs": _from(config, path)})
-        table, _ = tokenised(run, f"evaluation-{number}", own, tokens, None)
+        pairs = read_pairs(_from(config, path))
+        table, _ = tokenised(run, f"evaluation-{number}", pairs, tokens, 0.0)
         found[path] = table.select(["chosen_ids", "rejected_ids"])
     return found
 
@@ -170,6 +179,7 @@ def pad(tokens: ConversationTokens) -> int:
 
 def columns(table: pa.Table) -> pa.Table:
     """Without margin and smoothing where no row has any: TRL looks at the first row alone."""
+    table = table.drop_columns(["pair"])
     margins = table["margin"]
     if margins.null_count == len(margins):
         table = table.drop_columns(["margin"])
