@@ -51,7 +51,7 @@ class ContrastiveConfig(Section):
     beta: Annotated[float, Field(gt=0)] | None = None
     """Weight of the term. Default as published: simcse 1, swav 0.1, or 0.5 on differences."""
     dropout: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """That makes the two views of a batch."""
+    """On the embedded tokens: it makes the two views of a batch."""
     prototypes: Positive | None = None
     """Of swav. Default as published: 50, or 20 on differences."""
 

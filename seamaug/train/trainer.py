@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
+from torch.nn import functional
 from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 
 from seamaug.config import ContrastiveConfig, MetaConfig
@@ -55,7 +56,7 @@ class RobustRewardTrainer(RewardTrainer):
         self._micro_steps: int | None = None
         self.head = score_layer(self.model)
         if self._contrastive.method != "none":
-            set_dropout(self.model, self._contrastive.dropout)
+            add_dropout(self.model, self._contrastive.dropout)
         if self._contrastive.method == "swav":
             # Part of the layer, so that it is trained, kept in checkpoints and resumed with it.
             shape = (self._contrastive.clusters, self.head.in_features)
@@ -176,21 +177,17 @@ def score_layer(model: Any) -> Any:
     return found[-1]
 
 
-def set_dropout(model: Any, rate: float) -> None:
-    """Dropout everywhere where the model has a place for it; raises ConfigError if it has none."""
-    places = 0
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = rate
-            places += 1
-        elif isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = rate
-            places += 1
-    if not places:
-        raise ConfigError(
-            "the model has no dropout, so its two views would be one; set "
-            "`contrastive.method: none`"
-        )
+def add_dropout(model: Any, rate: float) -> None:
+    """Dropout on the embedded tokens while the model trains.
+
+    Every model has that place, and what follows keeps its fast path: dropout inside attention has
+    none on CPUs, where two views then took 2.5 to 3 times a plain step.
+    """
+
+    def drop(module: torch.nn.Module, _inputs: Any, embedded: torch.Tensor) -> torch.Tensor:
+        return functional.dropout(embedded, rate, module.training)
+
+    model.get_input_embeddings().register_forward_hook(drop)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from seamaug.config import ContrastiveConfig, MetaConfig
 from seamaug.errors import ConfigError
 from seamaug.train.losses import difference_objective, preference_loss, simcse_loss, swav_loss
 from seamaug.train.policy_samples import PolicySamples
-from seamaug.train.trainer import PairCollator, RobustRewardTrainer, features_of, set_dropout
+from seamaug.train.trainer import PairCollator, RobustRewardTrainer, features_of
 
 PAD = 0
 ROWS = [
@@ -239,8 +239,3 @@ def test_policy_samples_come_in_shuffled_passes() -> None:
 def test_meta_without_samples_is_refused(reward: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="policy_samples"):
         make_trainer(RobustRewardTrainer, reward, tmp_path, meta=MetaConfig(step=0.1))
-
-
-def test_a_model_without_dropout_has_one_view() -> None:
-    with pytest.raises(ConfigError, match="no dropout"):
-        set_dropout(torch.nn.Linear(2, 1), 0.1)
