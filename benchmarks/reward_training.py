@@ -2,11 +2,12 @@
 
     python benchmarks/reward_training.py --data DIR --out FILE [--seeds 5]
 
-DIR holds preference-larger.jsonl.gz and preference-demo.jsonl.gz. Reward models are trained on pairs
-of two sources, as they are and with 20 % of the labels flipped, and judged on clean pairs of the
-same and of the other sources. Rows of the demo file are left out: the bundled policy, from which
-all start, was trained on them. FILE is JSON lines, one for each seed, noise and arm; a stopped run
-goes on where it was, and the end prints the tables with 95 % intervals of the paired differences.
+DIR holds preference-larger.jsonl.gz and sft-mixed.jsonl.gz. Reward models are trained on pairs of
+two sources, as they are and with 20 % of the labels flipped, and judged on clean pairs of the same
+and of other sources. All start from one small language model that is trained here on prompts which
+no pair has (--base keeps it), and which is the policy too. FILE is JSON lines, one for each seed,
+noise and arm; a stopped run goes on where it was, and the end prints the tables with 95 % intervals
+of the paired differences.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from timing import machine, versions
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from seamaug import train_rm
 from seamaug.config import PolicyConfig, RewardConfig
@@ -61,6 +63,42 @@ def read(folder: Path, name: str) -> list[dict[str, Any]]:
         for row in rows
         if len(row["prompt"]) + max(len(row["chosen"]), len(row["rejected"])) < LONGEST
     ]
+
+
+def make_base(data: Path, folder: Path, steps: int, taken: set[str]) -> None:
+    """A language model in the bundled policy's shape, from scratch, on prompts of no pair."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    with gzip.open(data / "sft-mixed.jsonl.gz", "rt", encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    chats = [
+        [{"role": "user", "content": r["prompt"]}, {"role": "assistant", "content": r["response"]}]
+        for r in rows
+        if r["prompt"] not in taken and len(r["prompt"]) + len(r["response"]) < LONGEST
+    ]
+    random.Random(0).shuffle(chats)
+    shape = AutoConfig.from_pretrained(resource("embedded", "policy"))
+    torch.manual_seed(0)
+    arguments = SFTConfig(
+        str(folder / "sft"),
+        max_steps=steps,
+        per_device_train_batch_size=16,
+        learning_rate=1e-3,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        save_strategy="no",
+    )
+    trainer = SFTTrainer(
+        AutoModelForCausalLM.from_config(shape),
+        arguments,
+        train_dataset=Dataset.from_dict({"messages": chats[: 16 * steps]}),
+        processing_class=AutoTokenizer.from_pretrained(resource("embedded", "policy")),
+    )
+    trainer.train()
+    trainer.save_model(str(folder))
 
 
 def split(rows: list[dict[str, Any]], seed: int, count: int, noise: float) -> tuple[Any, Any, Any]:
@@ -159,14 +197,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--base", type=Path, required=True, help="folder of the starting model")
+    parser.add_argument("--steps", type=int, default=400, help="of its training")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    known = {row["prompt"] for row in read(arguments.data, "preference-demo")}
-    rows = [r for r in read(arguments.data, "preference-larger") if r["prompt"] not in known]
+    rows = read(arguments.data, "preference-larger")
+    if not (arguments.base / "model.safetensors").is_file():
+        taken = {row["prompt"] for row in rows}
+        make_base(arguments.data, arguments.base, arguments.steps, taken)
     done = []
     if arguments.out.is_file():
         done = [json.loads(line) for line in arguments.out.read_text().splitlines()]
-    policy = Policy(PolicyConfig(name=str(resource("embedded", "policy")), max_length=512))
+    SETTINGS.update({"start.name": str(arguments.base), "policy.name": str(arguments.base)})
+    policy = Policy(PolicyConfig(name=str(arguments.base), max_length=512))
     seconds: list[float] = []
     timed_steps(seconds)
     for seed in range(arguments.seeds):
