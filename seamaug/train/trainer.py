@@ -34,7 +34,8 @@ class RobustRewardTrainer(RewardTrainer):
     """Reward training with soft labels and margins, contrastive terms and MetaRM.
 
     Rows may have `margin` (TRL's own) and `smoothing`, the label's share a that goes to the
-    rejected response. All else is TRL's RewardTrainer: arguments, LoRA, checkpoints, evaluation.
+    rejected response. All else is TRL's RewardTrainer: arguments, LoRA, checkpoints, evaluation,
+    and several processes (torchrun, accelerate launch), but for swav and, with MetaRM, shards.
     """
 
     def __init__(
@@ -58,6 +59,10 @@ class RobustRewardTrainer(RewardTrainer):
         if self._contrastive.method != "none":
             add_dropout(self.model, self._contrastive.dropout)
         if self._contrastive.method == "swav":
+            if self.accelerator.num_processes > 1:
+                raise ConfigError(
+                    "swav's prototypes are trained in one process; set `contrastive.method: simcse`"
+                )
             # Part of the layer, so that it is trained, kept in checkpoints and resumed with it.
             shape = (self._contrastive.clusters, self.head.in_features)
             start = torch.randn(shape, generator=torch.Generator().manual_seed(self.args.seed))
