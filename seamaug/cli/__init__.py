@@ -9,6 +9,8 @@ from seamaug import __version__
 from seamaug.cli.operators import operators
 from seamaug.cli.run import expand, show
 from seamaug.cli.scores import score, select
+from seamaug.cli.strength import strength
+from seamaug.cli.train import train_rm
 from seamaug.errors import SeamaugError
 from seamaug.printable import printable
 
@@ -59,5 +61,5 @@ def main(debug: bool, quiet: bool) -> None:
         log_to_terminal()
 
 
-for _command in (expand, score, select, show, operators):
+for _command in (expand, score, select, show, operators, strength, train_rm):
     main.add_command(_command)
