@@ -2,11 +2,12 @@
 
     python benchmarks/strength.py --data DIR --base FOLDER --out FILE [--seeds 5]
 
-DIR and FOLDER are those of reward_training.py, which makes the base. A fifth of the labels of pairs
-from all sources is flipped. Measured: the ROC-AUC of -mu for the flips (on all pairs, and on those
-of gsm8k, whose labels a checker can verify), the share of flips in each tenth by mu, and accuracy on
-clean pairs of held-out prompts of reward models trained on the noisy pairs, on the pairs as treated,
-and on the clean pairs. FILE is JSON lines, one for each seed; the end prints the means.
+DIR and FOLDER are those of reward_training.py, which makes the base. A fifth of the labels of
+pairs from all sources is flipped. Measured: the ROC-AUC of -mu for the flips (on all pairs, and on
+those of gsm8k, whose labels a checker can verify), the share of flips in each tenth by mu, and
+accuracy on clean pairs of held-out prompts of reward models trained on the noisy pairs, on the
+pairs as treated, and on the clean pairs. FILE is JSON lines, one for each seed; the end prints the
+means.
 """
 
 import argparse
