@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from seamaug.cli.options import SEED_OPTIONS, arguments, options, parsed
+from seamaug.cli.options import SEED_OPTIONS, arguments, formats, options, parsed
 
 
 @click.command()
@@ -14,6 +14,7 @@ from seamaug.cli.options import SEED_OPTIONS, arguments, options, parsed
     "--to",
     required=True,
     multiple=True,
+    callback=formats,
     metavar="NAME",
     help="trl, openrlhf, verl, llamafactory, axolotl; several with commas.",
 )
@@ -48,7 +49,7 @@ from seamaug.cli.options import SEED_OPTIONS, arguments, options, parsed
     "(the check `vote`) prefers the chosen response. Every example must have one.",
 )
 @options(*SEED_OPTIONS)
-def export(run: Path, to: tuple[str, ...], merge_with: tuple[str, ...], **flags: Any) -> None:
+def export(run: Path, to: list[str], merge_with: tuple[str, ...], **flags: Any) -> None:
     """Write a finished run in the dialect of a trainer, with what makes that trainer run on it.
 
     \b
