@@ -134,7 +134,7 @@ def test_help_starts_without_the_heavy_libraries() -> None:
     program = (
         "import sys\n"
         "from seamaug.cli import main\n"
-        "for command in ([], ['expand'], ['score'], ['select'], ['show'], ['operators']):\n"
+        "for command in ([], ['expand'], ['score'], ['select'], ['show'], ['export'], ['operators']):\n"
         "    try:\n"
         "        main([*command, '--help'])\n"
         "    except SystemExit as end:\n"
