@@ -21,7 +21,7 @@ SCRIPTS = {
     "llamafactory": {"sft.yaml", "reward.yaml", "dpo.yaml", "kto.yaml", "dataset_info.json"},
     "axolotl": {"sft.yaml", "dpo.yaml", "reward.yaml", "kto.yaml"},
 }
-DATA = re.compile(r"[\w/]+\.parquet")
+DATA = re.compile(r"\w+/(?:train|validation)\.parquet")
 
 
 @pytest.mark.parametrize("validation", [None, "20%"])
@@ -36,7 +36,7 @@ def test_scripts_name_the_files_that_are_there(
         text = (done.path / script).read_text(encoding="utf-8")
         assert "{%" not in text
         assert "{{" not in text
-        named = {Path(path.removeprefix("/")) for path in DATA.findall(text)}
+        named = {Path(path) for path in DATA.findall(text)}
         assert all((done.path / path).is_file() for path in named)
         told_to_validate = any(path.stem == "validation" for path in named)
         assert told_to_validate == bool(validation and named), script
