@@ -11,14 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seamaug.api import ExpandResult, expand, score, select
+    from seamaug.exporting import export
     from seamaug.train import train_rm
     from seamaug.voting import strength
 
 __version__ = version("seamaug")
-__all__ = ["ExpandResult", "__version__", "expand", "score", "select", "strength", "train_rm"]
-
-
-_ELSEWHERE = {"strength": "seamaug.voting", "train_rm": "seamaug.train"}
+__all__ = [
+    "ExpandResult",
+    "__version__",
+    "expand",
+    "export",
+    "score",
+    "select",
+    "strength",
+    "train_rm",
+]
+_ELSEWHERE = {
+    "export": "seamaug.exporting",
+    "strength": "seamaug.voting",
+    "train_rm": "seamaug.train",
+}
 
 
 def __getattr__(name: str) -> Any:
