@@ -82,13 +82,13 @@ def diagnose(
     seamaug diagnose prefs.jsonl --policy my-sft --reward rm-a --reward rm-b --judge rm-gold
     seamaug diagnose prefs.jsonl --policy step-0 --policy step-500 --reward rm-a --out page.html
     """
-    from seamaug import api
+    from seamaug.diagnosis import run
     from seamaug.report.diagnosis import print_diagnosis
     from seamaug.report.diagnosis_page import write_page
 
     if out is not None and out.suffix != ".html":
         raise click.UsageError(f"--out {out} must end in .html: it is a page to look at")
-    found = api.diagnose(list(seeds) or None, work=work, quiet=quiet(), **arguments(flags))
+    found = run.diagnose(list(seeds) or None, work=work, quiet=quiet(), **arguments(flags))
     if out is not None:
         write_page(found, out)
     if as_json:

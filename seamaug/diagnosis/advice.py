@@ -47,8 +47,9 @@ RULES = (
         (("flat_prompts", ">", FLAT_SHARE), ("on_policy_accuracy", ">", ACCURATE)),
         "the reward is accurate but flat on many prompts: there is nothing to climb there",
         "train the reward model further on pairs of the policy's own responses to these prompts, "
-        "with a margin; its accuracy need not rise, the distances must",
-        f"arXiv 2503.15477; {_OURS}",
+        "with a margin, or by MetaRM (seamaug train-rm --meta-step 0.01 --policy MODEL): its "
+        "accuracy need not rise, the distances must",
+        f"arXiv 2503.15477, 2401.06080; {_OURS}",
     ),
     Rule(
         (("flat_prompts", ">", FLAT_SHARE), ("on_policy_accuracy", "<", ACCURATE)),
@@ -89,7 +90,7 @@ RULES = (
     Rule(
         (("off_policy_accuracy", "<", INACCURATE),),
         "the reward model orders the given pairs little better than a coin",
-        "verify the pairs' labels (a checker, other reward models), then train on those that stand",
+        "find the doubtful labels (seamaug strength) and verify them, then flip or soften them",
         f"arXiv 2401.06080; {_OURS}",
     ),
     Rule(
