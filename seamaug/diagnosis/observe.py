@@ -7,8 +7,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -25,6 +25,7 @@ from seamaug.run.progress import progress
 from seamaug.verify.worse import Verifier
 
 Row = dict[str, Any]
+Model = TypeVar("Model")
 _SAMPLES = pa.schema(
     [
         ("texts", pa.list_(pa.string())),
@@ -61,10 +62,10 @@ class Passes:
 
         Raises ModelError for a policy that cannot end a response.
         """
-        policy = _Lazy(lambda: _policy(config))
+        policy = once(lambda: _policy(config))
 
         def make(batch: Sequence[Seed]) -> list[Row]:
-            return self._sampled(policy.get(), batch)
+            return self._sampled(policy(), batch)
 
         return self._rows(f"samples-{number}", _SAMPLES, make, list(self._batches(self.seeds)))
 
@@ -75,13 +76,13 @@ class Passes:
 
         Reward models alone can judge without a golden response.
         """
-        lazy, config = _Lazy(verifier), self.config.verify.worse
+        config = self.config.verify.worse
         graded = {"vote", *([config.function] if config.function else [])}
 
         def make(batch: Sequence[tuple[Seed, Row]]) -> list[Row]:
             asked = [bool(seed.golden) or config.by == ("vote",) for seed, _ in batch]
             cases = [(s, row["texts"]) for (s, row), ask in zip(batch, asked, strict=True) if ask]
-            told = iter(judge(lazy.get(), cases, graded) if cases else [])
+            told = iter(judge(verifier(), cases, graded) if cases else [])
             found = [
                 next(told) if ask else unknown(len(row["texts"]))
                 for (_, row), ask in zip(batch, asked, strict=True)
@@ -95,10 +96,10 @@ class Passes:
         self, number: int, config: RewardConfig, samples: Sequence[Sequence[Row]]
     ) -> tuple[list[Row], list[list[Row]]]:
         """Rewards of the given responses, golden first, and of each policy's samples."""
-        model = _Lazy(lambda: load_reward(config))
+        model = once(lambda: load_reward(config))
 
         def make(batch: Sequence[tuple[Seed, Sequence[str]]]) -> list[Row]:
-            return _rewarded(model.get(), batch)
+            return _rewarded(model(), batch)
 
         def rows(stage: str, texts: Sequence[Sequence[str]]) -> list[Row]:
             cases = list(self._batches(list(zip(self.seeds, texts, strict=True))))
@@ -155,18 +156,15 @@ class Passes:
         return rows
 
 
-class _Lazy:
-    """A model that is loaded only where a part is still to be made."""
+def once(load: Callable[[], Model]) -> Callable[[], Model]:
+    """Gives a model that is loaded where it is first asked for: not if all parts are there."""
 
-    def __init__(self, load: Callable[[], Any]) -> None:
-        self._load, self._found = load, None
+    @cache
+    def get() -> Model:
+        with clock.stage("load models"), clock.kind("models"):
+            return load()
 
-    def get(self) -> Any:
-        """The model."""
-        if self._found is None:
-            with clock.stage("load models"), clock.kind("models"):
-                self._found = self._load()
-        return self._found
+    return get
 
 
 def _policy(config: PolicyConfig) -> PolicyEngine:

@@ -2,10 +2,10 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from seamaug.config import Config, LanguageModelConfig, PolicyConfig, RewardConf
 from seamaug.diagnosis.advice import advise
 from seamaug.diagnosis.arguments import DiagnoseArguments, score_arguments
 from seamaug.diagnosis.cells import Pass, make_cells
-from seamaug.diagnosis.observe import Passes, Row
+from seamaug.diagnosis.observe import Passes, Row, once
 from seamaug.diagnosis.result import Diagnosis, LeftOut, Prompt
 from seamaug.errors import ConfigError, InputError
 from seamaug.identity import diagnose_identity, models_of
@@ -40,7 +40,8 @@ def diagnose(
     """Is a reward model a good teacher for a policy? Each figure with its 95 % interval.
 
     seeds: as for `expand`; worse responses, where there are any, are the pairs of the off-policy
-        accuracy. Rows may have prompts alone where the judge is a reward model.
+        accuracy. Prompts alone give what needs no label, and with a reward model as the judge
+        the on-policy accuracy.
     policy, reward: several of either make a grid; reward models are ranked for each policy.
     judge: what tells which of a policy's responses are better, see `DiagnoseArguments`.
     prompts, samples: 500 and 10, as in arXiv 2503.15477.
@@ -116,8 +117,8 @@ def _drawn(config: Config, seeds: Seeds) -> list[Seed]:
 
 
 @contextmanager
-def _verifier(run: RunFolder, config: Config) -> Iterator[Any]:
-    """What makes the judge, where it is needed; an LLM's journal is closed at the end."""
+def _verifier(run: RunFolder, config: Config) -> Iterator[Callable[[], Verifier]]:
+    """The judge, loaded where it is needed; an LLM's journal is closed at the end."""
     with ExitStack() as stack:
 
         def load() -> Verifier:
@@ -131,7 +132,7 @@ def _verifier(run: RunFolder, config: Config) -> Iterator[Any]:
                 writer.prefers if writer else None,
             )
 
-        yield load
+        yield once(load)
 
 
 def _template_warning(policy: LanguageModelConfig, reward: LanguageModelConfig) -> str:
