@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seamaug.api import ExpandResult, expand, score, select
+    from seamaug.diagnosis.run import diagnose
     from seamaug.exporting import export
     from seamaug.train import train_rm
     from seamaug.voting import strength
@@ -19,6 +20,7 @@ __version__ = version("seamaug")
 __all__ = [
     "ExpandResult",
     "__version__",
+    "diagnose",
     "expand",
     "export",
     "score",
@@ -27,6 +29,7 @@ __all__ = [
     "train_rm",
 ]
 _ELSEWHERE = {
+    "diagnose": "seamaug.diagnosis.run",
     "export": "seamaug.exporting",
     "strength": "seamaug.voting",
     "train_rm": "seamaug.train",

@@ -6,6 +6,7 @@ from typing import Any, TypedDict, cast
 
 from seamaug.clock import clock
 from seamaug.config import Config, load_config
+from seamaug.errors import ConfigError
 from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
 from seamaug.seeds.columns import Layouts
 
@@ -47,8 +48,13 @@ class ExpandArguments(ScoreArguments, total=False):
     """Evaluation files that no example may repeat."""
 
 
-def prepare(seeds: SeedSource, arguments: ScoreArguments) -> tuple[Config, Seeds]:
-    """The merged config, and all seeds; also starts the clock of the job."""
+def prepare(
+    seeds: SeedSource, arguments: ScoreArguments, *, prompts_alone: bool = False
+) -> tuple[Config, Seeds]:
+    """The merged config, and all seeds; also starts the clock of the job.
+
+    `prompts_alone`: as for `read_seeds`.
+    """
     clock.reset()
     rows = rows_of(seeds)
     overrides = _overrides(arguments)
@@ -56,7 +62,7 @@ def prepare(seeds: SeedSource, arguments: ScoreArguments) -> tuple[Config, Seeds
         overrides = {**overrides, "seeds.paths": paths_of(seeds) or ["rows"]}
     merged = load_config(arguments.get("config"), overrides)
     with clock.stage("read seeds"):
-        return merged, read_seeds(merged.seeds, rows)
+        return merged, read_seeds(merged.seeds, rows, prompts_alone=prompts_alone)
 
 
 def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -64,6 +70,15 @@ def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[
     layouts = Layouts(dict(config.seeds.columns))
     for where, row in located_rows(config.seeds, rows_of(seeds)):
         yield layouts.seed(row, where).id, row
+
+
+def refuse_to_lose_replies(config: Config, argument: str) -> None:
+    """Raise ConfigError where an early end would lose what was paid for."""
+    if config.generator.engine == "server":
+        raise ConfigError(
+            f"give `{argument}`, a folder: replies of the generator's server are paid for, and are "
+            "kept there for the same call to go on with if this one does not reach its end"
+        )
 
 
 def _overrides(arguments: ScoreArguments) -> dict[str, Any]:

@@ -120,7 +120,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, seeds: Path) -> Path:
     return run
 
 
-@pytest.mark.parametrize("command", ["", "expand", "score", "select", "show", "operators"])
+@pytest.mark.parametrize(
+    "command", ["", "expand", "score", "select", "show", "diagnose", "operators"]
+)
 def test_help_of_every_command(command: str) -> None:
     result = seamaug_says(*([command] if command else []), "--help")
     assert result.exit_code == 0

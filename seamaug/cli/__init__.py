@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from seamaug import __version__
+from seamaug.cli.diagnose import diagnose
 from seamaug.cli.export import export
 from seamaug.cli.operators import operators
 from seamaug.cli.run import expand, show
@@ -68,6 +69,7 @@ _COMMANDS = (
     score,
     select,
     show,
+    diagnose,
     export,
     strength,
     train_rm,

@@ -5,6 +5,7 @@ names is refused with the nearest known one.
 """
 
 from seamaug.config.base import Section
+from seamaug.config.diagnose import DiagnoseConfig
 from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig
 from seamaug.config.load import Config, load_config, load_section
 from seamaug.config.models import (
@@ -32,6 +33,7 @@ __all__ = [
     "Config",
     "ContrastConfig",
     "ContrastiveConfig",
+    "DiagnoseConfig",
     "DuplicatesConfig",
     "EmbedderConfig",
     "EnsembleConfig",

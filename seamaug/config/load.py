@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from seamaug.config.base import Budget, Duration, Section, Tokens
+from seamaug.config.diagnose import DiagnoseConfig
 from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig
 from seamaug.config.models import EmbedderConfig, GeneratorConfig, PolicyConfig, RewardConfig
 from seamaug.config.retrieve import RetrieveConfig
@@ -35,6 +36,7 @@ class Config(Section):
     generate: GenerateConfig = GenerateConfig()
     verify: VerifyConfig = VerifyConfig()
     keep: KeepConfig = KeepConfig()
+    diagnose: DiagnoseConfig = DiagnoseConfig()
     budget: Budget = 10_000
     """Examples to keep."""
     seed: int = 0
@@ -99,6 +101,13 @@ class Config(Section):
                 "`max_cost` needs `generator.price_in` and `generator.price_out`, in USD per "
                 "million tokens"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_models(self) -> "Config":
+        names = (self.policy.name, *self.diagnose.policies)
+        if len(set(names)) < len(names):
+            raise ValueError("`diagnose.policies` names a policy twice")
         return self
 
     @property
