@@ -121,7 +121,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, seeds: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "expand", "score", "select", "show", "report", "operators"]
+    "command", ["", "expand", "score", "select", "show", "report", "diagnose", "operators"]
 )
 def test_help_of_every_command(command: str) -> None:
     result = seamaug_says(*([command] if command else []), "--help")
@@ -136,10 +136,9 @@ def test_help_starts_without_the_heavy_libraries() -> None:
     program = (
         "import sys\n"
         "from seamaug.cli import main\n"
-        "for command in ([], ['expand'], ['score'], ['select'], ['show'], ['report'],"
-        " ['operators']):\n"
+        "for command in ('', *main.commands):\n"
         "    try:\n"
-        "        main([*command, '--help'])\n"
+        "        main([*command.split(), '--help'])\n"
         "    except SystemExit as end:\n"
         "        assert end.code == 0\n"
         "heavy = 'torch transformers datasets numpy pyarrow sentence_transformers faiss yaml'\n"

@@ -6,10 +6,14 @@ from typing import Any
 import click
 
 from seamaug import __version__
+from seamaug.cli.diagnose import diagnose
+from seamaug.cli.export import export
 from seamaug.cli.operators import operators
 from seamaug.cli.report import report
 from seamaug.cli.run import expand, show
 from seamaug.cli.scores import score, select
+from seamaug.cli.strength import strength
+from seamaug.cli.train import train_rm
 from seamaug.errors import SeamaugError
 from seamaug.printable import printable
 
@@ -54,6 +58,7 @@ def main(debug: bool, quiet: bool) -> None:
     seamaug expand prefs.jsonl --policy my-sft --reward my-rm --out runs/mine
     seamaug show runs/demo                           what a run did
     seamaug report runs/demo                         the same and more, as a page to look at
+    seamaug export runs/mine --to trl                the run in a trainer's dialect
     """
     if not quiet:
         from seamaug.log import log_to_terminal
@@ -61,5 +66,17 @@ def main(debug: bool, quiet: bool) -> None:
         log_to_terminal()
 
 
-for _command in (expand, score, select, show, report, operators):
+_COMMANDS = (
+    expand,
+    score,
+    select,
+    show,
+    report,
+    diagnose,
+    export,
+    strength,
+    train_rm,
+    operators,
+)
+for _command in _COMMANDS:
     main.add_command(_command)

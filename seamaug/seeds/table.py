@@ -69,13 +69,20 @@ class Seeds:
         return digest.hexdigest()
 
 
-def read_seeds(config: SeedsConfig, rows: Iterable[dict[str, Any]] | None = None) -> Seeds:
+def read_seeds(
+    config: SeedsConfig,
+    rows: Iterable[dict[str, Any]] | None = None,
+    *,
+    prompts_alone: bool = False,
+) -> Seeds:
     """All seeds of the configured paths, or of `rows` where a caller has them in memory.
 
+    `prompts_alone`: whether rows without a golden response will do; theirs is then empty.
     Raises InputError that lists the bad rows (file, line, field, fix), or says that there are
     too few seeds to compare.
     """
-    table, count = _collect(located_rows(config, rows), config)
+    layouts = Layouts(dict(config.columns), prompts_alone=prompts_alone)
+    table, count = _collect(located_rows(config, rows), layouts)
     seeds = Seeds(table, count)
     name = ", ".join(config.paths)
     if len(seeds) < MIN_SEEDS:
@@ -108,23 +115,34 @@ def _mapping(row: Any, number: int) -> dict[str, Any]:
     return dict(row)
 
 
-def _collect(located: Iterator[Located], config: SeedsConfig) -> tuple[pa.Table, int]:
-    tables: list[pa.Table] = []
-    chunk: list[Seed] = []
-    position: dict[str, int] = {}
-    extra: dict[int, list[str]] = {}
-    layouts = Layouts(dict(config.columns))
+def each_seed(located: Iterable[Located], layouts: Layouts) -> Iterator[Seed]:
+    """Every row as a seed, those that share a prompt too.
+
+    Raises InputError after the last row if any was unusable: it lists the first few.
+    """
     problems: list[str] = []
     bad = count = 0
     for where, row in located:
         count += 1
         try:
-            seed = layouts.seed(row, where)
+            yield layouts.seed(row, where)
         except FieldError as error:
             bad += 1
             if len(problems) < _SHOWN:
                 problems.append(f"{where}: {error}")
-            continue
+    if bad:
+        more = f"\n... and {bad - len(problems):,} more" if bad > len(problems) else ""
+        raise InputError(f"{bad:,} of {count:,} rows are unusable:\n" + "\n".join(problems) + more)
+
+
+def _collect(located: Iterator[Located], layouts: Layouts) -> tuple[pa.Table, int]:
+    tables: list[pa.Table] = []
+    chunk: list[Seed] = []
+    position: dict[str, int] = {}
+    extra: dict[int, list[str]] = {}
+    count = 0
+    for seed in each_seed(located, layouts):
+        count += 1
         if seed.id in position:
             extra.setdefault(position[seed.id], []).extend(seed.worse)
             continue
@@ -133,9 +151,6 @@ def _collect(located: Iterator[Located], config: SeedsConfig) -> tuple[pa.Table,
         if len(chunk) == _CHUNK:
             tables.append(to_table(chunk, Seed.SCHEMA))
             chunk = []
-    if bad:
-        more = f"\n... and {bad - len(problems):,} more" if bad > len(problems) else ""
-        raise InputError(f"{bad:,} of {count:,} rows are unusable:\n" + "\n".join(problems) + more)
     tables.append(to_table(chunk, Seed.SCHEMA))
     return _join_worse(pa.concat_tables(tables).combine_chunks(), extra), count
 
