@@ -121,7 +121,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, seeds: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "expand", "score", "select", "show", "diagnose", "operators"]
+    "command", ["", "expand", "score", "select", "show", "report", "diagnose", "operators"]
 )
 def test_help_of_every_command(command: str) -> None:
     result = seamaug_says(*([command] if command else []), "--help")

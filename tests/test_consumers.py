@@ -105,5 +105,7 @@ def test_a_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
         "DATA_LICENSES.md",
         "chat/question_answer.jinja",
         "prompts/operators.yaml",
+        "report/page/page.html.jinja",
+        "report/page/examples.js",
     ):
         assert name in shown

@@ -9,6 +9,7 @@ from seamaug import __version__
 from seamaug.cli.diagnose import diagnose
 from seamaug.cli.export import export
 from seamaug.cli.operators import operators
+from seamaug.cli.report import report
 from seamaug.cli.run import expand, show
 from seamaug.cli.scores import score, select
 from seamaug.cli.strength import strength
@@ -56,6 +57,7 @@ def main(debug: bool, quiet: bool) -> None:
     seamaug expand --budget 10k --out runs/demo      the whole flow, with what is bundled
     seamaug expand prefs.jsonl --policy my-sft --reward my-rm --out runs/mine
     seamaug show runs/demo                           what a run did
+    seamaug report runs/demo                         the same and more, as a page to look at
     seamaug export runs/mine --to trl                the run in a trainer's dialect
     """
     if not quiet:
@@ -69,6 +71,7 @@ _COMMANDS = (
     score,
     select,
     show,
+    report,
     diagnose,
     export,
     strength,

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
+from rich.bar import Bar
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
@@ -16,6 +17,8 @@ from rich.text import Text
 from seamaug.plan import KEEP_SHARE, Plan
 from seamaug.printable import printable
 from seamaug.records import KEPT
+from seamaug.report import funnel
+from seamaug.report.funnel import funnel_steps
 from seamaug.run.folder import read_part
 from seamaug.selection import overlap, worst_share
 from seamaug.units import human_count, human_seconds
@@ -26,6 +29,8 @@ _SHOWN_CHARS = 400
 _LITTLE = 0.002
 """Share of SEAM that 5 % of a budget should lower at least, as it is foreseen."""
 _SHOWN_BEST, _SHOWN_WORST = 5, 2
+_BAR = 24
+_COLORS = {funnel.WHOLE: "bright_black", funnel.KEPT: "blue", funnel.LOST: "yellow"}
 
 
 def _console() -> Console:
@@ -65,28 +70,16 @@ def print_summary(folder: Path, summary: Summary) -> None:
 
 
 def _funnel(counts: dict[str, Any]) -> Table:
+    """Each step with its count, and a bar for its share of the rows, seeds or candidates."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column()
+    table.add_column(no_wrap=True)
     table.add_column(justify="right")
     table.add_column(style="dim")
-    seeds, candidates = counts["seeds"], counts["candidates"]
-    table.add_row("rows read", f"{counts['rows']:,}")
-    if counts["merged"]:
-        table.add_row("  merged", f"{counts['merged']:,}", "share a prompt with an earlier row")
-    table.add_row("seeds", f"{seeds['total']:,}", "different prompts")
-    table.add_row("  scored", f"{seeds['scored']:,}")
-    table.add_row("  failed", f"{seeds['failed']:,}", _plain(", ".join(seeds["failed_because"])))
-    if seeds["contaminated"]:
-        note = "overlap with the evaluation files: contamination.parquet"
-        table.add_row("  contaminated", f"{seeds['contaminated']:,}", note)
-    table.add_row("  selected", f"{seeds['selected']:,}", "highest SEAM")
-    for reason, count in seeds["set_aside"].items():
-        table.add_row("  set aside", f"{count:,}", _plain(reason))
-    table.add_row("candidates", f"{candidates['total']:,}")
-    table.add_row("  kept", f"{candidates['kept']:,}")
-    for verdict in ("rejected", "failed"):
-        for reason, count in candidates[verdict].items():
-            table.add_row(f"  {verdict}", f"{count:,}", _plain(reason))
+    table.add_column(width=_BAR)
+    for step in funnel_steps(counts):
+        label = step.label if step.is_whole else f"  {step.label}"
+        bar = Bar(1, 0, step.share, width=_BAR, color=_COLORS[step.kind])
+        table.add_row(label, f"{step.count:,}", _plain(step.note), bar)
     return table
 
 

@@ -1,0 +1,29 @@
+"""seamaug report."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The page.  [default: report.html in RUN]",
+)
+def report(run: Path, out: Path | None) -> None:
+    """Write a run's report: one HTML page that needs no network, below 10 MB.
+
+    The funnel, SEAM before and after, what the policy says against what the reward model likes, a
+    map of the prompts, operators, reward variance and length, and the examples, kept and rejected,
+    with their changes to the parent.
+
+    \b
+    seamaug report runs/mine
+    seamaug report runs/mine --out mine.html
+    """
+    from seamaug.reporting import report as write_report
+
+    click.echo(write_report(run, out))
