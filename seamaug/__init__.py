@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seamaug.api import ExpandResult, expand, score, select
+    from seamaug.exporting import export
 
 __version__ = version("seamaug")
-__all__ = ["ExpandResult", "__version__", "expand", "score", "select"]
+__all__ = ["ExpandResult", "__version__", "expand", "export", "score", "select"]
 
 
 def __getattr__(name: str) -> Any:
     # The library imports torch; `import seamaug` and `seamaug --help` must not wait for it.
+    if name == "export":
+        from seamaug.exporting import export
+
+        return export
     if name in __all__:
         from seamaug import api
 

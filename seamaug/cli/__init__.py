@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from seamaug import __version__
+from seamaug.cli.export import export
 from seamaug.cli.operators import operators
 from seamaug.cli.run import expand, show
 from seamaug.cli.scores import score, select
@@ -52,6 +53,7 @@ def main(debug: bool, quiet: bool) -> None:
     seamaug expand --budget 10k --out runs/demo      the whole flow, with what is bundled
     seamaug expand prefs.jsonl --policy my-sft --reward my-rm --out runs/mine
     seamaug show runs/demo                           what a run did
+    seamaug export runs/mine --to trl                the run in a trainer's dialect
     """
     if not quiet:
         from seamaug.log import log_to_terminal
@@ -59,5 +61,5 @@ def main(debug: bool, quiet: bool) -> None:
         log_to_terminal()
 
 
-for _command in (expand, score, select, show, operators):
+for _command in (expand, score, select, show, export, operators):
     main.add_command(_command)
