@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seamaug.api import ExpandResult, expand, score, select
     from seamaug.exporting import export
+    from seamaug.publishing import push_to_hub
 
 __version__ = version("seamaug")
-__all__ = ["ExpandResult", "__version__", "expand", "export", "score", "select"]
+__all__ = ["ExpandResult", "__version__", "expand", "export", "push_to_hub", "score", "select"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> Any:
         from seamaug.exporting import export
 
         return export
+    if name == "push_to_hub":
+        from seamaug.publishing import push_to_hub
+
+        return push_to_hub
     if name in __all__:
         from seamaug import api
 

@@ -55,7 +55,7 @@ class StandInHub:
         if found[2] == "preupload":
             return 200, {"files": [_regular(file) for file in json.loads(body)["files"]]}
         if found[2] == "commit":
-            return self._commit(repo, body)
+            return self._commit(found[1], body)
         return 200, {"id": found[1], "private": repo["private"], "sha": "0" * 40}
 
     def _create(self, asked: dict[str, Any]) -> tuple[int, Any]:
@@ -69,14 +69,16 @@ class StandInHub:
         self.add(name, private=asked.get("visibility") == "private")
         return 200, told
 
-    def _commit(self, repo: dict[str, Any], body: bytes) -> tuple[int, Any]:
+    def _commit(self, name: str, body: bytes) -> tuple[int, Any]:
+        repo = self.repos[name]
         for line in body.splitlines():
             entry = json.loads(line)
             if entry["key"] == "file":
                 value = entry["value"]
                 repo["files"][value["path"]] = base64.b64decode(value["content"])
         repo["commits"] += 1
-        return 200, {"commitUrl": f"{self.url}/commit/1", "commitOid": "1" * 40, "success": True}
+        url = f"{self.url}/datasets/{name}/commit/{'1' * 40}"
+        return 200, {"commitUrl": url, "commitOid": "1" * 40, "success": True}
 
 
 def _regular(file: dict[str, Any]) -> dict[str, Any]:

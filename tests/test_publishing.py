@@ -31,7 +31,7 @@ UPLOADED = {
 def run(tmp_path_factory: pytest.TempPathFactory, saved: Callable[..., str]) -> Path:
     """Made with a policy in a folder, whose path is nobody's business."""
     rows = [
-        {"prompt": f"What is {n} plus {n + 1}?", "chosen": f"It is {2 * n + 1}.", "licence": "MIT"}
+        {"prompt": f"What is {n} plus {n + 1}?", "golden": f"It is {2 * n + 1}.", "licence": "MIT"}
         for n in range(8)
     ]
     settings = {"select.share": 0.5, "generate.policy_samples": 0, "score.samples": 3}
@@ -75,7 +75,11 @@ def test_the_cards_head_is_what_the_hub_reads(run: Path) -> None:
     front = yaml.safe_load((run / "README.md").read_text(encoding="utf-8").split("---\n")[1])
     huggingface_hub.DatasetCardData(**front)
     assert front["license"] == "mit"
-    assert [config["config_name"] for config in front["configs"]] == ["sft", "preference", "prompts"]
+    assert [config["config_name"] for config in front["configs"]] == [
+        "sft",
+        "preference",
+        "prompts",
+    ]
 
 
 def test_public_only_where_asked_for(run: Path, hub: StandInHub) -> None:
@@ -83,7 +87,7 @@ def test_public_only_where_asked_for(run: Path, hub: StandInHub) -> None:
     assert not hub.repos["me/open"]["private"]
     for public in (False, True):
         hub.add("me/there", private=public)
-        with pytest.raises(HubError, match="me/there exists and is p.*--public"):
+        with pytest.raises(HubError, match=r"me/there exists and is p.*--public"):
             push_to_hub(run, "me/there", public=public)
         assert not hub.repos["me/there"]["files"]
 
@@ -138,7 +142,7 @@ def test_a_busy_hub_is_asked_again(
 
 def test_a_hub_that_refuses_says_why(run: Path, hub: StandInHub) -> None:
     hub.fault = lambda method, path, attempt: 402 * path.endswith("commit/main")
-    with pytest.raises(HubError, match="did not take me/sums: .*402"):
+    with pytest.raises(HubError, match=r"did not take me/sums: .*402"):
         push_to_hub(run, "me/sums")
 
 
@@ -160,7 +164,7 @@ def test_a_run_that_is_not_whole_stays_at_home(run: Path, hub: StandInHub, tmp_p
         target = tmp_path / name
         target.parent.mkdir(exist_ok=True)
         target.write_bytes((run / name).read_bytes())
-    with pytest.raises(RunFolderError, match="files of .* are missing"):
+    with pytest.raises(RunFolderError, match=r"files of .* are missing"):
         push_to_hub(tmp_path, "me/sums")
     assert not hub.asked
 
@@ -174,6 +178,6 @@ def test_the_command_tells_the_address_and_never_the_token(run: Path, hub: Stand
     assert f"{hub.url}/datasets/me/sums (private)" in done.stdout
     assert hub.repos["me/sums"]["files"].keys() == UPLOADED
     assert TOKEN not in done.stdout + done.stderr
-    written = [*run.rglob("*"), *hub.repos["me/sums"]["files"]]
-    assert not any(TOKEN.encode() in path.read_bytes() for path in run.rglob("*") if path.is_file())
-    assert written
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert files
+    assert not any(TOKEN.encode() in path.read_bytes() for path in files)

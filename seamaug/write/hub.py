@@ -52,8 +52,12 @@ def upload(folder: Path, files: Sequence[str], repo: str, *, public: bool) -> st
 @contextmanager
 def _explained(repo: str, endpoint: str) -> Iterator[None]:
     """Turn what the client raises into an error that says what to do."""
-    import httpx
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    # HTTPError is that of the client underneath: httpx, or httpx2 from version 2 on.
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HTTPError,  # type: ignore[attr-defined]
+        OfflineModeIsEnabled,
+    )
 
     try:
         yield
@@ -61,7 +65,7 @@ def _explained(repo: str, endpoint: str) -> Iterator[None]:
         raise HubError("HF_HUB_OFFLINE is set, so nothing is uploaded; unset it") from None
     except HfHubHTTPError as error:
         raise HubError(_meaning(error.response.status_code, repo, error)) from None
-    except httpx.TransportError as error:
+    except HTTPError as error:
         raise HubError(
             f"the hub at {endpoint} cannot be reached ({error}); run the same command again: what "
             "it has already is not sent again"
