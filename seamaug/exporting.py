@@ -14,7 +14,7 @@ from seamaug.errors import ConfigError, InputError, RunFolderError
 from seamaug.exports.dialects import DIALECTS, dialect_names
 from seamaug.exports.example import Example, kept_examples, original_examples
 from seamaug.exports.guide import write_guide
-from seamaug.exports.merge import counts_at, parse_ratio, sample
+from seamaug.exports.merge import counts_at, mix, parse_ratio, sample
 from seamaug.exports.split import TRAIN, VALIDATION, side_of
 from seamaug.exports.writer import write_forms
 from seamaug.log import logger
@@ -23,7 +23,7 @@ from seamaug.seeds import SeedSource, located_rows
 from seamaug.seeds.columns import Layouts
 from seamaug.units import parse_share
 from seamaug.write.datasets import PROVENANCE, dataset_file
-from seamaug.write.summary import Summary, stored_summary
+from seamaug.write.summary import stored_summary
 
 EXPORTS = "exports"
 """Folder of a run that holds its exports."""
@@ -64,7 +64,8 @@ def export(
     out: None is `exports` in the run folder.
     validation: share of the parents, such as "5%", whose examples become validation files. All
         examples of one parent, and its own row in `merge_with`, stand on one side.
-    merge_with: the original data, as `expand` takes seeds; its rows come before the augmented ones.
+    merge_with: the original data, as `expand` takes seeds, to write with the augmented: evenly
+        mixed, and row by row, so rows that share a prompt stay apart.
     ratio: original to augmented examples, such as "4:1": what is in excess is sampled at random.
         None takes all of both.
     margin: write a column `margin`, the mean margin of the check `vote`, where the consumer reads
@@ -77,7 +78,8 @@ def export(
     names = dialect_names(to)
     folder = Path(run)
     target = Path(out) if out is not None else folder / EXPORTS
-    _check_kept(folder, stored_summary(folder))
+    if not _kept(folder):
+        raise RunFolderError(f"{folder} kept no example, so there is nothing to export")
     for name in names:
         _check_free(target / name, folder)
         if margin and not any(form.takes_margin for form in DIALECTS[name]()):
@@ -93,7 +95,7 @@ def export_run(run: Path, names: Sequence[str]) -> list[Export]:
 
     Nothing, where nothing was kept.
     """
-    if not stored_summary(run)["counts"]["candidates"]["kept"]:
+    if names and not _kept(run):
         logger.warning(f"nothing was kept, so nothing is exported for {', '.join(names)}")
         return []
     return _write(names, run / EXPORTS, lambda: kept_examples(_provenance(run)), 0.0, False)
@@ -164,8 +166,10 @@ def _merged(
     take_original, take_augmented = counts_at(parts, originals, augmented)
 
     def mixture() -> Iterator[Example]:
-        yield from sample(original(), originals, take_original)
-        yield from sample(kept(), augmented, take_augmented)
+        return mix(
+            (sample(original(), originals, take_original), take_original),
+            (sample(kept(), augmented, take_augmented), take_augmented),
+        )
 
     return mixture
 
@@ -174,9 +178,9 @@ def _provenance(run: Path) -> Path:
     return dataset_file(run, PROVENANCE)
 
 
-def _check_kept(run: Path, summary: Summary) -> None:
-    if not summary["counts"]["candidates"]["kept"]:
-        raise RunFolderError(f"{run} kept no example, so there is nothing to export")
+def _kept(run: Path) -> int:
+    kept: int = stored_summary(run)["counts"]["candidates"]["kept"]
+    return kept
 
 
 def _check_free(folder: Path, run: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from seamaug.cli.options import SEED_OPTIONS, arguments, options, parsed
+from seamaug.cli.options import SEED_OPTIONS, arguments, formats, options, parsed
 
 
 @click.command()
@@ -13,6 +13,7 @@ from seamaug.cli.options import SEED_OPTIONS, arguments, options, parsed
 @click.option(
     "--to",
     multiple=True,
+    callback=formats,
     metavar="NAME",
     help="trl, openrlhf, verl, llamafactory, axolotl; several with commas.",
 )
@@ -57,7 +58,7 @@ from seamaug.cli.options import SEED_OPTIONS, arguments, options, parsed
 @click.option("--public", is_flag=True, help="With --push-to-hub: for everybody to see.")
 def export(
     run: Path,
-    to: tuple[str, ...],
+    to: list[str],
     merge_with: tuple[str, ...],
     repo: str | None,
     public: bool,

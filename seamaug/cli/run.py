@@ -12,6 +12,7 @@ from seamaug.cli.options import (
     SCORE_OPTIONS,
     SEED_OPTIONS,
     arguments,
+    formats,
     options,
     parsed,
     quiet,
@@ -48,6 +49,14 @@ from seamaug.cli.options import (
     metavar="FILE",
     help="An evaluation file that no example may share 13 words in a row with; can be repeated.",
 )
+@click.option(
+    "--formats",
+    multiple=True,
+    callback=formats,
+    metavar="NAME",
+    help="Trainers to write the examples for as well, in OUT/exports/NAME: trl, openrlhf, verl, "
+    "llamafactory, axolotl; several with commas. `seamaug export` does so later.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and how long it takes.")
 @click.option(
     "--pilot",
@@ -77,15 +86,19 @@ def expand(
     seamaug expand qa.csv --column prompt=question --column golden=answer --out runs/qa
     """
     from seamaug import api
+    from seamaug.report.exports import print_exports
     from seamaug.report.terminal import print_plan, print_summary
 
+    names = flags.pop("formats")
     if dry_run:
         print_plan(api.plan(list(seeds) or None, pilot=pilot, **arguments(flags)))
         return
     if pilot is not None:
         raise click.UsageError("--pilot goes with --dry-run")
-    result = api.expand(list(seeds) or None, out=out, quiet=quiet(), **arguments(flags))
+    given = arguments(flags)
+    result = api.expand(list(seeds) or None, out=out, formats=names, quiet=quiet(), **given)
     print_summary(result.path, result.summary)
+    print_exports(result.exports)
     if result.summary["counts"]["candidates"]["kept"] < result.summary["budget"]:
         sys.exit(3)
 

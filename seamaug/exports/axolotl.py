@@ -31,6 +31,7 @@ def forms() -> tuple[Form, ...]:
             ],
             ("kto.yaml",),
             unpaired,
+            shuffled=True,
         ),
     )
 
@@ -60,7 +61,7 @@ def _empty_system(example: Example) -> str:
 
 
 def _hard_to_find(example: Example) -> str:
-    """argilla_chat renders a response after a dummy turn and cuts it out where it first finds it."""
+    """argilla_chat renders a response after a dummy turn, and cuts from where its text first is."""
     texts = (example.chosen, *example.rejected)
     if any(text != text.strip() for text in texts):
         return "has a response with white space at its end, cut wrongly if the template trims it"

@@ -17,7 +17,7 @@ DIALECTS: dict[str, Callable[[], tuple[Form, ...]]] = {
 
 
 def dialect_names(asked: str | Iterable[str]) -> list[str]:
-    """The names in `trl,openrlhf`, or in several such texts, each once; raises ConfigError."""
+    """The names in "trl,openrlhf", or in several such texts, each once; raises ConfigError."""
     texts = [asked] if isinstance(asked, str) else asked
     names = [name.strip() for text in texts for name in text.split(",")]
     for name in names:

@@ -43,6 +43,8 @@ class Form:
     """What the consumer does to an example that its user should know of."""
     takes_margin: bool = False
     """Whether the consumer reads a column `margin`."""
+    shuffled: bool = False
+    """Whether rows are in random order, some thousands at a time."""
 
 
 def conversations(*files: str, remark: Objection = nothing, unfit: Objection = nothing) -> Form:
@@ -77,5 +79,9 @@ def pairs(*files: str, remark: Objection = nothing, takes_margin: bool = False) 
 
 
 def judged(example: Example) -> list[tuple[str, bool]]:
-    """Each response with whether it is the desirable one: for KTO."""
+    """Each response with whether it is the desirable one: for KTO.
+
+    Trainers estimate KTO's KL from mismatched pairs: each prompt with the response of the row
+    before it. So rows of one prompt must not stand together, and KTO's forms are `shuffled`.
+    """
     return [(example.chosen, True), *((text, False) for text in example.rejected)]

@@ -33,6 +33,7 @@ def forms() -> tuple[Form, ...]:
             ("kto.yaml",),
             lambda example: unpaired(example) or _out_of_turn(example),
             _empty_system,
+            shuffled=True,
         ),
     )
 

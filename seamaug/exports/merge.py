@@ -1,8 +1,10 @@
 """Original and augmented examples in a stated ratio."""
 
+import heapq
 import re
 from collections.abc import Iterable, Iterator
 from itertools import compress
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -49,3 +51,16 @@ def sample(examples: Iterable[Example], count: int, take: int) -> Iterator[Examp
     taken = np.zeros(count, dtype=bool)
     taken[np.random.default_rng(0).choice(count, take, replace=False)] = True
     yield from compress(examples, taken)
+
+
+def mix(*parts: tuple[Iterable[Example], int]) -> Iterator[Example]:
+    """The examples of all parts, each given with its length and spread evenly over the whole.
+
+    A trainer that does not shuffle, or reads the first rows only, sees the same ratio.
+    """
+    placed = (_placed(examples, length) for examples, length in parts)
+    return (example for _, example in heapq.merge(*placed, key=itemgetter(0)))
+
+
+def _placed(examples: Iterable[Example], length: int) -> Iterator[tuple[float, Example]]:
+    return (((number + 0.5) / length, example) for number, example in enumerate(examples))

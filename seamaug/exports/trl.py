@@ -25,6 +25,7 @@ def forms() -> tuple[Form, ...]:
             _kto,
             ("kto.py",),
             unpaired,
+            shuffled=True,
         ),
         Form(
             "prompts",

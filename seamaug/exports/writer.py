@@ -1,9 +1,9 @@
 """One dialect's files: each form's rows by side, and the provenance beside them, as they come."""
 
+import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,36 +24,61 @@ PROVENANCE = pa.schema(
 )
 """One row for each row of each file, numbered from 0; and one for each example that a form cannot
 carry: `row` is null there, and `left_out` says why."""
-_CHUNK = 1_000
+_CHUNK = 4_000
 
 
 class _Table:
-    """A Parquet file that is there once it has a row; a chunk of rows is in memory."""
+    """A Parquet file, which is there once it has a row."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path, self._schema = path, schema
-        self._rows: list[Row] = []
         self._writer: pq.ParquetWriter | None = None
-        self.count = 0
 
-    def append(self, row: Row) -> None:
-        self._rows.append(row)
-        self.count += 1
-        if len(self._rows) == _CHUNK:
-            self._flush()
-
-    def close(self) -> None:
-        if self._rows:
-            self._flush()
-        if self._writer:
-            self._writer.close()
-
-    def _flush(self) -> None:
+    def write(self, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
         if self._writer is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(self._path, self._schema)
-        self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
-        self._rows = []
+        self._writer.write_table(pa.Table.from_pylist(rows, self._schema))
+
+    def close(self) -> None:
+        if self._writer:
+            self._writer.close()
+
+
+class _FormFile:
+    """One side of a form, and its part of the provenance; a chunk of rows is in memory."""
+
+    def __init__(self, name: str, table: _Table, provenance: _Table, *, shuffled: bool) -> None:
+        self._name, self._table, self._provenance = name, table, provenance
+        self._order = random.Random(0) if shuffled else None
+        self._waiting: list[tuple[Example, Row | None, str]] = []
+        self._count = 0
+
+    def add(self, example: Example, row: Row | None, left_out: str = "") -> None:
+        """A row of this example; None with the reason why it has none."""
+        self._waiting.append((example, row, left_out))
+        if len(self._waiting) == _CHUNK:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._table.close()
+
+    def _flush(self) -> None:
+        if self._order:
+            self._order.shuffle(self._waiting)
+        origins = []
+        for example, row, left_out in self._waiting:
+            number = None if row is None else self._count
+            self._count += row is not None
+            made_of = (example.id, example.parent, example.source)
+            values = (self._name, number, *made_of, left_out)
+            origins.append(dict(zip(PROVENANCE.names, values, strict=True)))
+        self._table.write([row for _, row, _ in self._waiting if row is not None])
+        self._provenance.write(origins)
+        self._waiting = []
 
 
 class Counts:
@@ -83,40 +108,33 @@ def write_forms(
     """
     counts = Counts()
     provenance = _Table(folder / "provenance.parquet", PROVENANCE)
-    files: dict[str, _Table] = {}
+    files: dict[str, _FormFile] = {}
+
+    def open_file(name: str, form: Form) -> _FormFile:
+        schema = form.schema.append(MARGIN) if margin and form.takes_margin else form.schema
+        return _FormFile(name, _Table(folder / name, schema), provenance, shuffled=form.shuffled)
+
     try:
         for example in examples:
             side = side_of(example.parent, validation)
             for form in forms:
                 name = f"{form.name}/{side}.parquet"
+                if name not in files:
+                    files[name] = open_file(name, form)
                 if reason := form.unfit(example):
                     counts.left_out.setdefault(form.name, Counter())[reason] += 1
-                    provenance.append(_origin(example, name, None, reason))
+                    files[name].add(example, None, reason)
                     continue
                 if remark := form.remark(example):
                     counts.remarks.setdefault(form.name, Counter())[remark] += 1
                 extra = {MARGIN.name: example.margin} if margin and form.takes_margin else {}
-                if name not in files:
-                    schema = form.schema.append(MARGIN) if extra else form.schema
-                    files[name] = _Table(folder / name, schema)
                 for row in form.rows(example):
-                    provenance.append(_origin(example, name, files[name].count, ""))
-                    files[name].append({**row, **extra})
+                    files[name].add(example, {**row, **extra})
                     counts.rows.setdefault(name, Counter())[example.source] += 1
     finally:
-        for table in (*files.values(), provenance):
-            table.close()
+        for file in files.values():
+            file.close()
+        provenance.close()
     order = [f"{form.name}/{side}.parquet" for form in forms for side in (TRAIN, VALIDATION)]
     counts.rows = {name: counts.rows[name] for name in order if name in counts.rows}
     return counts
-
-
-def _origin(example: Example, file: str, row: int | None, left_out: str) -> dict[str, Any]:
-    return {
-        "file": file,
-        "row": row,
-        "id": example.id,
-        "parent": example.parent,
-        "source": example.source,
-        "left_out": left_out,
-    }

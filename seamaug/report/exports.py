@@ -26,7 +26,7 @@ def print_exports(exports: Sequence[Export]) -> None:
             ]
             table.add_row(file, *(f"{count:,}" for count in counts))
         console.print(table)
-        for heading, told in (("left out of", export.left_out), ("note on", export.remarks)):
+        for heading, told in (("left out of", export.left_out), ("to mind in", export.remarks)):
             for form, reasons in told.items():
                 for reason, count in reasons.items():
                     console.print(Text(f"{heading} {form}: {count:,}, each {reason}"))

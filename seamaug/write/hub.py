@@ -53,11 +53,8 @@ def upload(folder: Path, files: Sequence[str], repo: str, *, public: bool) -> st
 def _explained(repo: str, endpoint: str) -> Iterator[None]:
     """Turn what the client raises into an error that says what to do."""
     # HTTPError is that of the client underneath: httpx, or httpx2 from version 2 on.
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HTTPError,  # type: ignore[attr-defined]
-        OfflineModeIsEnabled,
-    )
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # isort: skip
 
     try:
         yield

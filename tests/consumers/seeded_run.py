@@ -1,0 +1,51 @@
+"""A small real run to export: embedded models, and prompts with system turns and several turns."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+from seamaug import expand
+from seamaug.resources import resource
+
+_SYSTEM = "Be exact — réponds en anglais, 日本語 ok 🙂.\nUse at most three lines."
+_EARLIER = [
+    {"role": "user", "content": "Hi! Can you help me with `x < 3 && y > {{ 2 }}`?"},
+    {"role": "assistant", "content": "Yes.\n\n- what is x?\n- what is y?"},
+]
+
+
+def conversations(count: int) -> list[dict[str, Any]]:
+    """Bundled seeds; of each three, one gets a system turn, one earlier turns, one both."""
+    with gzip.open(resource("embedded", "seeds.jsonl.gz"), "rt", encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    short = [row for row in rows if 60 < len(row["prompt"]) + len(row["chosen"]) < 300]
+    found = []
+    for number, row in enumerate(short[:: len(short) // count][:count]):
+        turns = [{"role": "system", "content": _SYSTEM}] if number % 3 != 1 else []
+        turns += _EARLIER if number % 3 else []
+        turns.append({"role": "user", "content": row["prompt"]})
+        found.append(
+            {
+                "chosen": [*turns, {"role": "assistant", "content": row["chosen"]}],
+                "rejected": [*turns, {"role": "assistant", "content": row["rejected"]}],
+                "source": row["source"],
+                "licence": row["licence"],
+            }
+        )
+    return found
+
+
+def make_run(folder: Path) -> Path:
+    """The run, in which an ensemble votes on every rejected response, so that margins are known."""
+    settings = {
+        "select.share": 0.9,
+        "keep.rule": "discrepant",
+        "generate.worse": ["policy"],
+        "generate.policy_samples": 4,
+        "verify.worse.by": ["vote"],
+        "verify.worse.judges": ["embedded"],
+        "score.samples": 4,
+    }
+    expand(conversations(18), budget=24, out=folder, settings=settings)
+    return folder
