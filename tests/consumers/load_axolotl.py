@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 os.environ["AXOLOTL_DO_NOT_TRACK"] = "1"
@@ -12,11 +11,16 @@ from axolotl.common.datasets import load_datasets, load_preference_datasets
 from axolotl.loaders import load_tokenizer
 from loaded import Loaded, decoder, tell
 
-FORMS = {"sft": "sft", "dpo": "preference", "reward": "reward", "kto": "kto"}
+FORMS = {
+    "sft": ("sft", "conversation"),
+    "dpo": ("preference", "pair"),
+    "reward": ("reward", "pair"),
+    "kto": ("kto", "judged, in ChatML"),
+}
 
 
 def load(policy: str, reward: str) -> Iterator[Loaded]:
-    for name, form in FORMS.items():
+    for name, (form, kind) in FORMS.items():
         model = reward if name == "reward" else policy
         cfg = load_cfg(f"{name}.yaml", base_model=model, bf16=False, use_tensorboard=False)
         text = decoder(load_tokenizer(cfg))
@@ -24,8 +28,7 @@ def load(policy: str, reward: str) -> Iterator[Loaded]:
         found = read(cfg=cfg)
         for side, data in (("train", found.train_dataset), ("validation", found.eval_dataset)):
             rows = [_texts(row, text) for row in data]
-            kind = Path(f"{name}.yaml").name
-            yield Loaded(form, side, f"{read.__name__}, {kind}", rows)
+            yield Loaded(form, side, kind, f"{read.__name__}, {name}.yaml", rows)
 
 
 def _texts(row: dict[str, Any], text: Any) -> list[str]:

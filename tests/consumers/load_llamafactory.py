@@ -19,9 +19,13 @@ from llamafactory.data import get_dataset, get_template_and_fix_tokenizer  # noq
 from llamafactory.hparams import get_train_args  # noqa: E402
 from llamafactory.model import load_tokenizer  # noqa: E402
 
-FORMS = {"sft": "sft", "reward": "preference", "dpo": "preference", "kto": "kto"}
-STAGES = {"sft": "sft", "reward": "rm", "dpo": "rm", "kto": "kto"}
-"""What get_dataset is called with; DPO reads its pairs as the reward model does."""
+FORMS = {
+    "sft": ("sft", "conversation", "sft"),
+    "reward": ("preference", "pair", "rm"),
+    "dpo": ("preference", "pair", "rm"),
+    "kto": ("kto", "judged", "kto"),
+}
+"""Form, kind of row, and the stage that get_dataset is called with: DPO's is a reward model's."""
 COMPLAINTS: list[str] = []
 
 
@@ -31,7 +35,7 @@ class _Listener(logging.Handler):
 
 
 def load(policy: str, reward: str) -> Iterator[Loaded]:
-    for name, form in FORMS.items():
+    for name, (form, kind, stage) in FORMS.items():
         with open(f"{name}.yaml", encoding="utf-8") as stream:
             given = yaml.safe_load(stream)
         with tempfile.TemporaryDirectory() as out:
@@ -43,13 +47,13 @@ def load(policy: str, reward: str) -> Iterator[Loaded]:
             listener = _Listener(logging.WARNING)
             logging.getLogger("llamafactory").addHandler(listener)
             found = get_dataset(
-                template, model_args, data_args, training_args, stage=STAGES[name], **module
+                template, model_args, data_args, training_args, stage=stage, **module
             )
             logging.getLogger("llamafactory").removeHandler(listener)
         text = decoder(module["tokenizer"])
         for side, data in (("train", "train_dataset"), ("validation", "eval_dataset")):
             rows = [_texts(row, text) for row in found[data]]
-            yield Loaded(form, side, f"get_dataset(stage={STAGES[name]}), {name}.yaml", rows)
+            yield Loaded(form, side, kind, f"get_dataset, {name}.yaml", rows)
 
 
 def _texts(row: dict[str, Any], text: Any) -> list[str]:

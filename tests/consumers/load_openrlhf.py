@@ -51,7 +51,7 @@ def load(policy: str, reward: str) -> Iterator[Loaded]:
     for side, data, strategy in each(options_of("sft.sh", policy)):
         sft = SFTDataset(data, tokenizer, MAX_LEN, strategy, num_processors=1)
         rows = [[text(sft[i][0][0])] for i in range(len(sft))]
-        yield Loaded("sft", side, "SFTDataset", rows)
+        yield Loaded("sft", side, "conversation", "SFTDataset", rows)
     for script, is_dpo in (("reward.sh", False), ("dpo.sh", True)):
         for side, data, strategy in each(options_of(script, policy)):
             pairs = RewardDataset(
@@ -63,14 +63,14 @@ def load(policy: str, reward: str) -> Iterator[Loaded]:
                 [text(item[0][0]), text(item[2][0]), *margin]
                 for item, margin in zip(items, margins, strict=True)
             ]
-            through = f"RewardDataset(is_dpo={is_dpo})"
-            yield Loaded("preference", side, through, rows)
+            kind = "pair" if is_dpo else "pair with margin"
+            yield Loaded("preference", side, kind, f"RewardDataset(is_dpo={is_dpo})", rows)
     arguments = options_of("rl.sh", policy, reward)
     for side in ("train", "validation"):
         data, strategy = read(arguments.data.prompt_dataset.replace("train", side), arguments)
         prompts = PromptDataset(data, tokenizer, strategy)
         rows = [[prompts[i][1], prompts[i][2]] for i in range(len(prompts))]
-        yield Loaded("prompts", side, "PromptDataset", rows)
+        yield Loaded("prompts", side, "prompt with label", "PromptDataset", rows)
 
 
 if __name__ == "__main__":

@@ -11,19 +11,21 @@ from loaded import Loaded, decoder, tell
 
 STEPS = 5
 FORMS = {
-    "sft": "sft",
-    "reward": "preference",
-    "dpo": "dpo",
-    "kto": "kto",
-    "grpo": "prompts",
-    "rloo": "prompts",
+    "sft": ("sft", "conversation"),
+    "reward": ("preference", "pair with margin"),
+    "dpo": ("dpo", "pair"),
+    "kto": ("kto", "judged"),
+    "grpo": ("prompts", "prompt"),
+    "rloo": ("prompts", "prompt"),
 }
-_SMALL = "--use_cpu --bf16 False --report_to none --save_strategy no --per_device_train_batch_size 4"
+_SMALL = (
+    "--use_cpu --bf16 False --report_to none --save_strategy no --per_device_train_batch_size 4"
+)
 _SAMPLING = "--num_generations 4 --max_completion_length 8"
 
 
 def load(policy: str, reward: str) -> Iterator[Loaded]:
-    for name, form in FORMS.items():
+    for name, (form, kind) in FORMS.items():
         options = f"{_SMALL} --max_steps {STEPS} --model {reward if name == 'reward' else policy}"
         if form == "prompts":
             options += f" --reward {reward} {_SAMPLING}"
@@ -33,7 +35,7 @@ def load(policy: str, reward: str) -> Iterator[Loaded]:
         for side, data in (("train", trainer.train_dataset), ("validation", trainer.eval_dataset)):
             rows = [_texts(row, text, trainer.processing_class) for row in data]
             steps = trainer.state.global_step if side == "train" else 0
-            yield Loaded(form, side, type(trainer).__name__, rows, steps)
+            yield Loaded(form, side, kind, type(trainer).__name__, rows, steps)
 
 
 def _run(script: Path, arguments: list[str]) -> Any:

@@ -27,7 +27,7 @@ def load(policy: str, reward: str) -> Iterator[Loaded]:
         data = create_sft_dataset(path, sft.data, tokenizer, None)
         items = [data[i] for i in range(len(data))]
         rows = [[text(_unpadded(item))] for item in items]
-        yield Loaded("sft", side, "MultiTurnSFTDataset", rows)
+        yield Loaded("sft", side, "conversation", "MultiTurnSFTDataset", rows)
     assert rl.reward.reward_model.enable, "verl has no reward function for this data_source"
     for side, path in (("train", rl.data.train_files), ("validation", rl.data.val_files)):
         data = create_rl_dataset(path, rl.data, tokenizer, None)
@@ -40,7 +40,7 @@ def load(policy: str, reward: str) -> Iterator[Loaded]:
             ]
             for item in (data[i] for i in range(len(data)))
         ]
-        yield Loaded("prompts", side, "RLHFDataset", rows)
+        yield Loaded("prompts", side, "prompt with label", "RLHFDataset", rows)
 
 
 def _unpadded(item: Any) -> Any:

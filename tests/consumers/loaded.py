@@ -21,6 +21,8 @@ class Loaded(NamedTuple):
 
     form: str
     side: str
+    kind: str
+    """What a row's texts are: see expected.py."""
     through: str
     """The consumer's code that read it."""
     rows: list[list[str]]
