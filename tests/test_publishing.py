@@ -16,6 +16,7 @@ import yaml
 
 from seamaug import expand, push_to_hub
 from seamaug.errors import ConfigError, HubError, RunFolderError
+from seamaug.write.card import write_card
 from tests.stand_in_hub import TOKEN, StandInHub
 
 UPLOADED = {
@@ -31,13 +32,20 @@ UPLOADED = {
 def run(tmp_path_factory: pytest.TempPathFactory, saved: Callable[..., str]) -> Path:
     """Made with a policy in a folder, whose path is nobody's business."""
     rows = [
-        {"prompt": f"What is {n} plus {n + 1}?", "golden": f"It is {2 * n + 1}.", "licence": "MIT"}
+        {
+            "prompt": f"What is {n} plus {n + 1}?",
+            "golden": f"It is {2 * n + 1}.",
+            "source": f"book {n}",
+            "licence": "MIT",
+        }
         for n in range(8)
     ]
     settings = {"select.share": 0.5, "generate.policy_samples": 0, "score.samples": 3}
     out = tmp_path_factory.mktemp("runs") / "run"
     policy = saved("llama", "causal")
-    return expand(rows, policy=policy, budget=4, out=out, settings=settings).path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seamaug.finish._SOURCES", 2)
+        return expand(rows, policy=policy, budget=4, out=out, settings=settings).path
 
 
 @pytest.fixture
@@ -80,6 +88,38 @@ def test_the_cards_head_is_what_the_hub_reads(run: Path) -> None:
         "preference",
         "prompts",
     ]
+
+
+@pytest.mark.parametrize(
+    ("stated", "license", "name"),
+    [
+        (["MIT", "mit"], "mit", None),
+        (["CC BY-NC 4.0"], "cc-by-nc-4.0", None),
+        (["MIT", "Apache-2.0"], "other", "apache-2.0-and-mit"),
+        (["MIT", ""], "other", "mit-and-not-stated"),
+        (["MIT(upstream)"], "other", "mit-upstream"),
+        (["a", "b", "c", "d"], "other", "mixed"),
+        (["<b>: x\n- y"], "other", "b-x-y"),
+        ([], "other", "not-stated"),
+    ],
+)
+def test_a_licence_is_named_where_it_holds_for_all(
+    run: Path, tmp_path: Path, stated: list[str], license: str, name: str | None
+) -> None:
+    summary = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    rows = [{"source": "", "licence": one, "seeds": 1, "kept": 0} for one in stated]
+    write_card(tmp_path, {**summary, "licences": rows})
+    front = yaml.safe_load((tmp_path / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert (front["license"], front.get("license_name")) == (license, name)
+
+
+def test_every_seed_and_kept_example_is_under_a_source(run: Path) -> None:
+    summary = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    sources = summary["licences"]
+    assert len(sources) == 3
+    assert sources[-1]["source"] == "other sources"
+    assert sum(line["seeds"] for line in sources) == summary["counts"]["seeds"]["total"]
+    assert sum(line["kept"] for line in sources) == summary["counts"]["candidates"]["kept"]
 
 
 def test_public_only_where_asked_for(run: Path, hub: StandInHub) -> None:

@@ -48,14 +48,12 @@ def export_for(run: Path, name: str, folder: Path) -> Path:
     return folder / name
 
 
-def check(name: str, run: Path, exported: Path, environment: Path) -> Checked:
-    """The consumer's loader in its environment, and how what it told differs from the run."""
-    if not (environment / ".installed").exists():
-        return Checked(name, problems=["could not be installed here: nothing was checked"])
+def check(name: str, run: Path, exported: Path, python: Path) -> Checked:
+    """The consumer's loader under its Python, and how what it told differs from the run."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "told.json")
         models = [str(resource("embedded", role)) for role in ("policy", "reward")]
-        command = [environment / "bin" / "python", HERE / f"load_{name}.py", exported, *models, out]
+        command = [python, HERE / f"load_{name}.py", exported, *models, out]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             return Checked(name, problems=[f"its loader failed:\n{done.stderr[-4000:]}"])
@@ -87,21 +85,20 @@ def compare(run: Path, exported: Path, told: dict[str, Any]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=CONSUMERS, metavar="NAME")
-    parser.add_argument(
-        "--environments", type=Path, required=True, help="Holds a folder NAME for each."
-    )
-    parser.add_argument(
-        "--run", type=Path, help="A finished run to export; made anew if not given."
-    )
+    parser.add_argument("--environments", type=Path, required=True, help="Has a folder for each.")
+    parser.add_argument("--run", type=Path, help="A finished run; made anew without.")
     parser.add_argument("--page", type=Path, help="The page to write.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run = arguments.run or make_run(Path(folder, "run"))
+        run = arguments.run or make_run(Path(folder, "run")).path
         results = []
         for name in arguments.names:
             exported = export_for(run, name, Path(folder, "exports"))
             environment = arguments.environments.absolute() / name
-            results.append(check(name, run, exported, environment))
+            if (environment / ".installed").exists():
+                results.append(check(name, run, exported, environment / "bin" / "python"))
+            else:
+                results.append(Checked(name, problems=["not installed: nothing was checked"]))
             print(f"{name} {results[-1].version}: {len(results[-1].problems)} problems", flush=True)
             for problem in results[-1].problems:
                 print(problem, flush=True)

@@ -1,4 +1,4 @@
-"""TRL: the export's scripts as they are, five steps each on tiny models, and what they trained on."""
+"""TRL: the export's scripts as they are, five steps each, and what they trained on."""
 
 import runpy
 import sys

@@ -59,11 +59,12 @@ def _rows(result: Any) -> Iterator[str]:
             continue
         after = result.files[number + 1 :]
         other = next(one for one in after if one["side"] == "validation")
-        wrong = [text for text in result.problems if f"through {file['through']}:" in text]
+        wrong = any(f"through {file['through']}:" in text for text in result.problems)
+        texts = "**differ**" if wrong else "unchanged"
+        trained = f"{file['steps']} steps" if file["steps"] else "not run"
         yield (
             f"| {result.name} {result.version} | `{file['form']}` | {file['through']} | "
-            f"{len(file['rows'])} + {len(other['rows'])} | {'**differ**' if wrong else 'unchanged'} "
-            f"| {str(file['steps']) + ' steps' if file['steps'] else 'not run'} |"
+            f"{len(file['rows'])} + {len(other['rows'])} | {texts} | {trained} |"
         )
 
 

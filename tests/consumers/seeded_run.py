@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from seamaug import expand
+from seamaug import ExpandResult, expand
 from seamaug.resources import resource
 
 _SYSTEM = "Be exact — réponds en anglais, 日本語 ok 🙂.\nUse at most three lines."
@@ -36,7 +36,7 @@ def conversations(count: int) -> list[dict[str, Any]]:
     return found
 
 
-def make_run(folder: Path) -> Path:
+def make_run(folder: Path) -> ExpandResult:
     """The run, in which an ensemble votes on every rejected response, so that margins are known."""
     settings = {
         "select.share": 0.9,
@@ -47,5 +47,4 @@ def make_run(folder: Path) -> Path:
         "verify.worse.judges": ["embedded"],
         "score.samples": 4,
     }
-    expand(conversations(18), budget=24, out=folder, settings=settings)
-    return folder
+    return expand(conversations(18), budget=24, out=folder, settings=settings)
