@@ -8,6 +8,7 @@ what the run's provenance says.
 import argparse
 import datetime
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -54,7 +55,8 @@ def check(name: str, run: Path, exported: Path, python: Path) -> Checked:
         out = Path(folder, "told.json")
         models = [str(resource("embedded", role)) for role in ("policy", "reward")]
         command = [python, HERE / f"load_{name}.py", exported, *models, out]
-        done = subprocess.run(command, capture_output=True, text=True)
+        caches = {"HF_DATASETS_CACHE": f"{folder}/cache"}
+        done = subprocess.run(command, env={**os.environ, **caches}, capture_output=True, text=True)
         if done.returncode:
             return Checked(name, problems=[f"its loader failed:\n{done.stderr[-4000:]}"])
         told = json.loads(out.read_text(encoding="utf-8"))

@@ -1,18 +1,20 @@
 """What a model would have to get from each form, out of the run's provenance."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pyarrow.parquet as pq
-from transformers import AutoTokenizer
 
 from seamaug.records import Message
 from seamaug.resources import resource
 
 Texts = tuple[str, ...]
 Example = dict[str, Any]
+_POLICY = resource("embedded", "policy")
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -28,15 +30,17 @@ def expected_rows(kind: str, run: Path, ids: Sequence[str]) -> Iterator[Texts]:
 
 def rendered(messages: Sequence[Message], *, ask: bool = False, template: str | None = None) -> str:
     """The conversation as the model's chat template has it; `ask` opens an answer."""
-    text = _tokenizer().apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=ask, chat_template=template
+    source = template or (_POLICY / "chat_template.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # as transformers has it
+    return environment.from_string(source).render(
+        messages=messages, add_generation_prompt=ask, eos_token=_eos_token()
     )
-    return str(text)
 
 
 @cache
-def _tokenizer() -> Any:
-    return AutoTokenizer.from_pretrained(resource("embedded", "policy"))
+def _eos_token() -> str:
+    config = json.loads((_POLICY / "tokenizer_config.json").read_text(encoding="utf-8"))
+    return str(config["eos_token"])
 
 
 @cache

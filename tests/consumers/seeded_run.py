@@ -37,14 +37,17 @@ def conversations(count: int) -> list[dict[str, Any]]:
 
 
 def make_run(folder: Path) -> ExpandResult:
-    """The run, in which an ensemble votes on every rejected response, so that margins are known."""
+    """The run, in which every rejected response is voted on, so that margins are known.
+
+    By the one bundled reward model, under another name: here a vote need not be a good one.
+    """
     settings = {
         "select.share": 0.9,
         "keep.rule": "discrepant",
         "generate.worse": ["policy"],
-        "generate.policy_samples": 4,
+        "generate.policy_samples": 3,
         "verify.worse.by": ["vote"],
-        "verify.worse.judges": ["embedded"],
-        "score.samples": 4,
+        "verify.worse.judges": [str(resource("embedded", "reward"))],
+        "score.samples": 3,
     }
-    return expand(conversations(18), budget=24, out=folder, settings=settings)
+    return expand(conversations(12), budget=16, out=folder, settings=settings)
