@@ -22,7 +22,7 @@ FORMS = {
 def load(policy: str, reward: str) -> Iterator[Loaded]:
     for name, (form, kind) in FORMS.items():
         model = reward if name == "reward" else policy
-        cfg = load_cfg(f"{name}.yaml", base_model=model, bf16=False, use_tensorboard=False)
+        cfg = load_cfg(f"{name}.yaml", base_model=model, bf16=False, dataset_num_proc=0)
         text = decoder(load_tokenizer(cfg))
         read = load_preference_datasets if cfg.rl else load_datasets
         found = read(cfg=cfg)

@@ -5,9 +5,9 @@ from typing import Any
 
 from hydra import compose, initialize_config_module
 from loaded import Loaded, command_of, decoder, tell
-from verl.trainer.ppo.utils import create_rl_dataset
-from verl.trainer.sft_trainer import create_sft_dataset
 from verl.utils import hf_tokenizer
+from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
+from verl.utils.dataset.rl_dataset import get_dataset_class
 
 
 def config_of(name: str, script: str, *models: str) -> Any:
@@ -24,13 +24,13 @@ def load(policy: str, reward: str) -> Iterator[Loaded]:
         sft = config_of("sft_trainer_engine", "sft.sh", policy)
         rl = config_of("ppo_trainer", "grpo.sh", policy, reward)
     for side, path in (("train", sft.data.train_files), ("validation", sft.data.val_files)):
-        data = create_sft_dataset(path, sft.data, tokenizer, None)
+        data = MultiTurnSFTDataset(path, tokenizer, sft.data)
         items = [data[i] for i in range(len(data))]
         rows = [[text(_unpadded(item))] for item in items]
         yield Loaded("sft", side, "conversation", "MultiTurnSFTDataset", rows)
     assert rl.reward.reward_model.enable, "verl has no reward function for this data_source"
     for side, path in (("train", rl.data.train_files), ("validation", rl.data.val_files)):
-        data = create_rl_dataset(path, rl.data, tokenizer, None)
+        data = get_dataset_class(rl.data)(path, tokenizer, rl.data)
         rows = [
             [
                 tokenizer.apply_chat_template(

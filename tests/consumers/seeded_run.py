@@ -5,6 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
 from seamaug import ExpandResult, expand
 from seamaug.resources import resource
 
@@ -37,17 +40,28 @@ def conversations(count: int) -> list[dict[str, Any]]:
 
 
 def make_run(folder: Path) -> ExpandResult:
-    """The run, in which every rejected response is voted on, so that margins are known.
-
-    By the one bundled reward model, under another name: here a vote need not be a good one.
-    """
+    """The run, in which every rejected response is voted on, so that margins are known."""
     settings = {
         "select.share": 0.9,
         "keep.rule": "discrepant",
         "generate.worse": ["policy"],
-        "generate.policy_samples": 3,
+        "generate.policy_samples": 6,
+        "generate.policy_max_new_tokens": 16,
         "verify.worse.by": ["vote"],
-        "verify.worse.judges": [str(resource("embedded", "reward"))],
+        "verify.worse.judges": [_judge(folder.parent / "judge")],
         "score.samples": 3,
     }
     return expand(conversations(12), budget=16, out=folder, settings=settings)
+
+
+def _judge(folder: Path) -> str:
+    """A reward model of random weights: a vote, though not a good one.
+
+    By the bundled one, which is under test, nothing misjudged would be left.
+    """
+    embedded = resource("embedded", "reward")
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(embedded)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(embedded).save_pretrained(folder)
+    return str(folder)
