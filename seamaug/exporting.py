@@ -121,7 +121,7 @@ def _write(
 def _mixture(
     run: Path, merge_with: SeedSource, settings: dict[str, Any], ratio: str | None, margin: bool
 ) -> Stream:
-    """The run's examples, after the original ones where there are any."""
+    """The run's examples, and the original ones among them where they are asked for."""
 
     def kept() -> Iterator[Example]:
         return kept_examples(_provenance(run))
