@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 os.environ["AXOLOTL_DO_NOT_TRACK"] = "1"
+os.environ["AXOLOTL_DATASET_NUM_PROC"] = "0"  # in this process; each of its own takes ten seconds
 
 from axolotl.cli.config import load_cfg
 from axolotl.common.datasets import load_datasets, load_preference_datasets
@@ -22,7 +23,7 @@ FORMS = {
 def load(policy: str, reward: str) -> Iterator[Loaded]:
     for name, (form, kind) in FORMS.items():
         model = reward if name == "reward" else policy
-        cfg = load_cfg(f"{name}.yaml", base_model=model, bf16=False, dataset_num_proc=0)
+        cfg = load_cfg(f"{name}.yaml", base_model=model, bf16=False)
         text = decoder(load_tokenizer(cfg))
         read = load_preference_datasets if cfg.rl else load_datasets
         found = read(cfg=cfg)

@@ -3,13 +3,12 @@
 import gzip
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
-from seamaug import ExpandResult, expand
 from seamaug.resources import resource
+
+if TYPE_CHECKING:
+    from seamaug import ExpandResult
 
 _SYSTEM = "Be exact — réponds en anglais, 日本語 ok 🙂.\nUse at most three lines."
 _EARLIER = [
@@ -39,8 +38,10 @@ def conversations(count: int) -> list[dict[str, Any]]:
     return found
 
 
-def make_run(folder: Path) -> ExpandResult:
+def make_run(folder: Path) -> "ExpandResult":
     """The run, in which every rejected response is voted on, so that margins are known."""
+    from seamaug import expand
+
     settings = {
         "select.share": 0.9,
         "keep.rule": "discrepant",
@@ -59,6 +60,9 @@ def _judge(folder: Path) -> str:
 
     By the bundled one, which is under test, nothing misjudged would be left.
     """
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
     embedded = resource("embedded", "reward")
     torch.manual_seed(0)
     config = AutoConfig.from_pretrained(embedded)
