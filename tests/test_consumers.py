@@ -7,11 +7,12 @@ import sys
 import venv
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from seamaug import ExpandResult
 from seamaug.resources import resource
-from tests.consumers.check import check, export_for
+from tests.consumers.check import check, compare, export_for
 from tests.consumers.seeded_run import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,24 @@ def test_trl_trains_on_every_form_by_the_exported_scripts(
     trained = {file["through"]: file["steps"] for file in checked.files if file["steps"]}
     names = ("SFT", "Reward", "DPO", "KTO", "GRPO", "RLOO")
     assert trained == {f"{name}Trainer": 5 for name in names}
+
+
+def test_the_check_sees_a_lost_row_and_a_changed_text(result: ExpandResult, tmp_path: Path) -> None:
+    exported = export_for(result.path, "axolotl", tmp_path)
+    rows = pq.read_table(exported / "reward" / "train.parquet").to_pylist()
+    texts = [
+        [f"<|system|>{row['system']}" * bool(row["system"])
+         + f"<|user|>{row['input']}<|assistant|>{row[which]}<|end|>"
+         for which in ("chosen", "rejected")]
+        for row in rows
+    ]  # fmt: skip
+    told = {"form": "reward", "side": "train", "kind": "pair", "through": "its code"}
+    assert not list(compare(result.path, exported, {**told, "rows": texts}))
+    assert list(compare(result.path, exported, {**told, "rows": texts[1:]}))
+    assert list(compare(result.path, exported, {**told, "rows": []}))
+    texts[0][0] += " "
+    (problem,) = compare(result.path, exported, {**told, "rows": texts})
+    assert problem.startswith(f"reward/train.parquet through its code: {len(rows)} rows")
 
 
 def test_trl_sft_trains_one_step(result: ExpandResult, tmp_path: Path) -> None:

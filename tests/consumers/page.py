@@ -39,6 +39,10 @@ def _lines(results: Sequence[Any], date: str, python: str) -> Iterator[str]:
     )
     for result in results:
         yield from _rows(result)
+    for result in results:
+        if result.name == "llamafactory" and result.files:
+            warned = sum(text.startswith("it warned") for text in result.problems)
+            yield from ("", f"Warnings of LLaMA-Factory, which skips rows with no more: {warned}.")
     yield from ("", "## What was not run", "")
     for result in results:
         yield f"- **{result.name}**: {_NOT_RUN[result.name]}"
