@@ -55,8 +55,13 @@ def check(name: str, run: Path, exported: Path, python: Path) -> Checked:
         out = Path(folder, "told.json")
         models = [str(resource("embedded", role)) for role in ("policy", "reward")]
         command = [python, HERE / f"load_{name}.py", exported, *models, out]
-        caches = {"HF_DATASETS_CACHE": f"{folder}/cache"}
-        done = subprocess.run(command, env={**os.environ, **caches}, capture_output=True, text=True)
+        own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(
+            command,
+            env={**own, "HF_DATASETS_CACHE": f"{folder}/cache"},
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             return Checked(name, problems=[f"its loader failed:\n{done.stderr[-4000:]}"])
         told = json.loads(out.read_text(encoding="utf-8"))
