@@ -46,13 +46,13 @@ def make_run(folder: Path) -> "ExpandResult":
         "select.share": 0.9,
         "keep.rule": "discrepant",
         "generate.worse": ["policy"],
-        "generate.policy_samples": 6,
+        "generate.policy_samples": 4,
         "generate.policy_max_new_tokens": 16,
         "verify.worse.by": ["vote"],
         "verify.worse.judges": [_judge(folder.parent / "judge")],
         "score.samples": 3,
     }
-    return expand(conversations(12), budget=16, out=folder, settings=settings)
+    return expand(conversations(30), budget=40, out=folder, settings=settings)
 
 
 def _judge(folder: Path) -> str:
