@@ -100,7 +100,6 @@ def test_the_cards_head_is_what_the_hub_reads(run: Path) -> None:
         (["MIT(upstream)"], "other", "mit-upstream"),
         (["a", "b", "c", "d"], "other", "mixed"),
         (["<b>: x\n- y"], "other", "b-x-y"),
-        ([], "other", "not-stated"),
     ],
 )
 def test_a_licence_is_named_where_it_holds_for_all(
