@@ -5,30 +5,42 @@
 >>> result.preference  # a datasets.Dataset that TRL's RewardTrainer reads
 """
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seamaug.api import ExpandResult, expand, score, select
+    from seamaug.diagnosis.run import diagnose
     from seamaug.exporting import export
     from seamaug.publishing import push_to_hub
+    from seamaug.train import train_rm
+    from seamaug.voting import strength
 
 __version__ = version("seamaug")
-__all__ = ["ExpandResult", "__version__", "expand", "export", "push_to_hub", "score", "select"]
+__all__ = [
+    "ExpandResult",
+    "__version__",
+    "diagnose",
+    "expand",
+    "export",
+    "push_to_hub",
+    "score",
+    "select",
+    "strength",
+    "train_rm",
+]
+_ELSEWHERE = {
+    "diagnose": "seamaug.diagnosis.run",
+    "export": "seamaug.exporting",
+    "push_to_hub": "seamaug.publishing",
+    "strength": "seamaug.voting",
+    "train_rm": "seamaug.train",
+}
 
 
 def __getattr__(name: str) -> Any:
     # The library imports torch; `import seamaug` and `seamaug --help` must not wait for it.
-    if name == "export":
-        from seamaug.exporting import export
-
-        return export
-    if name == "push_to_hub":
-        from seamaug.publishing import push_to_hub
-
-        return push_to_hub
     if name in __all__:
-        from seamaug import api
-
-        return getattr(api, name)
+        return getattr(import_module(_ELSEWHERE.get(name, "seamaug.api")), name)
     raise AttributeError(f"module 'seamaug' has no attribute {name!r}")

@@ -13,7 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from seamaug.arguments import ExpandArguments, ScoreArguments, paths_of, prepare, rows_by_seed
+from seamaug.arguments import (
+    ExpandArguments,
+    ScoreArguments,
+    paths_of,
+    prepare,
+    refuse_to_lose_replies,
+    rows_by_seed,
+)
 from seamaug.config import Config
 from seamaug.errors import ConfigError, InputError
 from seamaug.exporting import Export, export_run
@@ -102,7 +109,7 @@ def expand(
     names = dialect_names(formats)  # first, for a misspelt name must not show after the run
     merged, table = prepare(seeds, arguments)
     if out is None:
-        _refuse_to_lose_replies(merged, "out")
+        refuse_to_lose_replies(merged, "out")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="seamaug-"))
     summary = run_expand(merged, table, folder, quiet=quiet)
     return ExpandResult(folder, summary, export_run(folder, names))
@@ -263,15 +270,6 @@ def _scores(
         yield run_score(config, seeds, Path(work), quiet=quiet)
         return
     if config.uses_writer_to_score:
-        _refuse_to_lose_replies(config, "work")
+        refuse_to_lose_replies(config, "work")
     with tempfile.TemporaryDirectory(prefix="seamaug-") as folder:
         yield run_score(config, seeds, Path(folder), quiet=quiet)
-
-
-def _refuse_to_lose_replies(config: Config, argument: str) -> None:
-    """Raise ConfigError where an early end would lose what was paid for."""
-    if config.generator.engine == "server":
-        raise ConfigError(
-            f"give `{argument}`, a folder: replies of the generator's server are paid for, and are "
-            "kept there for the same call to go on with if this one does not reach its end"
-        )

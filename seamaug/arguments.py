@@ -6,6 +6,7 @@ from typing import Any, TypedDict, cast
 
 from seamaug.clock import clock
 from seamaug.config import Config, load_config
+from seamaug.errors import ConfigError
 from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
 from seamaug.seeds.columns import Layouts
 
@@ -47,23 +48,37 @@ class ExpandArguments(ScoreArguments, total=False):
     """Evaluation files that no example may repeat."""
 
 
-def prepare(seeds: SeedSource, arguments: ScoreArguments) -> tuple[Config, Seeds]:
-    """The merged config, and all seeds; also starts the clock of the job."""
+def prepare(
+    seeds: SeedSource, arguments: ScoreArguments, *, prompts_alone: bool = False
+) -> tuple[Config, Seeds]:
+    """The merged config, and all seeds; also starts the clock of the job.
+
+    `prompts_alone`: as for `read_seeds`.
+    """
     clock.reset()
-    rows = _rows(seeds)
+    rows = rows_of(seeds)
     overrides = _overrides(arguments)
     if seeds is not None:
         overrides = {**overrides, "seeds.paths": paths_of(seeds) or ["rows"]}
     merged = load_config(arguments.get("config"), overrides)
     with clock.stage("read seeds"):
-        return merged, read_seeds(merged.seeds, rows)
+        return merged, read_seeds(merged.seeds, rows, prompts_alone=prompts_alone)
 
 
 def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     """The input's own rows with the id of the seed that each belongs to."""
     layouts = Layouts(dict(config.seeds.columns))
-    for where, row in located_rows(config.seeds, _rows(seeds)):
+    for where, row in located_rows(config.seeds, rows_of(seeds)):
         yield layouts.seed(row, where).id, row
+
+
+def refuse_to_lose_replies(config: Config, argument: str) -> None:
+    """Raise ConfigError where an early end would lose what was paid for."""
+    if config.generator.engine == "server":
+        raise ConfigError(
+            f"give `{argument}`, a folder: replies of the generator's server are paid for, and are "
+            "kept there for the same call to go on with if this one does not reach its end"
+        )
 
 
 def _overrides(arguments: ScoreArguments) -> dict[str, Any]:
@@ -103,6 +118,6 @@ def paths_of(seeds: SeedSource) -> list[str]:
     return []
 
 
-def _rows(seeds: SeedSource) -> Iterable[dict[str, Any]] | None:
+def rows_of(seeds: SeedSource) -> Iterable[dict[str, Any]] | None:
     """Rows in memory where that is what the caller gave."""
     return None if seeds is None or paths_of(seeds) else cast(Iterable[dict[str, Any]], seeds)

@@ -39,6 +39,7 @@ _NOT_IN_THE_OUTPUT: Any = {
     "seeds": True,  # their content is in, their path is not
     "generate": {"operators_from"},  # likewise
     "verify": {"decontaminate"},  # likewise
+    "diagnose": True,  # no part of `expand` and `score`
     **{
         role: {
             # What a run that is out of memory has to lower to go on: it changes rounding and which
@@ -55,6 +56,8 @@ _NOT_IN_THE_OUTPUT: Any = {
 }
 SCORING = ("policy", "reward", "embedder", "retrieve", "score", "verify", "seed")
 """The sections that `score` and `select` depend on."""
+_CHECKING = ("worse", "reference_overlap")
+"""What scores and diagnoses take of the section `verify`."""
 
 
 def models_of(config: Config) -> dict[str, dict[str, Any]]:
@@ -73,6 +76,13 @@ def models_of(config: Config) -> dict[str, dict[str, Any]]:
         }
         for role in ("policy", "reward", "embedder")
     }
+    for name in config.diagnose.policies:
+        own = config.policy.like(name)
+        models[f"policy {name}"] = {
+            "name": name,
+            "fingerprint": fingerprint(own, "policy"),
+            **_place(own, "policy"),
+        }
     for name in (*config.reward.others, *config.verify.worse.judges):
         other = config.reward.like(name)
         models[f"reward {name}"] = {
@@ -135,7 +145,7 @@ def score_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict
     """Identity of scores: what does not change them may change freely."""
     writes = config.uses_writer_to_score
     own = config.model_dump(mode="json", exclude=_NOT_IN_THE_OUTPUT)
-    own["verify"] = {name: own["verify"][name] for name in ("worse", "reference_overlap")}
+    own["verify"] = {name: own["verify"][name] for name in _CHECKING}
     sections = (*SCORING, *(("generator",) if writes else ()))
     return {
         "command": "score",
@@ -144,6 +154,27 @@ def score_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict
         "versions": versions(),
         "models": {role: mark for role, mark in models.items() if role != "generator" or writes},
         **({"templates": _templates()} if writes else {}),
+        "function": _function(config),
+        "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
+    }
+
+
+def diagnose_identity(config: Config, seeds: Seeds, models: dict[str, Any]) -> dict[str, Any]:
+    """Identity of a diagnosis: there is no embedder, and a generator only as the judge."""
+    judged = ("generator",) if "judge" in config.verify.worse.by else ()
+    own = config.model_dump(mode="json", exclude=_NOT_IN_THE_OUTPUT)
+    unused = {"embedder", "generator"} - {*judged}
+    return {
+        "command": "diagnose",
+        "schema": SCHEMA_VERSION,
+        "config": {
+            **{name: own[name] for name in ("policy", "reward", "seed", *judged)},
+            "verify": {name: own["verify"][name] for name in _CHECKING},
+            "diagnose": config.diagnose.model_dump(mode="json", exclude={"floor"}),
+        },
+        "versions": versions(),
+        "models": {role: mark for role, mark in models.items() if role not in unused},
+        **({"templates": _templates()} if judged else {}),
         "function": _function(config),
         "seeds": {"fingerprint": seeds.fingerprint, "rows": seeds.rows_read},
     }

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,7 +49,7 @@ def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) 
     """Run the whole flow in the folder `out`, or resume it there; returns what run.json holds."""
     # A misspelt operator must not show after an hour of scoring.
     chosen_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
-    _warn_of_stand_ins(config)
+    warn_of_stand_ins(config)
     marks = models_of(config)
     evaluation = read_evaluation(config.verify)
     run = RunFolder(out, expand_identity(config, seeds, marks, evaluation))
@@ -179,9 +180,10 @@ def _screen(
     )
 
 
-def _warn_of_stand_ins(config: Config) -> None:
+def warn_of_stand_ins(
+    config: Config, roles: Sequence[str] = ("policy", "reward", "embedder")
+) -> None:
     """A toy model beside a real one, or over real data, is hardly ever meant."""
-    roles = ("policy", "reward", "embedder")
     toys = [role for role in roles if getattr(config, role).name == EMBEDDED]
     if toys and (len(toys) < len(roles) or config.seeds.paths != (EMBEDDED,)):
         logger.warning(
@@ -192,7 +194,7 @@ def _warn_of_stand_ins(config: Config) -> None:
 
 def run_score(config: Config, seeds: Seeds, work: Path, *, quiet: bool = False) -> SeedScores:
     """SEAM of every seed, resumable in the folder `work`."""
-    _warn_of_stand_ins(config)
+    warn_of_stand_ins(config)
     with RunFolder(work, score_identity(config, seeds, models_of(config))) as run:
         asked = run if config.uses_writer_to_score else None
         with closing(Models(config, asked)) as models:

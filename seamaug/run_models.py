@@ -30,7 +30,7 @@ class Models:
             self.scorer = Scorer(
                 self.policy, [load_reward(member) for member in config.reward.members()]
             )
-            self.writer = _load_writer(config, run) if run else None
+            self.writer = load_writer(config, run) if run else None
             self._config = config
             self._judge = cache(lambda name: load_reward(config.reward.like(name)))
 
@@ -71,7 +71,7 @@ class Models:
         )
 
 
-def _load_writer(config: Config, run: RunFolder) -> LLMWriter | None:
+def load_writer(config: Config, run: RunFolder) -> LLMWriter | None:
     """The LLM that writes variants; None for the embedded operators alone.
 
     Whether a server holds replies to a schema decides what it is asked and how stored replies are

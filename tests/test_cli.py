@@ -120,7 +120,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, seeds: Path) -> Path:
     return run
 
 
-@pytest.mark.parametrize("command", ["", "expand", "score", "select", "show", "operators"])
+@pytest.mark.parametrize(
+    "command", ["", "expand", "score", "select", "show", "diagnose", "operators"]
+)
 def test_help_of_every_command(command: str) -> None:
     result = seamaug_says(*([command] if command else []), "--help")
     assert result.exit_code == 0
@@ -134,7 +136,7 @@ def test_help_starts_without_the_heavy_libraries() -> None:
     program = (
         "import sys\n"
         "from seamaug.cli import main\n"
-        "for command in ('', 'expand', 'score', 'select', 'show', 'export', 'operators'):\n"
+        "for command in ('', *main.commands):\n"
         "    try:\n"
         "        main([*command.split(), '--help'])\n"
         "    except SystemExit as end:\n"

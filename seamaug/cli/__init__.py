@@ -6,10 +6,13 @@ from typing import Any
 import click
 
 from seamaug import __version__
+from seamaug.cli.diagnose import diagnose
 from seamaug.cli.export import export
 from seamaug.cli.operators import operators
 from seamaug.cli.run import expand, show
 from seamaug.cli.scores import score, select
+from seamaug.cli.strength import strength
+from seamaug.cli.train import train_rm
 from seamaug.errors import SeamaugError
 from seamaug.printable import printable
 
@@ -61,5 +64,16 @@ def main(debug: bool, quiet: bool) -> None:
         log_to_terminal()
 
 
-for _command in (expand, score, select, show, export, operators):
+_COMMANDS = (
+    expand,
+    score,
+    select,
+    show,
+    diagnose,
+    export,
+    strength,
+    train_rm,
+    operators,
+)
+for _command in _COMMANDS:
     main.add_command(_command)

@@ -119,6 +119,10 @@ class PolicyConfig(LanguageModelConfig):
     count_eos: bool = True
     """Count the end-of-sequence token as part of a response."""
 
+    def like(self, name: str) -> "PolicyConfig":
+        """Another policy with the same settings."""
+        return self.model_copy(update={"name": name, "served_name": None})
+
 
 class RewardConfig(LanguageModelConfig):
     """The reward model (RM): a sequence classifier with one label."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamaug.keep.head import VirtualHead
+from seamaug.reward_variance import reward_variances
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,7 @@ class Outlook:
     def _variance(self, direction: np.ndarray) -> float:
         if not len(self._samples):
             return 0.0
-        rewards = self._samples @ direction
-        spread = rewards.std()
-        return float((rewards / (spread or 1.0)).var(axis=1, ddof=1).mean())
+        return float(reward_variances(self._samples @ direction).mean())
 
     def copy(self) -> "Outlook":
         """Another one that goes on from here by itself."""

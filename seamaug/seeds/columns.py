@@ -23,7 +23,8 @@ class FieldError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which columns hold what; an empty prompt column means that `golden` is a conversation."""
+    """Which columns hold what; an empty prompt column means that `golden` is a conversation, an
+    empty golden one that there are prompts alone."""
 
     prompt: str
     golden: str
@@ -35,7 +36,8 @@ class Layout:
         parts = [f"prompt ← {self.prompt or self.golden + ' (all turns but the last)'}"]
         if self.prompt_extra:
             parts[0] += f" + {self.prompt_extra}"
-        parts.append(f"golden ← {self.golden}")
+        if self.golden:
+            parts.append(f"golden ← {self.golden}")
         if self.worse:
             parts.append(f"worse ← {self.worse}")
         return ", ".join(parts)
@@ -57,8 +59,13 @@ KNOWN_LAYOUTS = (
 )
 
 
-def find_layout(columns: Iterable[str], mapping: dict[Any, str], where: str) -> Layout:
-    """The layout of these columns; a mapping of the user's own goes before recognition."""
+def find_layout(
+    columns: Iterable[str], mapping: dict[Any, str], where: str, *, prompts_alone: bool = False
+) -> Layout:
+    """The layout of these columns; a mapping of the user's own goes before recognition.
+
+    `prompts_alone`: whether rows without a golden response will do.
+    """
     present = [str(column) for column in columns]
     for field, column in mapping.items():
         if column not in present:
@@ -73,6 +80,8 @@ def find_layout(columns: Iterable[str], mapping: dict[Any, str], where: str) -> 
             extra = layout.prompt_extra if layout.prompt_extra in present else ""
             found = Layout(layout.prompt, layout.golden, layout.worse, extra)
             return _override(found, mapping)
+    if prompts_alone and (prompt := mapping.get("prompt", "prompt")) in present:
+        return Layout(prompt, "")
     raise InputError(
         f"{where}: no known layout among the columns {', '.join(present) or '(none)'}; {_MAP_HINT}"
     )
@@ -81,8 +90,9 @@ def find_layout(columns: Iterable[str], mapping: dict[Any, str], where: str) -> 
 class Layouts:
     """The layout of each row: rows of one file need not have the same columns."""
 
-    def __init__(self, mapping: dict[Any, str]) -> None:
+    def __init__(self, mapping: dict[Any, str], *, prompts_alone: bool = False) -> None:
         self._mapping = mapping
+        self._prompts_alone = prompts_alone
         self._known: dict[tuple[str, ...], Layout] = {}
         self._last: Layout | None = None
 
@@ -98,7 +108,7 @@ class Layouts:
         last = self._last
         if last and last.golden in row and not {last.prompt, last.worse} - {""} <= row.keys():
             return last  # a row of the same kind that lacks a field: to_seed says which
-        layout = find_layout(row, self._mapping, where)
+        layout = find_layout(row, self._mapping, where, prompts_alone=self._prompts_alone)
         if layout not in self._known.values():
             logger.info(f"from {where}: {layout}")
         return layout
@@ -115,8 +125,8 @@ def _override(layout: Layout, mapping: dict[Any, str]) -> Layout:
 
 def to_seed(row: dict[str, Any], layout: Layout, where: str) -> Seed:
     """The row as a Seed; raises FieldError on a missing, empty or ill-typed field."""
-    golden_turns = _field(row, layout.golden, _conversation)
-    golden = _last_answer(golden_turns, layout.golden)
+    golden_turns = _field(row, layout.golden, _conversation) if layout.golden else []
+    golden = _last_answer(golden_turns, layout.golden) if layout.golden else ""
     if layout.prompt:
         prompt = _field(row, layout.prompt, _conversation)
         extra = row.get(layout.prompt_extra) if layout.prompt_extra else None

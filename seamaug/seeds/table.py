@@ -69,13 +69,20 @@ class Seeds:
         return digest.hexdigest()
 
 
-def read_seeds(config: SeedsConfig, rows: Iterable[dict[str, Any]] | None = None) -> Seeds:
+def read_seeds(
+    config: SeedsConfig,
+    rows: Iterable[dict[str, Any]] | None = None,
+    *,
+    prompts_alone: bool = False,
+) -> Seeds:
     """All seeds of the configured paths, or of `rows` where a caller has them in memory.
 
+    `prompts_alone`: whether rows without a golden response will do; theirs is then empty.
     Raises InputError that lists the bad rows (file, line, field, fix), or says that there are
     too few seeds to compare.
     """
-    table, count = _collect(located_rows(config, rows), config)
+    layouts = Layouts(dict(config.columns), prompts_alone=prompts_alone)
+    table, count = _collect(located_rows(config, rows), layouts)
     seeds = Seeds(table, count)
     name = ", ".join(config.paths)
     if len(seeds) < MIN_SEEDS:
@@ -128,13 +135,13 @@ def each_seed(located: Iterable[Located], layouts: Layouts) -> Iterator[Seed]:
         raise InputError(f"{bad:,} of {count:,} rows are unusable:\n" + "\n".join(problems) + more)
 
 
-def _collect(located: Iterator[Located], config: SeedsConfig) -> tuple[pa.Table, int]:
+def _collect(located: Iterator[Located], layouts: Layouts) -> tuple[pa.Table, int]:
     tables: list[pa.Table] = []
     chunk: list[Seed] = []
     position: dict[str, int] = {}
     extra: dict[int, list[str]] = {}
     count = 0
-    for seed in each_seed(located, Layouts(dict(config.columns))):
+    for seed in each_seed(located, layouts):
         count += 1
         if seed.id in position:
             extra.setdefault(position[seed.id], []).extend(seed.worse)

@@ -67,10 +67,10 @@ def test_the_unit_of_a_reward_model_does_not_matter() -> None:
 
 
 def test_variance_is_as_published() -> None:
-    """Normalised by all samples, unbiased within a prompt, mean over prompts."""
+    """Normalised by all samples and within a prompt, both unbiased; mean over prompts."""
     outlook, _, _, pair = made(2)
     rewards = outlook._samples @ outlook._heads[0].weights
-    wanted = (rewards / rewards.std()).var(axis=1, ddof=1).mean()
+    wanted = (rewards / rewards.std(ddof=1)).var(axis=1, ddof=1).mean()
     assert outlook.variance == pytest.approx(wanted)
     foreseen = outlook.variance_after(pair)
     assert foreseen != pytest.approx(outlook.variance)
