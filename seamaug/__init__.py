@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from seamaug.api import ExpandResult, expand, score, select
     from seamaug.diagnosis.run import diagnose
     from seamaug.exporting import export
+    from seamaug.publishing import push_to_hub
     from seamaug.train import train_rm
     from seamaug.voting import strength
 
@@ -23,6 +24,7 @@ __all__ = [
     "diagnose",
     "expand",
     "export",
+    "push_to_hub",
     "score",
     "select",
     "strength",
@@ -31,6 +33,7 @@ __all__ = [
 _ELSEWHERE = {
     "diagnose": "seamaug.diagnosis.run",
     "export": "seamaug.exporting",
+    "push_to_hub": "seamaug.publishing",
     "strength": "seamaug.voting",
     "train_rm": "seamaug.train",
 }

@@ -23,6 +23,10 @@ class RunFolderError(SeamaugError):
     """The run folder belongs to another run, cannot be written, or ran out of space."""
 
 
+class HubError(SeamaugError):
+    """The hub cannot be reached, or does not let this user write there."""
+
+
 class LimitReached(SeamaugError):  # noqa: N818 - a state, not a mistake
     """The tokens or the money that an LLM may take are spent; `outcome` says which, in short."""
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.compute as pc
+
 from seamaug.clock import clock
 from seamaug.clusters import Clusters
 from seamaug.config import Config
@@ -22,6 +24,8 @@ from seamaug.spending import spending
 from seamaug.write.card import kept_statistics, write_card
 from seamaug.write.datasets import write_datasets
 from seamaug.write.summary import Summary, write_summary
+
+_SOURCES = 50
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,11 @@ def write_all(run: RunFolder, finish: Finish) -> Summary:
             "stds": list(finish.scores.scale.stds),
         },
         "models": finish.models,
+        "licences": _licences(run, finish),
         "versions": versions(),
         "config": finish.config.model_dump(mode="json"),
     }
-    write_card(run.path, summary, _licences(run, finish))
+    write_card(run.path, summary)
     summary["times"] = clock.report()
     write_summary(run.path, summary)
     return summary
@@ -115,16 +120,29 @@ def _by_reason(errors: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(error.split(":")[0] for error in errors).items()))
 
 
-def _licences(run: RunFolder, finish: Finish) -> dict[str, int]:
-    """Kept examples by source and licence of the parent seed."""
-    names = {}
-    for seed in finish.seeds.at([parent.position for parent in finish.parents]):
-        names[seed.id] = (
-            f"{seed.source or 'source not stated'}, {seed.licence or 'licence not stated'}"
-        )
-    counts: dict[str, int] = {}
+def _licences(run: RunFolder, finish: Finish) -> list[dict[str, Any]]:
+    """Seeds, and kept examples of theirs, by source and licence as the seeds' rows state them.
+
+    All seeds, since a golden response may be the rejected one of another seed's variant. Sources
+    beyond the first few are one line for each licence: a source may be a URL of every row's own.
+    """
+    keys = ["source", "licence"]
+    stated = finish.seeds.table.select(keys).group_by(keys).aggregate([([], "count_all")])
+    seeds = Counter(
+        {(row["source"], row["licence"]): row["count_all"] for row in stated.to_pylist()}
+    )
+    found = finish.seeds.at([parent.position for parent in finish.parents])
+    origins = {seed.id: (seed.source, seed.licence) for seed in found}
+    kept: Counter[tuple[str, str]] = Counter()
     for table in run.parts(STAGE):
-        for row in table.select(["parent", "verdict"]).to_pylist():
-            if row["verdict"] == KEPT:
-                counts[names[row["parent"]]] = counts.get(names[row["parent"]], 0) + 1
-    return counts
+        rows = table.filter(pc.equal(table["verdict"], KEPT))
+        kept.update(origins[parent] for parent in rows["parent"].to_pylist())
+    order = sorted(seeds, key=lambda origin: (-kept[origin], -seeds[origin], origin))
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for place, (source, licence) in enumerate(order):
+        shown = source if place < _SOURCES else "other sources"
+        line = {"source": shown, "licence": licence, "seeds": 0, "kept": 0}
+        line = lines.setdefault((shown, licence), line)
+        line["seeds"] += seeds[source, licence]
+        line["kept"] += kept[source, licence]
+    return list(lines.values())

@@ -6,53 +6,79 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
-from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from seamaug import expand
+from seamaug import ExpandResult
 from seamaug.resources import resource
+from tests.consumers.check import check, compare, export_for
+from tests.consumers.seeded_run import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    rows = [
-        {
-            "question": f"What is {n} plus {n + 1}?",
-            "answer": f"It is {2 * n + 1}.",
-            "bad": f"It is {n}.",
-        }
-        for n in range(12)
-    ]
-    settings = {
-        "seeds.columns": {"prompt": "question", "golden": "answer", "worse": "bad"},
-        "select.share": 0.5,
-        "generate.policy_samples": 0,
-        "score.samples": 4,
-    }
-    out = tmp_path_factory.mktemp("runs") / "run"
-    return expand(rows, budget=8, out=out, settings=settings)
+def result(tmp_path_factory: pytest.TempPathFactory) -> ExpandResult:
+    return make_run(tmp_path_factory.mktemp("runs") / "run")
 
 
-def test_trl_sft_trains_one_step(result: Any, tmp_path: Path) -> None:
+def test_the_run_has_what_consumers_trip_over(result: ExpandResult) -> None:
+    """System turns, earlier turns, and margins; without these the check would show little."""
+    roles = {tuple(turn["role"] for turn in row["prompt"]) for row in result.prompts}
+    assert ("system", "user") in roles
+    assert any(turns[-3:] == ("user", "assistant", "user") for turns in roles)
+    kept = result.provenance.filter(lambda row: row["verdict"] == "kept")
+    assert set(kept["verifier"]) == {"vote"}
+
+
+def test_trl_trains_on_every_form_by_the_exported_scripts(
+    result: ExpandResult, tmp_path: Path
+) -> None:
+    """Each script runs as it is; the texts that it trained on are those of the run."""
+    exported = export_for(result.path, "trl", tmp_path)
+    checked = check("trl", result.path, exported, Path(sys.executable))
+    assert not checked.problems, "\n".join(checked.problems)
+    trained = {file["through"]: file["steps"] for file in checked.files if file["steps"]}
+    names = ("SFT", "Reward", "DPO", "KTO", "GRPO", "RLOO")
+    assert trained == {f"{name}Trainer": 5 for name in names}
+
+
+def test_the_check_sees_a_lost_row_and_a_changed_text(result: ExpandResult, tmp_path: Path) -> None:
+    exported = export_for(result.path, "axolotl", tmp_path)
+    rows = pq.read_table(exported / "reward" / "train.parquet").to_pylist()
+    texts = [
+        [f"<|system|>{row['system']}" * bool(row["system"])
+         + f"<|user|>{row['input']}<|assistant|>{row[which]}<|end|>"
+         for which in ("chosen", "rejected")]
+        for row in rows
+    ]  # fmt: skip
+    told = {"form": "reward", "side": "train", "kind": "pair", "through": "its code"}
+    assert not list(compare(result.path, exported, {**told, "rows": texts}))
+    assert list(compare(result.path, exported, {**told, "rows": texts[1:]}))
+    assert list(compare(result.path, exported, {**told, "rows": []}))
+    texts[0][0] += " "
+    (problem,) = compare(result.path, exported, {**told, "rows": texts})
+    assert problem.startswith(f"reward/train.parquet through its code: {len(rows)} rows")
+
+
+def test_trl_sft_trains_one_step(result: ExpandResult, tmp_path: Path) -> None:
     from trl import SFTConfig, SFTTrainer
 
     arguments = SFTConfig(str(tmp_path), max_steps=1, use_cpu=True, bf16=False, report_to=[])
     trainer = SFTTrainer(str(resource("embedded", "policy")), arguments, train_dataset=result.sft)
-    assert len(trainer.train_dataset) == len(result.sft) == 8
+    assert len(trainer.train_dataset) == len(result.sft)
     assert trainer.train().training_loss > 0
 
 
-def test_trl_reward_trains_one_step(result: Any, tmp_path: Path) -> None:
+def test_trl_reward_trains_one_step(result: ExpandResult, tmp_path: Path) -> None:
     from trl import RewardConfig, RewardTrainer
 
     arguments = RewardConfig(str(tmp_path), max_steps=1, use_cpu=True, bf16=False, report_to=[])
     trainer = RewardTrainer(
         str(resource("embedded", "reward")), arguments, train_dataset=result.preference
     )
-    assert len(trainer.train_dataset) == len(result.preference) == 8
+    assert len(trainer.train_dataset) == len(result.preference)
     assert trainer.train().training_loss > 0
 
 

@@ -12,7 +12,6 @@ from seamaug.cli.options import SEED_OPTIONS, arguments, formats, options, parse
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--to",
-    required=True,
     multiple=True,
     callback=formats,
     metavar="NAME",
@@ -49,7 +48,22 @@ from seamaug.cli.options import SEED_OPTIONS, arguments, formats, options, parse
     "(the check `vote`) prefers the chosen response. Every example must have one.",
 )
 @options(*SEED_OPTIONS)
-def export(run: Path, to: list[str], merge_with: tuple[str, ...], **flags: Any) -> None:
+@click.option(
+    "--push-to-hub",
+    "repo",
+    metavar="REPO",
+    help="Upload the run's own datasets, provenance and card to this dataset repository, such as "
+    "USER/NAME.",
+)
+@click.option("--public", is_flag=True, help="With --push-to-hub: for everybody to see.")
+def export(
+    run: Path,
+    to: list[str],
+    merge_with: tuple[str, ...],
+    repo: str | None,
+    public: bool,
+    **flags: Any,
+) -> None:
     """Write a finished run in the dialect of a trainer, with what makes that trainer run on it.
 
     \b
@@ -67,13 +81,35 @@ def export(run: Path, to: list[str], merge_with: tuple[str, ...], **flags: Any) 
     With --merge-with, an original row gives what it has: one without a rejected response is in the
     files for SFT and prompts, and in no other.
 
+    With --push-to-hub, sft/, preference/, prompts/, provenance.parquet and README.md of RUN go to
+    the Hugging Face hub, and nothing else: private, with the token in HF_TOKEN or that of `hf auth
+    login`.
+
     \b
     seamaug export runs/mine --to trl --validation 5%
     seamaug export runs/mine --to trl,openrlhf --out data --merge-with prefs.jsonl --ratio 4:1
+    seamaug export runs/mine --push-to-hub me/hard-prompts
     """
+    given = {**arguments(flags), "merge_with": list(merge_with) or None}
+    if repo is not None:
+        _push(run, repo, public, bool(to or any(flags.values()) or merge_with))
+        return
+    if not to or public:
+        raise click.UsageError("--public goes with --push-to-hub" if to else "give --to NAME")
     from seamaug.exporting import export as write
     from seamaug.report.exports import print_exports
 
-    given = arguments(flags)
     given["settings"] = {key: value for key, value in given["settings"].items() if value}
-    print_exports(write(run, to=to, merge_with=list(merge_with) or None, **given))
+    print_exports(write(run, to=to, **given))
+
+
+def _push(run: Path, repo: str, public: bool, others: bool) -> None:
+    if others:
+        raise click.UsageError(
+            "--push-to-hub uploads the run's own datasets, as `expand` wrote them: leave out the "
+            "other options"
+        )
+    from seamaug.publishing import push_to_hub
+
+    url = push_to_hub(run, repo, public=public)
+    click.echo(f"{url} ({'public' if public else 'private'})")

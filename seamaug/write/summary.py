@@ -9,7 +9,7 @@ from seamaug.run.folder import whole_file
 
 Summary = dict[str, Any]
 """outcome, budget, weighting, counts, decontamination, kept, foreseen, generation, reward_scores,
-models, versions, config, times."""
+models, licences, versions, config, times."""
 
 _SHOWN = {"outcome", "budget", "weighting", "counts", "kept", "times"}
 
