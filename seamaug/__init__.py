@@ -5,20 +5,36 @@
 >>> result.preference  # a datasets.Dataset that TRL's RewardTrainer reads
 """
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seamaug.api import ExpandResult, expand, score, select
+    from seamaug.config import Config, load_config
+    from seamaug.training import SeamCallback
 
 __version__ = version("seamaug")
-__all__ = ["ExpandResult", "__version__", "expand", "score", "select"]
+__all__ = [
+    "Config",
+    "ExpandResult",
+    "SeamCallback",
+    "__version__",
+    "expand",
+    "load_config",
+    "score",
+    "select",
+]
+_HOMES = {"Config": "config", "load_config": "config", "SeamCallback": "training"}
+"""Modules of the names that are not the api's."""
 
 
 def __getattr__(name: str) -> Any:
     # The library imports torch; `import seamaug` and `seamaug --help` must not wait for it.
     if name in __all__:
-        from seamaug import api
-
-        return getattr(api, name)
+        return getattr(import_module(f"seamaug.{_HOMES.get(name, 'api')}"), name)
     raise AttributeError(f"module 'seamaug' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
