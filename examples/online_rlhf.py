@@ -9,6 +9,7 @@ model now disagree, trains the reward model on the new pairs, and goes on with t
 import argparse
 from pathlib import Path
 
+import torch
 from datasets import Dataset
 from trl import RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer
 
@@ -26,7 +27,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of each training")
     given = parser.parse_args()
 
-    policy, reward, steps = given.policy, given.reward, given.steps
+    policy, reward = given.policy, given.reward
+    common = {"max_steps": given.steps, "use_cpu": not torch.cuda.is_available()}
     rows = Dataset.from_json(given.seeds).select_columns("prompt")
     prompts = rows.map(lambda row: {"prompt": [{"role": "user", "content": row["prompt"]}]})
     for cycle in range(given.cycles):
@@ -34,7 +36,7 @@ def main() -> None:
         online = RLOOTrainer(
             policy,
             reward_funcs=reward,
-            args=RLOOConfig(str(out / "rloo"), max_steps=steps, max_completion_length=64),
+            args=RLOOConfig(str(out / "rloo"), max_completion_length=64, **common),
             train_dataset=prompts,
         )
         seam = SeamCallback(online, given.seeds, reward=reward, budget=given.budget)
@@ -44,7 +46,7 @@ def main() -> None:
         online.save_model(policy)
 
         new = seam.results[-1]
-        arguments = RewardConfig(str(out / "pairs"), max_steps=steps)
+        arguments = RewardConfig(str(out / "pairs"), **common)
         offline = RewardTrainer(reward, arguments, train_dataset=new.preference)
         offline.train()
         reward = str(out / "reward")

@@ -175,7 +175,6 @@ def test_the_example_runs_two_cycles(
     out = tmp_path / "online"
     arguments = [seeds, policy, reward, out, "--budget", "4", "--steps", "2"]
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *map(str, arguments)])
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     said = capsys.readouterr().out
