@@ -12,10 +12,8 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from seamaug.api import ExpandResult, expand
 from seamaug.arguments import ExpandArguments, paths_of, prepare
 from seamaug.errors import ConfigError, ModelError, RunFolderError
+from seamaug.run.track import PREFIX
 from seamaug.seeds import SeedSource
-
-PREFIX = "seam/"
-"""What the names of logged scalars begin with."""
 
 
 class SeamCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
@@ -142,8 +140,7 @@ def scalars_of(result: ExpandResult) -> dict[str, float]:
     """A run's figures by the names they are logged under; those that a run lacks are left out."""
     summary = result.summary
     found = {
-        "mean": summary["discrepancy"]["seam"],
-        "hack_rate": summary["discrepancy"]["hack_rate"],
+        **summary["discrepancy"],
         "kept": summary["counts"]["candidates"]["kept"],
         "before": summary["kept"]["seam_before"],
         "after": summary["kept"]["seam_after"],
@@ -155,7 +152,7 @@ def _refuse_unsaved(trainer: Trainer, role: str, *, template: str | None) -> Non
     """Raise ModelError where the model cannot be saved so that it loads again."""
     if is_deepspeed_zero3_enabled() or trainer.is_fsdp_enabled:
         raise ModelError(
-            "ZeRO-3 or FSDP shards the weights, so a callback cannot load them beside the training; "
+            "ZeRO-3 or FSDP shards the weights, so a callback cannot load them while it trains; "
             "after `train()`, call trainer.save_model(FOLDER), and seamaug.expand with that folder "
             "in a process of its own"
         )

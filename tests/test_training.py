@@ -84,7 +84,7 @@ def test_a_policy_in_training_hands_back_rows_and_trains_on_unchanged(tmp_path: 
     for result, log in zip(taken, _logged(trainer), strict=True):
         assert log.keys() >= LOGGED
         assert log["seam/kept"] == len(result.preference) == len(result.sft) > 0
-        assert log["seam/mean"] == result.summary["discrepancy"]["seam"] > 0
+        assert log["seam/mean"] == result.summary["discrepancy"]["mean"] > 0
 
     def losses(made: Any) -> list[float]:
         return [log["loss"] for log in made.state.log_history if "loss" in log]
@@ -113,7 +113,9 @@ def test_an_adapter_in_training_is_scored_with_its_base(tmp_path: Path) -> None:
     from trl import SFTConfig, SFTTrainer
 
     base = AutoModelForCausalLM.from_pretrained(_embedded("policy"))
-    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear"))
+    model = get_peft_model(
+        base, LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear")
+    )
     rows = Dataset.from_list([{"messages": [
         {"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["chosen"]}
     ]} for row in _rows()])  # fmt: skip
@@ -156,7 +158,7 @@ def test_cycles_of_another_training_are_not_mixed_in(tmp_path: Path) -> None:
     trainer = _trainer("sft", _embedded("policy"), tmp_path)
     trainer.add_callback(SeamCallback(trainer, _rows(), every=2))
     (tmp_path / "seam" / "step-2").mkdir(parents=True)
-    with pytest.raises(RunFolderError, match="step-2 is from another training.*move it away"):
+    with pytest.raises(RunFolderError, match=r"step-2 is from another training.*move it away"):
         trainer.train()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from seamaug import __version__
+from seamaug.cli.doctor import doctor
 from seamaug.cli.operators import operators
 from seamaug.cli.run import expand, show
 from seamaug.cli.scores import score, select
@@ -59,5 +60,5 @@ def main(debug: bool, quiet: bool) -> None:
         log_to_terminal()
 
 
-for _command in (expand, score, select, show, operators):
+for _command in (expand, score, select, show, operators, doctor):
     main.add_command(_command)

@@ -136,7 +136,7 @@ class SeedScores:
         """Mean SEAM and hack rate of the seeds that could be scored."""
         found = [item for item in self.main.items if item is not None]
         return {
-            "seam": round(float(np.mean([item.under(weighting) for item in found])), 6),
+            "mean": round(float(np.mean([item.under(weighting) for item in found])), 6),
             "hack_rate": round(float(np.mean([item.hack_rate for item in found])), 6),
         }
 
