@@ -127,9 +127,7 @@ def _devices() -> Iterator[Check]:
     cores, threads = os.cpu_count() or 1, torch.get_num_threads()
     found = f"{cores} cores, {threads} threads of torch"
     if threads < cores // 2:
-        fix = (
-            "OMP_NUM_THREADS or a container's limit holds torch back: raise it if not meant"
-        )
+        fix = "OMP_NUM_THREADS or a container's limit holds torch back: raise it if not meant"
         yield Check("CPU", "warning", found, fix)
     else:
         yield Check("CPU", "ok", found)

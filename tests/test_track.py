@@ -1,6 +1,7 @@
 """Scalars of a run, read back from what TensorBoard and W&B store."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def test_tensorboard_reads_what_a_run_logged(tmp_path: Path, bundled: Any) -> No
     (mean,) = scalars["seam/mean"]
     assert mean.value == pytest.approx(result.summary["discrepancy"]["mean"])
     kept = scalars["seam/kept"]
-    assert [point.step for point in kept] == list(range(len(kept)))
+    assert [point.step for point in kept] == list(range(1, len(kept) + 1))
     assert len(kept) > 1
     assert kept[-1].value == len(result.sft) > 0
     assert scalars["seam/foreseen"][-1].value == pytest.approx(
@@ -65,7 +66,7 @@ def test_wandb_offline(tmp_path: Path, bundled: Any, monkeypatch: pytest.MonkeyP
 def test_a_missing_package_is_named_before_the_models_load(
     tmp_path: Path, bundled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ConfigError, match=r"needs a package.*pip install 'seamaug\[wandb\]'"):
         run(bundled(12), tmp_path / "run", track="wandb")
     assert not (tmp_path / "run" / "sft").exists()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from seamaug.config import Config
@@ -31,14 +31,15 @@ def tracking(config: Config, run: RunFolder) -> Iterator[Track]:
     if config.track is None:
         yield lambda scalars, step: None
         return
-    try:
-        tracker = _tensorboard(run) if config.track == "tensorboard" else _wandb(config, run)
-    except ImportError:
-        raise ConfigError(
-            f"`track: {config.track}` needs a package that is not installed: pip install "
-            f"'seamaug[{config.track}]'"
-        ) from None
-    with tracker as track:
+    tracker = _tensorboard(run) if config.track == "tensorboard" else _wandb(config, run)
+    with ExitStack() as stack:
+        try:
+            track = stack.enter_context(tracker)
+        except ImportError:
+            raise ConfigError(
+                f"`track: {config.track}` needs a package that is not installed: pip install "
+                f"'seamaug[{config.track}]'"
+            ) from None
         yield track
 
 
