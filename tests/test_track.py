@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from seamaug import expand
+from seamaug.config import Config
 from seamaug.errors import ConfigError
+from seamaug.run.folder import RunFolder
+from seamaug.run.track import tracking
 
 SETTINGS = {
     "select.share": 0.5,
@@ -24,8 +28,6 @@ def run(rows: list[dict[str, Any]], out: Path, **arguments: Any) -> Any:
 
 
 def test_tensorboard_reads_what_a_run_logged(tmp_path: Path, bundled: Any) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     rows = bundled(12)
     result = run(rows, tmp_path / "tracked", track="tensorboard")
     events = EventAccumulator(str(tmp_path / "tracked" / "tensorboard"))
@@ -51,16 +53,30 @@ def test_tensorboard_reads_what_a_run_logged(tmp_path: Path, bundled: Any) -> No
     assert run(rows, tmp_path / "plain", track="tensorboard").summary == plain.summary
 
 
-def test_wandb_offline(tmp_path: Path, bundled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def logged_twice(out: Path, tracker: str) -> None:
+    """By a run that is killed before its first part is finished, and goes on."""
+    config = Config.model_validate({"track": tracker})
+    for step in (0, 1):
+        with RunFolder(out, {"of": "a run"}) as folder, tracking(config, folder) as track:
+            track({"kept": 3.0 * step}, step)
+
+
+def test_a_run_that_goes_on_logs_to_the_same_place(tmp_path: Path) -> None:
+    logged_twice(tmp_path, "tensorboard")
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("seam/kept")] == [(0, 0.0), (1, 3.0)]
+
+
+def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = pytest.importorskip("wandb", reason="the extra wandb is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    result = run(bundled(12), tmp_path / "tracked", track="wandb")
-    assert wandb.run is None, "it ends with the run"
-    (folder,) = (result.path / "wandb").glob("offline-run-*")
-    run_id = json.loads((result.path / "stages" / "found.json").read_text())["wandb"]
-    assert folder.name.endswith(run_id)
-    assert list(folder.glob("*.wandb"))
+    logged_twice(tmp_path, "wandb")
+    assert wandb.run is None, "it ends with the block"
+    run_id = json.loads((tmp_path / "stages" / "found.json").read_text())["wandb"]
+    files = list((tmp_path / "wandb").glob(f"offline-run-*-{run_id}/*.wandb"))
+    assert len(files) == 2, "two processes, one run"
+    assert all(b"seam/kept" in file.read_bytes() for file in files)
 
 
 def test_a_missing_package_is_named_before_the_models_load(

@@ -1,6 +1,7 @@
 """Scalars of a run while it works, for TensorBoard or Weights & Biases."""
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -60,7 +61,7 @@ def _tensorboard(run: RunFolder) -> Iterator[Track]:
 def _wandb(config: Config, run: RunFolder) -> Iterator[Track]:
     import wandb
 
-    run_id = run.recall(_RUN_ID) or wandb.util.generate_id()
+    run_id = run.recall(_RUN_ID) or secrets.token_hex(4)
     run.remember(_RUN_ID, run_id)
     settings: dict[str, Any] = {"id": run_id, "resume": "allow", "name": run.path.name}
     project = os.environ.get("WANDB_PROJECT", "seamaug")
