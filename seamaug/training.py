@@ -1,5 +1,6 @@
 """Inside a training loop: new examples from the model as it is now, for TRL's trainers."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,15 +79,11 @@ class SeamCallback(TrainerCallback):  # type: ignore[misc]  # transformers is no
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Raise RunFolderError where another training's cycles are in the way."""
-        later = [
-            folder
-            for folder in sorted(self._out.glob("step-*"))
-            if int(folder.name.split("-")[1]) > state.global_step
-        ]
+        later = [step for step in _steps_in(self._out) if step > state.global_step]
         if later:
             raise RunFolderError(
-                f"{later[0]} is from another training, or from after the checkpoint that this one "
-                "starts from; move it away, or choose another `out`"
+                f"{self._out / f'step-{min(later)}'} is from another training, or from after the "
+                "checkpoint that this one starts from; move it away, or choose another `out`"
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -134,6 +131,12 @@ class SeamCallback(TrainerCallback):  # type: ignore[misc]  # transformers is no
             arguments["reward"] = str(weights)
         with torch.random.fork_rng():
             return expand(self._seeds, out=out, **arguments)
+
+
+def _steps_in(folder: Path) -> list[int]:
+    """Steps of which there are run folders, or weights that a killed cycle left."""
+    found = (re.fullmatch(r"step-(\d+)(-\w+)?", item.name) for item in folder.glob("*"))
+    return [int(match[1]) for match in found if match]
 
 
 def scalars_of(result: ExpandResult) -> dict[str, float]:
