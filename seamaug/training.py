@@ -31,7 +31,7 @@ class SeamCallback(TrainerCallback):  # type: ignore[misc]  # transformers is no
         training is not.
     every: steps, or "epoch"; None is once, when training has ended.
     out: folder for the cycles' run folders, `step-N`; default is `seam` in the trainer's
-        `output_dir`. A trainer that goes on from a checkpoint resumes an unfinished one.
+        `output_dir`. A training that starts before a cycle that is there refuses to.
     on_rows: called with the result of each cycle.
 
     The model is saved for the time of a cycle and loaded a second time, to where `policy.device` or
@@ -44,7 +44,7 @@ class SeamCallback(TrainerCallback):  # type: ignore[misc]  # transformers is no
     `seam/kept`, and `seam/before` and `seam/after`, mean SEAM of the kept examples' parents and of
     these.
 
-    Source: the cycles of "segmenting online RLHF" in arXiv 2406.07971.
+    Source: online RLHF segmented into offline cycles, arXiv 2406.07971.
     Raises ConfigError, InputError or ModelError at once for what cannot work: settings, seeds,
     weights that ZeRO-3 or FSDP shards, an adapter whose base has no name.
     """
