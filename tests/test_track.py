@@ -19,12 +19,15 @@ SETTINGS = {
     "generate.policy_samples": 0,
     "generate.batch_parents": 2,
     "score.samples": 4,
+    "keep.probes": 4,
+    "keep.variance_prompts": 2,
+    "keep.variance_samples": 2,
 }
 OUTPUTS = ("sft/train.parquet", "preference/train.parquet", "provenance.parquet")
 
 
 def run(rows: list[dict[str, Any]], out: Path, **arguments: Any) -> Any:
-    return expand(rows, budget=12, out=out, settings=SETTINGS, **arguments)
+    return expand(rows, budget=6, out=out, settings=SETTINGS, **arguments)
 
 
 def test_tensorboard_reads_what_a_run_logged(tmp_path: Path, bundled: Any) -> None:

@@ -15,7 +15,13 @@ from seamaug.errors import ConfigError, InputError, ModelError, RunFolderError
 from seamaug.resources import resource
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "online_rlhf.py"
-SETTINGS = {"select.share": 0.5, "generate.policy_samples": 0, "score.samples": 4}
+SETTINGS = {
+    "select.share": 0.5,
+    "generate.policy_samples": 0,
+    "score.samples": 4,
+    "keep.variance_prompts": 2,
+    "keep.variance_samples": 2,
+}
 LOGGED = {"seam/mean", "seam/hack_rate", "seam/kept", "seam/before", "seam/after"}
 
 
