@@ -61,15 +61,19 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def sandbox(
-    tmp_path: Path, bundled: Any, monkeypatch: pytest.MonkeyPatch, url: str
+    tmp_path: Path,
+    bundled: Any,
+    saved: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
 ) -> Callable[[str], str]:
     """A folder with what the texts name; makes budgets small and addresses local."""
-    for name, role in (
-        ("my-sft", "policy"),
-        ("my-rm", "reward"),
-        ("sentence-transformers/all-MiniLM-L6-v2", "embedder"),
-    ):
-        shutil.copytree(resource("embedded", role), tmp_path / name)
+    for name, folder in {
+        "my-sft": saved("llama", "causal"),
+        "my-rm": saved("llama", "reward"),
+        "sentence-transformers/all-MiniLM-L6-v2": resource("embedded", "embedder"),
+    }.items():
+        shutil.copytree(folder, tmp_path / name)
     rows = [{"prompt": r["prompt"], "chosen": r["chosen"], "rejected": "No."} for r in bundled(8)]
     (tmp_path / "prefs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)
