@@ -35,6 +35,8 @@ BLOCK = re.compile(
 SMALLER = {
     r"--budget \w+": "--budget 2",
     r"budget=[\d_]+": "budget=2",
+    r"--max-cost \d+": "--max-cost 0.001",
+    r"^seamaug score": "seamaug score --samples 4",
     r"https://api\.example\.com/v1": "{url}",
     r"name: some-model": f"name: {MODEL}",
 }
@@ -83,7 +85,7 @@ def sandbox(
 
     def smaller(text: str) -> str:
         for long, short in SMALLER.items():
-            text = re.sub(long, short.replace("{url}", url), text)
+            text = re.sub(long, short.replace("{url}", url), text, flags=re.M)
         return text
 
     return smaller
@@ -97,7 +99,8 @@ def test_code_blocks(page: Path, sandbox: Callable[[str], str]) -> None:
         if code.language == "yaml":
             Path(code.text.split()[1]).write_text(code.text)
     for code in todo:
-        shutil.rmtree("runs", ignore_errors=True)  # blocks name one folder for different runs
+        for folder in re.findall(r"out[ =]\"?(runs/\w+)", code.text):
+            shutil.rmtree(folder, ignore_errors=True)  # blocks name one folder for different runs
         RUNNERS[code.language](code.text, names)
 
 
