@@ -36,10 +36,17 @@ SMALLER = {
     r"--budget \w+": "--budget 2",
     r"budget=[\d_]+": "budget=2",
     r"--max-cost \d+": "--max-cost 0.001",
-    r"^seamaug score": "seamaug score --samples 4",
     r"https://api\.example\.com/v1": "{url}",
     r"name: some-model": f"name: {MODEL}",
 }
+SETTINGS = {
+    "score.samples": 4,
+    "score.on_policy.max_new_tokens": 4,
+    "generate.policy_samples": 0,
+    "generate.per_parent": 8,
+    "keep.rule": "discrepant",
+}
+"""What the blocks leave to the defaults."""
 
 
 class Code(NamedTuple):
@@ -79,6 +86,10 @@ def sandbox(
     rows = [{"prompt": r["prompt"], "chosen": r["chosen"], "rejected": "No."} for r in bundled(8)]
     (tmp_path / "prefs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "seamaug.arguments.load_config",
+        lambda path, overrides: load_config(path, {**SETTINGS, **overrides}),
+    )
     # TRL computes in bfloat16 unless told otherwise, and refuses that without a GPU.
     monkeypatch.setattr("transformers.training_args.is_torch_bf16_gpu_available", lambda: True)
     monkeypatch.setattr(os, "environ", os.environ.copy())
