@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seamaug.api import ExpandResult, expand, score, select
     from seamaug.config import Config, load_config
+    from seamaug.exporting import export
+    from seamaug.train import train_rm
     from seamaug.training import SeamCallback
+    from seamaug.voting import strength
 
 __version__ = version("seamaug")
 __all__ = [
@@ -21,18 +24,28 @@ __all__ = [
     "SeamCallback",
     "__version__",
     "expand",
+    "export",
     "load_config",
     "score",
     "select",
+    "strength",
+    "train_rm",
 ]
-_HOMES = {"Config": "config", "load_config": "config", "SeamCallback": "training"}
+_ELSEWHERE = {
+    "Config": "seamaug.config",
+    "SeamCallback": "seamaug.training",
+    "export": "seamaug.exporting",
+    "load_config": "seamaug.config",
+    "strength": "seamaug.voting",
+    "train_rm": "seamaug.train",
+}
 """Modules of the names that are not the api's."""
 
 
 def __getattr__(name: str) -> Any:
     # The library imports torch; `import seamaug` and `seamaug --help` must not wait for it.
     if name in __all__:
-        return getattr(import_module(f"seamaug.{_HOMES.get(name, 'api')}"), name)
+        return getattr(import_module(_ELSEWHERE.get(name, "seamaug.api")), name)
     raise AttributeError(f"module 'seamaug' has no attribute {name!r}")
 
 

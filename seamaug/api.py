@@ -16,6 +16,8 @@ from datasets import Dataset
 from seamaug.arguments import ExpandArguments, ScoreArguments, paths_of, prepare, rows_by_seed
 from seamaug.config import Config
 from seamaug.errors import ConfigError, InputError
+from seamaug.exporting import Export, export_run
+from seamaug.exports.dialects import dialect_names
 from seamaug.log import logger
 from seamaug.pipeline import run_expand, run_score
 from seamaug.plan import Plan, make_plan
@@ -37,6 +39,8 @@ class ExpandResult:
     path: Path
     summary: Summary
     """What run.json holds: outcome, counts, models, versions, times."""
+    exports: Sequence[Export] = ()
+    """What was written for `formats`."""
 
     @cached_property
     def sft(self) -> Dataset:
@@ -66,6 +70,7 @@ def expand(
     seeds: SeedSource = None,
     *,
     out: str | Path | None = None,
+    formats: str | Sequence[str] = (),
     quiet: bool = True,
     **arguments: Unpack[ExpandArguments],
 ) -> ExpandResult:
@@ -79,6 +84,8 @@ def expand(
     budget: number of examples to keep, such as 500, "10k" or "1.5M".
     out: run folder; the same call resumes there. None makes a temporary folder, but not where a
         server's generator writes: its replies are paid for.
+    formats: trainers in whose dialects the examples are written at the end, to `exports` in the
+        run folder, as by `export`: names as a list, or "trl,verl".
     seed: of everything that is drawn at random.
     max_time: seconds, or "2h": stop generating then and write what there is.
     max_tokens, max_cost: the same, when the generator has read and written so many tokens, or when
@@ -93,11 +100,13 @@ def expand(
 
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
+    names = dialect_names(formats)  # first, for a misspelt name must not show after the run
     merged, table = prepare(seeds, arguments)
     if out is None:
         _refuse_to_lose_replies(merged, "out")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="seamaug-"))
-    return ExpandResult(folder, run_expand(merged, table, folder, quiet=quiet))
+    summary = run_expand(merged, table, folder, quiet=quiet)
+    return ExpandResult(folder, summary, export_run(folder, names))
 
 
 def plan(

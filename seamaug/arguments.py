@@ -52,7 +52,7 @@ class ExpandArguments(ScoreArguments, total=False):
 def prepare(seeds: SeedSource, arguments: ScoreArguments) -> tuple[Config, Seeds]:
     """The merged config, and all seeds; also starts the clock of the job."""
     clock.reset()
-    rows = _rows(seeds)
+    rows = rows_of(seeds)
     overrides = _overrides(arguments)
     if seeds is not None:
         overrides = {**overrides, "seeds.paths": paths_of(seeds) or ["rows"]}
@@ -64,7 +64,7 @@ def prepare(seeds: SeedSource, arguments: ScoreArguments) -> tuple[Config, Seeds
 def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     """The input's own rows with the id of the seed that each belongs to."""
     layouts = Layouts(dict(config.seeds.columns))
-    for where, row in located_rows(config.seeds, _rows(seeds)):
+    for where, row in located_rows(config.seeds, rows_of(seeds)):
         yield layouts.seed(row, where).id, row
 
 
@@ -105,6 +105,6 @@ def paths_of(seeds: SeedSource) -> list[str]:
     return []
 
 
-def _rows(seeds: SeedSource) -> Iterable[dict[str, Any]] | None:
+def rows_of(seeds: SeedSource) -> Iterable[dict[str, Any]] | None:
     """Rows in memory where that is what the caller gave."""
     return None if seeds is None or paths_of(seeds) else cast(Iterable[dict[str, Any]], seeds)

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,24 @@ from seamaug.resources import resource
 
 settings.register_profile("untimed", deadline=None)  # tests never assert on time
 settings.load_profile("untimed")
+
+HANG = 300
+"""Seconds that nothing in the tests takes, on any machine, unless it hangs."""
+
+
+@pytest.fixture
+def must_end() -> Iterator[None]:
+    """Turns what would be hours, such as quadratic time in a long text, into a failure."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not done in {HANG} s: does time grow faster than the text?")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(HANG)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
 
 CONTEXT = 256
 VOCABULARY = 4096

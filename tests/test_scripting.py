@@ -41,7 +41,7 @@ def test_expand_and_show_print_one_object_and_the_exit_code_says_how_it_ended(
     done = seamaug(folder, "expand", "prefs.jsonl", "--budget", "2", "--out", "run", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found.pop("out") == "run"
+    assert (found.pop("out"), found.pop("exports")) == ("run", [])
     assert found == json.loads((folder / "run" / "run.json").read_text())
     assert found["outcome"] == "budget met"
     assert "score-contrast: 12 seeds" in done.stderr

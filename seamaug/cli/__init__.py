@@ -7,9 +7,12 @@ import click
 
 from seamaug import __version__
 from seamaug.cli.doctor import doctor
+from seamaug.cli.export import export
 from seamaug.cli.operators import operators
 from seamaug.cli.run import expand, show
 from seamaug.cli.scores import score, select
+from seamaug.cli.strength import strength
+from seamaug.cli.train import train_rm
 from seamaug.errors import SeamaugError
 from seamaug.printable import printable
 
@@ -53,6 +56,7 @@ def main(debug: bool, quiet: bool) -> None:
     seamaug expand --budget 10k --out runs/demo      the whole flow, with what is bundled
     seamaug expand prefs.jsonl --policy my-sft --reward my-rm --out runs/mine
     seamaug show runs/demo                           what a run did
+    seamaug export runs/mine --to trl                the run in a trainer's dialect
     """
     if not quiet:
         from seamaug.log import log_to_terminal
@@ -60,5 +64,16 @@ def main(debug: bool, quiet: bool) -> None:
         log_to_terminal()
 
 
-for _command in (expand, score, select, show, operators, doctor):
+_COMMANDS = (
+    expand,
+    score,
+    select,
+    show,
+    export,
+    strength,
+    train_rm,
+    operators,
+    doctor,
+)
+for _command in _COMMANDS:
     main.add_command(_command)

@@ -28,6 +28,18 @@ def parsed(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     return convert
 
 
+def formats(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> list[str]:
+    """A click callback for trainers' names, each text with one or, between commas, several."""
+    if not value:
+        return []
+    from seamaug.exports.dialects import dialect_names
+
+    try:
+        return dialect_names(value)
+    except ConfigError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from None
+
+
 def _columns(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> Any:
     fields = ("prompt", "golden", "worse")
     pairs = [item.partition("=") for item in value]
@@ -113,7 +125,7 @@ JSON_OPTION = click.option(
 
 def print_json(found: dict[str, Any]) -> None:
     """One object on standard output: messages and progress go to standard error."""
-    click.echo(json.dumps(found, indent=2))
+    click.echo(json.dumps(found, indent=2, default=str))  # paths as text
 
 
 def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -1,6 +1,7 @@
 """seamaug expand and seamaug show."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from seamaug.cli.options import (
     SCORE_OPTIONS,
     SEED_OPTIONS,
     arguments,
+    formats,
     options,
     parsed,
     print_json,
@@ -55,6 +57,14 @@ from seamaug.cli.options import (
     type=click.Choice(["tensorboard", "wandb"]),
     help="Log scalars of each round's parts: event files in OUT/tensorboard, or a W&B run.",
 )
+@click.option(
+    "--formats",
+    multiple=True,
+    callback=formats,
+    metavar="NAME",
+    help="Trainers to write the examples for as well, in OUT/exports/NAME: trl, openrlhf, verl, "
+    "llamafactory, axolotl; several with commas. `seamaug export` does so later.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and how long it takes.")
 @click.option(
     "--pilot",
@@ -89,8 +99,10 @@ def expand(
     seamaug expand qa.csv --column prompt=question --column golden=answer --out runs/qa
     """
     from seamaug import api
+    from seamaug.report.exports import print_exports
     from seamaug.report.terminal import print_plan, print_summary
 
+    names = flags.pop("formats")
     if dry_run:
         plan = api.plan(list(seeds) or None, pilot=pilot, **arguments(flags))
         if as_json:
@@ -100,11 +112,14 @@ def expand(
         return
     if pilot is not None:
         raise click.UsageError("--pilot goes with --dry-run")
-    result = api.expand(list(seeds) or None, out=out, quiet=quiet(), **arguments(flags))
+    given = arguments(flags)
+    result = api.expand(list(seeds) or None, out=out, formats=names, quiet=quiet(), **given)
     if as_json:
-        print_json({"out": str(result.path), **result.summary})
+        exports = [asdict(export) for export in result.exports]
+        print_json({"out": str(result.path), **result.summary, "exports": exports})
     else:
         print_summary(result.path, result.summary)
+        print_exports(result.exports)
     if result.summary["counts"]["candidates"]["kept"] < result.summary["budget"]:
         sys.exit(3)
 

@@ -6,7 +6,7 @@ names is refused with the nearest known one.
 
 from seamaug.config.base import Section
 from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig
-from seamaug.config.load import Config, load_config
+from seamaug.config.load import Config, load_config, load_section
 from seamaug.config.models import (
     EmbedderConfig,
     GeneratorConfig,
@@ -23,19 +23,25 @@ from seamaug.config.score import (
     OnPolicyConfig,
     ScoreConfig,
 )
+from seamaug.config.strength import EnsembleConfig, StrengthConfig, TreatmentConfig
+from seamaug.config.train import ContrastiveConfig, LoraConfig, MetaConfig, StartConfig, TrainConfig
 from seamaug.config.verify import DuplicatesConfig, VerifyConfig, WorseConfig
 
 __all__ = [
     "AdversarialConfig",
     "Config",
     "ContrastConfig",
+    "ContrastiveConfig",
     "DuplicatesConfig",
     "EmbedderConfig",
+    "EnsembleConfig",
     "GenerateConfig",
     "GeneratorConfig",
     "KeepConfig",
     "LLMHackConfig",
     "LanguageModelConfig",
+    "LoraConfig",
+    "MetaConfig",
     "ModelConfig",
     "OnPolicyConfig",
     "PolicyConfig",
@@ -45,7 +51,12 @@ __all__ = [
     "Section",
     "SeedsConfig",
     "SelectConfig",
+    "StartConfig",
+    "StrengthConfig",
+    "TrainConfig",
+    "TreatmentConfig",
     "VerifyConfig",
     "WorseConfig",
     "load_config",
+    "load_section",
 ]

@@ -4,7 +4,7 @@ import difflib
 import os
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -16,6 +16,9 @@ from seamaug.config.score import ScoreConfig
 from seamaug.config.verify import VerifyConfig
 from seamaug.errors import ConfigError
 from seamaug.resources import EMBEDDED, resource
+
+Whole = TypeVar("Whole", bound=Section)
+"""The section that a whole YAML file is."""
 
 
 class Config(Section):
@@ -113,6 +116,13 @@ def load_config(path: str | Path | None = None, overrides: dict[str, Any] | None
     Overrides whose value is None are left out, so that flags pass through as they are.
     Raises ConfigError naming the file, the key and the nearest known one.
     """
+    return load_section(Config, path, overrides)
+
+
+def load_section(
+    kind: type[Whole], path: str | Path | None = None, overrides: dict[str, Any] | None = None
+) -> Whole:
+    """As `load_config`, for another whole file than that of a run."""
     data: dict[str, Any] = {}
     if path is not None:
         data = _read_yaml(_find(path))
@@ -120,9 +130,9 @@ def load_config(path: str | Path | None = None, overrides: dict[str, Any] | None
         if value is not None:
             _set(data, key.split("."), value, path)
     try:
-        return Config.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path)) from None
+        raise ConfigError(_explain(kind, error, path)) from None
 
 
 def _find(path: str | Path) -> Path:
@@ -163,7 +173,7 @@ def _set(data: dict[str, Any], keys: list[str], value: Any, path: str | Path | N
     data[keys[-1]] = value
 
 
-def _explain(error: ValidationError, path: str | Path | None) -> str:
+def _explain(kind: type[Section], error: ValidationError, path: str | Path | None) -> str:
     """One line per problem; an unknown key comes with the nearest known key of its section."""
     where = f"{path}: " if path else ""
     lines = []
@@ -171,7 +181,7 @@ def _explain(error: ValidationError, path: str | Path | None) -> str:
         location = [str(part) for part in problem["loc"]]
         dotted = ".".join(location)
         if problem["type"] == "extra_forbidden":
-            section = _section_at(location[:-1])
+            section = _section_at(kind, location[:-1])
             near = difflib.get_close_matches(location[-1], list(section.model_fields), n=1)
             prefix = "".join(f"{part}." for part in location[:-1])
             hint = (
@@ -190,12 +200,11 @@ def _explain(error: ValidationError, path: str | Path | None) -> str:
     return "\n".join(lines)
 
 
-def _section_at(location: list[str]) -> type[Section]:
-    section: type[Section] = Config
+def _section_at(section: type[Section], location: list[str]) -> type[Section]:
     for part in location:
         field = section.model_fields.get(part)
         annotation = field.annotation if field else None
-        for kind in (annotation, *typing.get_args(annotation)):
-            if isinstance(kind, type) and issubclass(kind, Section):
-                section = kind
+        for inner in (annotation, *typing.get_args(annotation)):
+            if isinstance(inner, type) and issubclass(inner, Section):
+                section = inner
     return section

@@ -107,7 +107,7 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
     path = locate(config, role)
     try:
         base = base_of(path, config.revision)
-        with _no_loading_bar():
+        with quiet_loading():
             model, info = auto_class.from_pretrained(
                 base or path,
                 config=load_model_config(config, role),
@@ -133,13 +133,16 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
 
 
 @contextmanager
-def _no_loading_bar() -> Iterator[None]:
-    """A bar per model would break into the progress of the run."""
-    shown = hf_logging.is_progress_bar_enabled()
+def quiet_loading() -> Iterator[None]:
+    """No bar per model, which would break into the progress of the run, and no report of weights
+    that are missing: whoever loads looks at these."""
+    shown, level = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()
     hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
     try:
         yield
     finally:
+        hf_logging.set_verbosity(level)
         if shown:
             hf_logging.enable_progress_bar()
 

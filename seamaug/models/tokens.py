@@ -87,17 +87,8 @@ class PolicyTokens(PromptTokens):
         return [row + self._end for row in self._ids(ready)] if texts else []
 
 
-class RewardTokens(_Tokens):
+class ConversationTokens(_Tokens):
     """Whole conversations as token ids, as reward models are trained on."""
-
-    def __init__(self, config: RewardConfig) -> None:
-        super().__init__(config, "reward")
-        labels = self.model_config.num_labels
-        if labels != 1:
-            raise ModelError(
-                f"reward model {config.name!r} has {labels} labels; SEAM needs one score per "
-                "response: give a sequence classifier that was trained with num_labels=1"
-            )
 
     def conversation_ids(self, prompt: list[Message], responses: Sequence[str]) -> list[list[int]]:
         """Token ids of the prompt with each response."""
@@ -112,3 +103,16 @@ class RewardTokens(_Tokens):
                 for response in responses
             ]
         )
+
+
+class RewardTokens(ConversationTokens):
+    """Conversations as a reward model reads them that is trained already."""
+
+    def __init__(self, config: RewardConfig) -> None:
+        super().__init__(config, "reward")
+        labels = self.model_config.num_labels
+        if labels != 1:
+            raise ModelError(
+                f"reward model {config.name!r} has {labels} labels; SEAM needs one score per "
+                "response: give a sequence classifier that was trained with num_labels=1"
+            )

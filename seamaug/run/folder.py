@@ -13,6 +13,7 @@ synced and renamed. So a killed run loses the part in flight and nothing else.
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -161,6 +162,26 @@ def whole_file(path: Path) -> Iterator[Path]:
     except BaseException:  # Ctrl-C too must leave no half file; it goes on to the caller
         with suppress(OSError):
             temporary.unlink()
+        raise
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it takes `path`'s place, synced, when the block ends well."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with writing(path):
+            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+            temporary.mkdir(parents=True)
+            yield temporary
+            for item in (*temporary.rglob("*"), temporary):
+                _sync(item)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.replace(path)
+            _sync(path.parent)
+    except BaseException:  # as above
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 

@@ -108,23 +108,34 @@ def _mapping(row: Any, number: int) -> dict[str, Any]:
     return dict(row)
 
 
-def _collect(located: Iterator[Located], config: SeedsConfig) -> tuple[pa.Table, int]:
-    tables: list[pa.Table] = []
-    chunk: list[Seed] = []
-    position: dict[str, int] = {}
-    extra: dict[int, list[str]] = {}
-    layouts = Layouts(dict(config.columns))
+def each_seed(located: Iterable[Located], layouts: Layouts) -> Iterator[Seed]:
+    """Every row as a seed, those that share a prompt too.
+
+    Raises InputError after the last row if any was unusable: it lists the first few.
+    """
     problems: list[str] = []
     bad = count = 0
     for where, row in located:
         count += 1
         try:
-            seed = layouts.seed(row, where)
+            yield layouts.seed(row, where)
         except FieldError as error:
             bad += 1
             if len(problems) < _SHOWN:
                 problems.append(f"{where}: {error}")
-            continue
+    if bad:
+        more = f"\n... and {bad - len(problems):,} more" if bad > len(problems) else ""
+        raise InputError(f"{bad:,} of {count:,} rows are unusable:\n" + "\n".join(problems) + more)
+
+
+def _collect(located: Iterator[Located], config: SeedsConfig) -> tuple[pa.Table, int]:
+    tables: list[pa.Table] = []
+    chunk: list[Seed] = []
+    position: dict[str, int] = {}
+    extra: dict[int, list[str]] = {}
+    count = 0
+    for seed in each_seed(located, Layouts(dict(config.columns))):
+        count += 1
         if seed.id in position:
             extra.setdefault(position[seed.id], []).extend(seed.worse)
             continue
@@ -133,9 +144,6 @@ def _collect(located: Iterator[Located], config: SeedsConfig) -> tuple[pa.Table,
         if len(chunk) == _CHUNK:
             tables.append(to_table(chunk, Seed.SCHEMA))
             chunk = []
-    if bad:
-        more = f"\n... and {bad - len(problems):,} more" if bad > len(problems) else ""
-        raise InputError(f"{bad:,} of {count:,} rows are unusable:\n" + "\n".join(problems) + more)
     tables.append(to_table(chunk, Seed.SCHEMA))
     return _join_worse(pa.concat_tables(tables).combine_chunks(), extra), count
 

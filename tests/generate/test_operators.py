@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import time
 from collections import Counter
 
 import pytest
@@ -376,13 +375,12 @@ def test_money_is_not_taken_for_latex_but_formulas_are() -> None:
     assert [text[a:b] for a, b in protected_spans(text)] == ["$x^2$", "\\(y\\)", "`z`"]
 
 
+@pytest.mark.usefixtures("must_end")
 @pytest.mark.parametrize(
     "unit",
     ["a", '"', "\\(", "$a ", "A. ", "\u201c", "`", "x, and he ", "a.", "\\begin{a", ": ", "'a "],
 )
 def test_long_odd_texts_take_linear_time(unit: str) -> None:
-    text = (unit * 100_000)[:100_000] + "?"
-    started = time.perf_counter()
+    text = (unit * 500_000)[:500_000] + "?"  # hours, if quadratic
     for operator in OPERATORS.values():
         operator(text, rng=random.Random(1), neighbours=[text])
-    assert time.perf_counter() - started < 8

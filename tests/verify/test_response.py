@@ -1,7 +1,6 @@
 """Whether a response is worse than the golden one."""
 
 import re
-import time
 
 import pytest
 from hypothesis import given
@@ -88,12 +87,12 @@ def test_nothing_is_not_shown_to_be_worse(golden: str) -> None:
     assert verdict(" \n", golden) == ""
 
 
-@pytest.mark.parametrize("text", ["A: " + "1" * 200_000 + "x", "A: " * 60_000, "," * 200_000])
-def test_time_is_linear_in_hostile_text(text: str) -> None:
-    start = time.perf_counter()
+@pytest.mark.usefixtures("must_end")
+@pytest.mark.parametrize("unit", ["1", "A: ", ",", "1,", "- "])
+def test_time_is_linear_in_hostile_text(unit: str) -> None:
+    text = "A: " + unit * (3_000_000 // len(unit)) + "x"  # days, if quadratic
     verdict("no", text)
     verdict(text, "A: 8")
-    assert time.perf_counter() - start < 2
 
 
 def test_rouge_l_by_hand() -> None:

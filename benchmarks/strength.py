@@ -1,0 +1,119 @@
+"""Preference strength: does it find flipped labels, and is training on what it leaves better?
+
+    python benchmarks/strength.py --data DIR --base FOLDER --out FILE [--seeds 5]
+
+DIR and FOLDER are those of reward_training.py, which makes the base. A fifth of the labels of
+pairs from all sources is flipped. Measured: the ROC-AUC of -mu for the flips (on all pairs, and on
+those of gsm8k, whose labels a checker can verify), the share of flips in each tenth by mu, and
+accuracy on clean pairs of held-out prompts of reward models trained on the noisy pairs, on the
+pairs as treated, and on the clean pairs. FILE is JSON lines, one for each seed; the end prints the
+means.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from reward_training import SETTINGS, accuracy, read
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+from timing import machine, versions
+
+from seamaug import strength, train_rm
+from seamaug.config import RewardConfig
+from seamaug.models.reward import RewardModel
+
+NOISE = 0.2
+_FIELDS = ("prompt", "chosen", "rejected")
+
+
+def judged_by(pairs: Any, test: list[dict[str, Any]], base: str, seed: int) -> float:
+    """Accuracy on the test pairs of a reward model trained on these pairs."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rm"
+        settings = {name: value for name, value in SETTINGS.items() if name.startswith("trainer")}
+        settings |= {"start.max_length": 512, "seed": seed}
+        train_rm(pairs, model=base, out=out, settings=settings)
+        return accuracy(RewardModel(RewardConfig(name=str(out), max_length=512)), test)
+
+
+def measure(rows: list[dict[str, Any]], base: str, seed: int, count: int) -> dict[str, Any]:
+    """One draw of pairs, flips and trainings."""
+    rng = random.Random(seed)
+    prompts = sorted({row["prompt"] for row in rows})
+    rng.shuffle(prompts)
+    held = set(prompts[: len(prompts) // 4])
+    clean = rng.sample([row for row in rows if row["prompt"] not in held], count)
+    test = rng.sample([row for row in rows if row["prompt"] in held], count // 2)
+    flipped = np.array([rng.random() < NOISE for _ in clean])
+    noisy = [
+        {"prompt": r["prompt"], "chosen": r["rejected"], "rejected": r["chosen"]}
+        if flip
+        else {name: r[name] for name in _FIELDS}
+        for r, flip in zip(clean, flipped, strict=True)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        settings = {"ensemble.start.max_length": 512, "ensemble.trainer.save_strategy": "no"}
+        found = strength(noisy, model=base, out=out, settings={**settings, "seed": seed})
+        stored = pq.read_table(out / "pairs.parquet")
+        mu = np.asarray(stored["mu"])
+        treated = judged_by(str(out / "pairs.parquet"), test, base, seed)
+    gsm8k = np.array([row["set"] == "gsm8k_solutions" for row in clean])
+    tenths = np.array_split(np.argsort(mu, kind="stable"), 10)
+    return {
+        "auc": float(roc_auc_score(flipped, -mu)),
+        "auc_gsm8k": float(roc_auc_score(flipped[gsm8k], -mu[gsm8k])),
+        "flips_by_tenth": [float(flipped[tenth].mean()) for tenth in tenths],
+        "bands": found["bands"],
+        "noisy": judged_by(noisy, test, base, seed),
+        "treated": treated,
+        "clean": judged_by([{n: r[n] for n in _FIELDS} for r in clean], test, base, seed),
+    }
+
+
+def interval(values: np.ndarray) -> str:
+    """Mean and 95 % half-width (Student's t)."""
+    if len(values) < 2:
+        return f"{values.mean():.3f} (one seed)"
+    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
+    return f"{values.mean():.3f} ± {half:.3f}"
+
+
+def main() -> None:
+    """Measure the seeds that are missing, then print the means."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=800)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = read(arguments.data, "preference-larger")
+    done = []
+    if arguments.out.is_file():
+        done = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+    for seed in range(arguments.seeds):
+        key = {"seed": seed, "pairs": arguments.pairs}
+        if any(key.items() <= row.items() for row in done):
+            continue
+        row = key | measure(rows, str(arguments.base), seed, arguments.pairs)
+        row |= {"machine": machine("cpu"), "versions": versions()}
+        done.append(row)
+        with arguments.out.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+    for name in ("auc", "auc_gsm8k", "noisy", "treated", "clean"):
+        print(name, interval(np.array([row[name] for row in done])))
+    print("treated - noisy", interval(np.array([row["treated"] - row["noisy"] for row in done])))
+    print("flips by tenth", np.mean([row["flips_by_tenth"] for row in done], axis=0).round(2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""seamaug export."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seamaug.cli.options import SEED_OPTIONS, arguments, formats, options, parsed
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    required=True,
+    multiple=True,
+    callback=formats,
+    metavar="NAME",
+    help="trl, openrlhf, verl, llamafactory, axolotl; several with commas.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Gets a folder for each NAME.  [default: exports in RUN]",
+)
+@click.option(
+    "--validation",
+    callback=parsed("parse_share"),
+    metavar="SHARE",
+    help="Share of the parents to validate on: 5%. Examples of one parent stay on one side.",
+)
+@click.option(
+    "--merge-with",
+    multiple=True,
+    metavar="ORIGINAL",
+    help="The original data (files as `expand` reads them), to write with the augmented.",
+)
+@click.option(
+    "--ratio",
+    metavar="N:M",
+    help="N original examples for M augmented ones, such as 4:1: what is in excess is sampled.  "
+    "[default: all of both]",
+)
+@click.option(
+    "--margin",
+    is_flag=True,
+    help="A column `margin` for reward models of TRL and OpenRLHF: by how many logits an ensemble "
+    "(the check `vote`) prefers the chosen response. Every example must have one.",
+)
+@options(*SEED_OPTIONS)
+def export(run: Path, to: list[str], merge_with: tuple[str, ...], **flags: Any) -> None:
+    """Write a finished run in the dialect of a trainer, with what makes that trainer run on it.
+
+    \b
+    trl           SFT, reward model, DPO, KTO, prompts      python reward.py --model my-sft
+    openrlhf      SFT, pairs (reward model, DPO), prompts   bash reward.sh my-sft
+    verl          SFT, prompts                              bash grpo.sh my-sft my-rm
+    llamafactory  SFT, pairs (reward model, DPO), KTO       llamafactory-cli train reward.yaml
+    axolotl       SFT, DPO, reward model, KTO               axolotl train reward.yaml
+
+    Each folder has a README that says how to run what, and how many rows it has. Rows hold nothing
+    but what the trainer reads; provenance.parquet says which candidate, parent and source each row
+    is from (file, row, id, parent, source). What a dialect cannot hold, such as several turns in
+    axolotl's reward model, is left out, counted and named.
+
+    With --merge-with, an original row gives what it has: one without a rejected response is in the
+    files for SFT and prompts, and in no other.
+
+    \b
+    seamaug export runs/mine --to trl --validation 5%
+    seamaug export runs/mine --to trl,openrlhf --out data --merge-with prefs.jsonl --ratio 4:1
+    """
+    from seamaug.exporting import export as write
+    from seamaug.report.exports import print_exports
+
+    given = arguments(flags)
+    given["settings"] = {key: value for key, value in given["settings"].items() if value}
+    print_exports(write(run, to=to, merge_with=list(merge_with) or None, **given))

@@ -1,0 +1,207 @@
+"""`export`: a finished run, alone or with the original data, in the dialects of trainers.
+
+This is where verbs meet (write, exports), so it stands beside the library's other functions.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seamaug.arguments import paths_of
+from seamaug.config import load_config
+from seamaug.errors import ConfigError, InputError, RunFolderError
+from seamaug.exports.dialects import DIALECTS, dialect_names
+from seamaug.exports.example import Example, kept_examples, original_examples
+from seamaug.exports.guide import write_guide
+from seamaug.exports.merge import counts_at, mix, parse_ratio, sample
+from seamaug.exports.split import TRAIN, VALIDATION, side_of
+from seamaug.exports.writer import write_forms
+from seamaug.log import logger
+from seamaug.run.folder import whole_folder
+from seamaug.seeds import SeedSource, located_rows
+from seamaug.seeds.columns import Layouts
+from seamaug.units import parse_share
+from seamaug.write.datasets import PROVENANCE, dataset_file
+from seamaug.write.summary import stored_summary
+
+EXPORTS = "exports"
+"""Folder of a run that holds its exports."""
+Stream = Callable[[], Iterator[Example]]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written for one consumer."""
+
+    name: str
+    """`trl`, `openrlhf`, `verl`, `llamafactory` or `axolotl`."""
+    path: Path
+    """The folder: files by form, scripts or configs, README.md, provenance.parquet."""
+    rows: dict[str, dict[str, int]]
+    """Rows by source (`original`, `augmented`) of each file, such as `preference/train.parquet`."""
+    left_out: dict[str, dict[str, int]]
+    """Examples by reason that a form cannot carry."""
+    remarks: dict[str, dict[str, int]]
+    """Examples by what the consumer does to them."""
+
+
+def export(
+    run: str | Path,
+    *,
+    to: str | Sequence[str],
+    out: str | Path | None = None,
+    validation: float | str | None = None,
+    merge_with: SeedSource = None,
+    ratio: str | None = None,
+    margin: bool = False,
+    settings: dict[str, Any] | None = None,
+) -> list[Export]:
+    """Write a finished run's examples in the dialects of trainers, each in a folder `out`/NAME.
+
+    run: folder of a run that `expand` finished.
+    to: one or several of `trl`, `openrlhf`, `verl`, `llamafactory`, `axolotl`, as a list or "a,b".
+    out: None is `exports` in the run folder.
+    validation: share of the parents, such as "5%", whose examples become validation files. All
+        examples of one parent, and its own row in `merge_with`, stand on one side.
+    merge_with: the original data, as `expand` takes seeds, to write with the augmented: evenly
+        mixed, and row by row, so rows that share a prompt stay apart.
+    ratio: original to augmented examples, such as "4:1": what is in excess is sampled at random.
+        None takes all of both.
+    margin: write a column `margin`, the mean margin of the check `vote`, where the consumer reads
+        one (reward models of TRL and OpenRLHF).
+    settings: how `merge_with` is read, by dotted config key such as
+        ``{"seeds.columns": {"prompt": "q", "golden": "a"}}``.
+
+    Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
+    """
+    names = dialect_names(to)
+    folder = Path(run)
+    target = Path(out) if out is not None else folder / EXPORTS
+    if not _kept(folder):
+        raise RunFolderError(f"{folder} kept no example, so there is nothing to export")
+    for name in names:
+        _check_free(target / name, folder)
+        if margin and not any(form.takes_margin for form in DIALECTS[name]()):
+            raise ConfigError(f"{name} reads no margin: export it without --margin")
+    share = 0.0 if validation is None else parse_share(validation)
+    examples = _mixture(folder, merge_with, settings or {}, ratio, margin)
+    _check_sides(examples, share)
+    return _write(names, target, examples, share, margin)
+
+
+def export_run(run: Path, names: Sequence[str]) -> list[Export]:
+    """What `expand` exports at its end, in place of what an earlier call did; all rows to train on.
+
+    Nothing, where nothing was kept.
+    """
+    if names and not _kept(run):
+        logger.warning(f"nothing was kept, so nothing is exported for {', '.join(names)}")
+        return []
+    return _write(names, run / EXPORTS, lambda: kept_examples(_provenance(run)), 0.0, False)
+
+
+def _write(
+    names: Sequence[str], target: Path, examples: Stream, validation: float, margin: bool
+) -> list[Export]:
+    exports = []
+    for name in names:
+        forms = DIALECTS[name]()
+        with whole_folder(target / name) as temporary:
+            counts = write_forms(temporary, forms, examples(), validation=validation, margin=margin)
+            write_guide(temporary, name, forms, counts, margin=margin)
+        rows, left_out, remarks = (
+            {key: dict(sorted(found.items())) for key, found in told.items()}
+            for told in (counts.rows, counts.left_out, counts.remarks)
+        )
+        exports.append(Export(name, target / name, rows, left_out, remarks))
+    return exports
+
+
+def _mixture(
+    run: Path, merge_with: SeedSource, settings: dict[str, Any], ratio: str | None, margin: bool
+) -> Stream:
+    """The run's examples, and the original ones among them where they are asked for."""
+
+    def kept() -> Iterator[Example]:
+        return kept_examples(_provenance(run))
+
+    augmented, unknown = 0, 0
+    for example in kept():
+        augmented += 1
+        unknown += example.margin is None
+    if margin and unknown:
+        raise ConfigError(
+            f"{unknown:,} of {augmented:,} examples have no margin, and trainers take one on every "
+            "row or on none: leave out --margin, or make a run in which an ensemble votes on every "
+            "worse response (`verify.worse.by: vote` with `judges`, and `generate.worse: [policy]`)"
+        )
+    if merge_with is None:
+        if ratio is not None or settings:
+            raise ConfigError("a ratio and columns are of the original data: give --merge-with")
+        return kept
+    if margin:
+        raise ConfigError(
+            "original rows have no margin, and trainers take one on every row or on none: leave "
+            "out --margin or --merge-with"
+        )
+    return _merged(merge_with, settings, ratio, kept, augmented)
+
+
+def _merged(
+    source: SeedSource, settings: dict[str, Any], ratio: str | None, kept: Stream, augmented: int
+) -> Stream:
+    parts = parse_ratio(ratio) if ratio is not None else None
+    paths = paths_of(source)
+    rows = None if paths else list(source)
+    config = load_config(None, {**settings, "seeds.paths": paths or ["rows"]}).seeds
+    layouts = Layouts(dict(config.columns))  # one for all readings, since it logs what is new
+
+    def original() -> Iterator[Example]:
+        return original_examples(located_rows(config, rows), layouts)
+
+    originals = sum(1 for _ in original())
+    if not originals:
+        raise InputError(f"{', '.join(config.paths)} holds no rows to merge with")
+    take_original, take_augmented = counts_at(parts, originals, augmented)
+
+    def mixture() -> Iterator[Example]:
+        return mix(
+            (sample(original(), originals, take_original), take_original),
+            (sample(kept(), augmented, take_augmented), take_augmented),
+        )
+
+    return mixture
+
+
+def _provenance(run: Path) -> Path:
+    return dataset_file(run, PROVENANCE)
+
+
+def _kept(run: Path) -> int:
+    kept: int = stored_summary(run)["counts"]["candidates"]["kept"]
+    return kept
+
+
+def _check_free(folder: Path, run: Path) -> None:
+    """Raise ConfigError where the export would mix with what is there already."""
+    inside = folder.resolve().is_relative_to(run.resolve())
+    if inside and folder.parent.resolve() != (run / EXPORTS).resolve():
+        raise ConfigError(
+            f"--out {folder.parent} lies in the run folder, which holds what `expand` writes: "
+            f"choose {run / EXPORTS} or a folder elsewhere"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not empty: choose another --out, or remove it")
+
+
+def _check_sides(examples: Stream, validation: float) -> None:
+    """Raise ConfigError where a share of few parents is none, or all of them."""
+    if not validation:
+        return
+    found = {side_of(example.parent, validation) for example in examples()}
+    if found != {TRAIN, VALIDATION}:
+        raise ConfigError(
+            f"with {validation:.0%} to validate on, all examples are on the {found.pop()} side, "
+            "since those of one parent stay together: choose a share nearer to 50%"
+        )

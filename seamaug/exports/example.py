@@ -1,0 +1,82 @@
+"""The canonical example that every dialect is written from, and where such examples come from."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from seamaug.errors import RunFolderError
+from seamaug.records import KEPT, Message
+from seamaug.seeds import each_seed
+from seamaug.seeds.columns import Layouts
+
+AUGMENTED, ORIGINAL = "augmented", "original"
+"""Where an example comes from: a run, or the dataset that it is merged with."""
+_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt with its chosen response, and none, one or several responses that are worse."""
+
+    id: str
+    """Of the candidate; of an original row, that of the seed which it is."""
+    parent: str
+    """Id of the seed that it was made from; of an original row, its own."""
+    source: str
+    """`augmented` or `original`."""
+    prompt: list[Message]
+    chosen: str
+    rejected: Sequence[str]
+    margin: float | None = None
+    """How far an ensemble of reward models puts `chosen` above `rejected`, in logits: the mean
+    margin of the check `vote`. None where no ensemble was asked. (`margin_after` of the provenance
+    is what the reward model under test already believes, so it is no target for it.)"""
+
+    def with_response(self, response: str) -> list[Message]:
+        """The prompt and this response as one conversation."""
+        return [*self.prompt, {"role": "assistant", "content": response}]
+
+
+_COLUMNS = ["id", "parent", "prompt", "chosen", "rejected", "verifier", "verifier_score", "verdict"]
+
+
+def kept_examples(provenance: Path) -> Iterator[Example]:
+    """The kept candidates of a finished run, in the order of its datasets, a batch at a time."""
+    try:
+        with pq.ParquetFile(provenance) as file:
+            for batch in file.iter_batches(batch_size=_BATCH, columns=_COLUMNS):
+                for row in batch.to_pylist():
+                    if row["verdict"] == KEPT:
+                        yield _example(row)
+    except (pa.ArrowException, OSError) as error:
+        raise RunFolderError(
+            f"{provenance} is missing or damaged ({error}); remove run.json beside it and run the "
+            "expand command again: it is made anew from the finished parts"
+        ) from None
+
+
+def _example(row: dict[str, Any]) -> Example:
+    return Example(
+        id=row["id"],
+        parent=row["parent"],
+        source=AUGMENTED,
+        prompt=row["prompt"],
+        chosen=row["chosen"],
+        rejected=[row["rejected"]],
+        margin=row["verifier_score"] if row["verifier"] == "vote" else None,
+    )
+
+
+def original_examples(
+    located: Iterable[tuple[str, dict[str, Any]]], layouts: Layouts
+) -> Iterator[Example]:
+    """The rows of the dataset to merge with, in their order, whatever prompts they share.
+
+    Raises InputError that lists the rows which cannot be used.
+    """
+    for seed in each_seed(located, layouts):
+        yield Example(seed.id, seed.id, ORIGINAL, seed.prompt, seed.golden, seed.worse)

@@ -1,0 +1,101 @@
+"""Preference strength: what an ensemble's votes say of each pair's label (arXiv 2401.06080).
+
+For pair i and reward model m, ``d_im = r_m(chosen) − r_m(rejected)``; mu and sigma are mean and
+standard deviation over m.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seamaug.config import TreatmentConfig
+
+INCORRECT, AMBIGUOUS, HELPFUL, STRONG = BANDS = ("incorrect", "ambiguous", "helpful", "strong")
+KEPT, FLIPPED, SOFTENED, DROPPED = "kept", "flipped", "softened", "dropped"
+
+
+@dataclass(frozen=True)
+class Strength:
+    """Of each pair: (pairs,)."""
+
+    mu: np.ndarray
+    """Mean margin of the chosen response, in the reward models' units (log-odds where they are
+    Bradley–Terry models)."""
+    sigma: np.ndarray
+    """Standard deviation of the margin over the models (1/M)."""
+
+
+def strength(margins: np.ndarray) -> Strength:
+    """mu and sigma of margins (pairs, M), over the votes that there are: NaN is none.
+
+    Both are 0 for a pair without any vote.
+    """
+    there = np.isfinite(margins)
+    count = np.maximum(there.sum(axis=1), 1)
+    mu = np.where(there, margins, 0.0).sum(axis=1) / count
+    spread = np.where(there, (margins - mu[:, None]) ** 2, 0.0).sum(axis=1) / count
+    return Strength(mu, np.sqrt(spread))
+
+
+def bands(found: Strength, certain: float, strong: float) -> np.ndarray:
+    """Band of each pair, (pairs,) of str.
+
+    Incorrect or helpful where the models agree, |mu| > `certain` · sigma; ambiguous elsewhere.
+    Strong are, of the helpful ones, those among the share `strong` of all pairs with the highest
+    mu. The thresholds follow the models' own spread: fixed shares, as published for one dataset,
+    would find as many incorrect labels in clean data as in noisy data.
+    """
+    mu, sigma = found.mu, found.sigma
+    sure = np.abs(mu) > certain * sigma
+    named = np.where(sure, np.where(mu < 0, INCORRECT, HELPFUL), AMBIGUOUS)
+    count = int(strong * len(mu))
+    top = np.argsort(-mu, kind="stable")[:count]
+    named[top[named[top] == HELPFUL]] = STRONG
+    return named
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What becomes of a pair's label."""
+
+    treatment: str
+    """KEPT, FLIPPED, SOFTENED or DROPPED."""
+    smoothing: float
+    margin: float | None
+
+
+def treated(band: str, mu: float, config: TreatmentConfig) -> Label:
+    """The pair's label by its band."""
+    action = {INCORRECT: config.incorrect, AMBIGUOUS: config.ambiguous}.get(band, "keep")
+    flipped = action == "flip"
+    margin = (-mu if flipped else mu) if config.margin else None
+    names = {"keep": KEPT, "flip": FLIPPED, "soften": SOFTENED, "drop": DROPPED}
+    return Label(names[action], config.smoothing if action == "soften" else 0.0, margin)
+
+
+def summary(
+    found: Strength, named: np.ndarray, treatments: list[str], right: list[bool | None] | None
+) -> list[dict[str, Any]]:
+    """A row per band: pairs, range of mu, mean sigma, treatment, and agreement with a judge.
+
+    `right`: whether the judge finds the chosen response the better one; None where it cannot tell.
+    """
+    rows = []
+    for band in BANDS:
+        at = np.flatnonzero(named == band)
+        if not len(at):
+            continue
+        told = [own for i in at if (own := right[i]) is not None] if right else []
+        rows.append(
+            {
+                "band": band,
+                "pairs": len(at),
+                "mu": [float(found.mu[at].min()), float(found.mu[at].max())],
+                "sigma": float(found.sigma[at].mean()),
+                "treatment": treatments[at[0]],
+                "judged": len(told),
+                "agreement": float(np.mean(told)) if told else None,
+            }
+        )
+    return rows
