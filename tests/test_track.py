@@ -15,9 +15,10 @@ from seamaug.run.folder import RunFolder
 from seamaug.run.track import tracking
 
 SETTINGS = {
-    "select.share": 0.5,
+    "select.top": 2,
     "generate.policy_samples": 0,
-    "generate.batch_parents": 2,
+    "generate.batch_parents": 1,
+    "generate.per_parent": 16,
     "score.samples": 4,
     "keep.probes": 4,
     "keep.variance_prompts": 2,
