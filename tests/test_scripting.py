@@ -133,7 +133,7 @@ def test_completion_knows_commands_options_and_choices(folder: Path) -> None:
         lines = seamaug(folder, **given).stdout.splitlines()
         return [line.partition(",")[2] for line in lines]
 
-    assert completed("ex") == ["expand"]
+    assert completed("expa") == ["expand"]
     assert completed("doct") == ["doctor"]
     assert completed("score", "--weig") == ["--weighting"]
     assert completed("score", "--weighting", "p") == ["prob", "paper"]
