@@ -11,7 +11,7 @@ OFFLINE = HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # Tests' engines start quickest inside the tests' process; several processes, none with cores its own.
 VLLM_CPU = VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1
 
-.PHONY: demo test test-vllm lint types check check-consumers env wheel bench bench-scoring clean
+.PHONY: demo test test-vllm lint types check check-consumers env wheel bench bench-scoring docs clean
 
 demo: env
 	$(OFFLINE) $(BIN)/seamaug expand --budget 10k --out runs/demo
@@ -71,6 +71,10 @@ bench-scoring: $(BENCH_VENV)/.installed
 	$(OFFLINE) $(BENCH_VENV)/bin/python benchmarks/scoring.py $(if $(DATA),--data '$(DATA)') \
 	  --out benchmarks/results/scoring.json
 
+# The guide and the reference, into site/: from docs/, this README and the docstrings.
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 env: $(VENV)/.installed
 
 # uv does not read pip's settings, so pip's own find-links folders, where wheels of this machine may
@@ -106,4 +110,4 @@ $(VLLM_VENV)/.installed: pyproject.toml tests/vllm-overrides.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(VLLM_VENV) $(CONSUMERS_VENV) build dist
+	rm -rf $(VENV) $(BENCH_VENV) $(VLLM_VENV) $(CONSUMERS_VENV) build dist site

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seamaug.api import ExpandResult, expand, score, select
+    from seamaug.callback import SeamCallback
+    from seamaug.config import Config, load_config
     from seamaug.diagnosis.run import diagnose
     from seamaug.exporting import export
     from seamaug.publishing import push_to_hub
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
 
 __version__ = version("seamaug")
 __all__ = [
+    "Config",
     "ExpandResult",
+    "SeamCallback",
     "__version__",
     "diagnose",
     "expand",
     "export",
+    "load_config",
     "push_to_hub",
     "score",
     "select",
@@ -31,12 +36,16 @@ __all__ = [
     "train_rm",
 ]
 _ELSEWHERE = {
+    "Config": "seamaug.config",
+    "SeamCallback": "seamaug.callback",
     "diagnose": "seamaug.diagnosis.run",
     "export": "seamaug.exporting",
+    "load_config": "seamaug.config",
     "push_to_hub": "seamaug.publishing",
     "strength": "seamaug.voting",
     "train_rm": "seamaug.train",
 }
+"""Modules of the names that are not the api's."""
 
 
 def __getattr__(name: str) -> Any:
@@ -44,3 +53,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         return getattr(import_module(_ELSEWHERE.get(name, "seamaug.api")), name)
     raise AttributeError(f"module 'seamaug' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

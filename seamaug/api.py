@@ -100,6 +100,7 @@ def expand(
         raised instead.
     decontaminate: evaluation files that no example may share 13 words in a row with; the folder
         then has contamination.parquet, which says what was left out and why.
+    track: "tensorboard" (event files in the run folder) or "wandb": scalars while it works.
     estimator, weighting, samples: how the seeds are scored, as for `score`.
     config: YAML file or the name of a shipped recipe; `settings` overrides its keys by dotted
         name, such as ``{"select.share": 0.1}``.

@@ -46,6 +46,8 @@ class ExpandArguments(ScoreArguments, total=False):
     """Seconds, or "2h": stop generating then and write what there is."""
     decontaminate: str | Sequence[str] | None
     """Evaluation files that no example may repeat."""
+    track: str | None
+    """`tensorboard` or `wandb`: where scalars go while it works."""
 
 
 def prepare(

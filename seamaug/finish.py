@@ -59,6 +59,7 @@ def write_all(run: RunFolder, finish: Finish) -> Summary:
         "budget": finish.config.budget,
         "weighting": finish.config.score.weighting,
         "counts": _counts(run, finish),
+        "discrepancy": finish.scores.means(finish.config.score.weighting),
         "decontamination": finish.decontamination.summary(),
         "kept": kept_statistics(run.parts(STAGE)),
         "spending": spending(run.parts(STAGE), finish.parents, finish.clusters, finish.seeds),

@@ -32,6 +32,7 @@ _RESOURCES = (
 _MANNERS = ("in_flight", "timeout", "attempts", "patience", "price_in", "price_out")
 """How a server is asked, and what it costs."""
 _NOT_IN_THE_OUTPUT: Any = {
+    "track": True,
     # These only say when to pause.
     "max_time": True,
     "max_tokens": True,

@@ -69,7 +69,7 @@ def _smaller(config: Config, sampled: int, seeds: int, size: int) -> Config:
     sections = {name: getattr(config, name).model_copy(update=c) for name, c in changes.items()}
     # Quotas and caps are those of the run, and the pilot does not end by its budget.
     budget = max(config.budget, 2 * size)
-    return config.model_copy(update={**sections, "budget": budget, "max_time": None})
+    return config.model_copy(update={**sections, "budget": budget, "max_time": None, "track": None})
 
 
 def _measured(rows: list[dict[str, str]], seconds: float, rng: np.random.Generator) -> Pilot:

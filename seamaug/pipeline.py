@@ -30,6 +30,7 @@ from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.index import VectorIndex, open_index
 from seamaug.rounds import TIME_UP, Rounds
 from seamaug.run.folder import RunFolder
+from seamaug.run.track import tracking
 from seamaug.run_models import Models
 from seamaug.scoring.estimators import Parts, make_estimators
 from seamaug.scoring.seeds import SeedScores, score_seeds
@@ -71,11 +72,12 @@ def _flow(
     quiet: bool,
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
-    with closing(Models(config, run)) as models:
+    with tracking(config, run) as track, closing(Models(config, run)) as models:
         rule = keep_rule(config.keep, features=bool(shown_weights(models.scorer.rewards)))
         # Here, since what cannot be done must not show after an hour of scoring.
         gradients = HeadGradients(models.policy) if config.keep.policy_weight else None
         index, scores = _score(run, seeds, models, config, quiet=quiet)
+        track(scores.means(config.score.weighting), 0)
         with clock.stage("select"):
             chosen = _select(config, seeds, evaluation, index, scores)
         maker = _parent_maker(config, seeds, scores, index, models)
@@ -97,7 +99,7 @@ def _flow(
                     config, models.scorer, screen, scores.scale,
                     features=bool(outlook), policy_side=policy_side,
                 )  # fmt: skip
-                rounds = Rounds(config, variants, screen, rescoring, keeper)
+                rounds = Rounds(config, variants, screen, rescoring, keeper, track)
                 labels = chosen.clusters.labels
                 outcome = rounds.run(run, parents, labels, deadline=deadline, quiet=quiet)
         except LimitReached as reached:

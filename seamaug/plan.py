@@ -2,7 +2,8 @@
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,10 @@ class Plan:
     def kept(self) -> int:
         """Examples that can be expected."""
         return min(self.budget, round(self.candidates * _share(self.pilot)))
+
+    def summary(self) -> dict[str, Any]:
+        """All of it by name, for JSON."""
+        return {**asdict(self), "kept": self.kept, "seconds": self.seconds}
 
     @property
     def seconds(self) -> float:

@@ -23,6 +23,7 @@ from seamaug.records import KEPT, Candidate, Parent, to_table
 from seamaug.rescoring import Rescoring, rejected_key
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import Progress, progress
+from seamaug.run.track import Track
 from seamaug.steering import Steering
 from seamaug.verify.screen import Screen
 
@@ -59,6 +60,7 @@ class Rounds:
     screen: Screen
     rescoring: Rescoring
     keeper: Keeper
+    track: Track
 
     def run(
         self,
@@ -92,11 +94,20 @@ class Rounds:
                     self._one_part(run, part, group, number, wanted, state, steering)
                     part += 1
                     _show(bar, state, resumed)
+                    if not resumed:
+                        self.track(self._scalars(state), part)
                     if state.kept >= self.config.budget:
                         return BUDGET_MET
                     if self.keeper.is_saturated:
                         return SATURATED
         raise AssertionError("a round without variants is the last one")
+
+    def _scalars(self, state: Progressed) -> dict[str, float]:
+        """How far the run is, and what training on the kept examples is predicted to leave."""
+        found: dict[str, float] = {"kept": state.kept, "candidates": state.made}
+        if seen := self.keeper.seen:
+            found |= {"foreseen": seen.seam, "foreseen_variance": seen.variance}
+        return found
 
     def _one_part(
         self,

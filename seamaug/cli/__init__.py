@@ -7,6 +7,7 @@ import click
 
 from seamaug import __version__
 from seamaug.cli.diagnose import diagnose
+from seamaug.cli.doctor import doctor
 from seamaug.cli.export import export
 from seamaug.cli.operators import operators
 from seamaug.cli.report import report
@@ -77,6 +78,7 @@ _COMMANDS = (
     strength,
     train_rm,
     operators,
+    doctor,
 )
 for _command in _COMMANDS:
     main.add_command(_command)

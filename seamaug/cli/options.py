@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -115,6 +116,16 @@ LIMIT_OPTIONS = [
         help="Stop when they cost so much, by generator.price_in and price_out in the config.",
     ),
 ]
+
+
+JSON_OPTION = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as one JSON object, and nothing else."
+)
+
+
+def print_json(found: dict[str, Any]) -> None:
+    """One object on standard output: messages and progress go to standard error."""
+    click.echo(json.dumps(found, indent=2, default=str))  # paths as text
 
 
 def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -1,12 +1,14 @@
 """seamaug expand and seamaug show."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from seamaug.cli.options import (
+    JSON_OPTION,
     LIMIT_OPTIONS,
     MODEL_OPTIONS,
     SCORE_OPTIONS,
@@ -15,6 +17,7 @@ from seamaug.cli.options import (
     formats,
     options,
     parsed,
+    print_json,
     quiet,
 )
 
@@ -50,6 +53,11 @@ from seamaug.cli.options import (
     help="An evaluation file that no example may share 13 words in a row with; can be repeated.",
 )
 @click.option(
+    "--track",
+    type=click.Choice(["tensorboard", "wandb"]),
+    help="Log scalars of each round's parts: event files in OUT/tensorboard, or a W&B run.",
+)
+@click.option(
     "--formats",
     multiple=True,
     callback=formats,
@@ -65,9 +73,14 @@ from seamaug.cli.options import (
     help="With --dry-run: really make N candidates on a sample of the seeds, to see how many are "
     "kept; with a generator that costs what they cost.  [default: 200, or 0 with a generator]",
 )
-@options(*SEED_OPTIONS)
+@options(*SEED_OPTIONS, JSON_OPTION)
 def expand(
-    seeds: tuple[str, ...], out: Path, dry_run: bool, pilot: int | None, **flags: Any
+    seeds: tuple[str, ...],
+    out: Path,
+    dry_run: bool,
+    pilot: int | None,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Find the prompts with the highest SEAM, write variants of them, and keep those that lower it.
 
@@ -91,14 +104,22 @@ def expand(
 
     names = flags.pop("formats")
     if dry_run:
-        print_plan(api.plan(list(seeds) or None, pilot=pilot, **arguments(flags)))
+        plan = api.plan(list(seeds) or None, pilot=pilot, **arguments(flags))
+        if as_json:
+            print_json(plan.summary())
+        else:
+            print_plan(plan)
         return
     if pilot is not None:
         raise click.UsageError("--pilot goes with --dry-run")
     given = arguments(flags)
     result = api.expand(list(seeds) or None, out=out, formats=names, quiet=quiet(), **given)
-    print_summary(result.path, result.summary)
-    print_exports(result.exports)
+    if as_json:
+        exports = [asdict(export) for export in result.exports]
+        print_json({"out": str(result.path), **result.summary, "exports": exports})
+    else:
+        print_summary(result.path, result.summary)
+        print_exports(result.exports)
     if result.summary["counts"]["candidates"]["kept"] < result.summary["budget"]:
         sys.exit(3)
 
@@ -106,11 +127,16 @@ def expand(
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--examples", default=5, show_default=True, help="Examples before and after.")
-def show(run: Path, examples: int) -> None:
+@options(JSON_OPTION)
+def show(run: Path, examples: int, as_json: bool) -> None:
     """What a run did: counts per stage and reason, where the time went, and the examples whose
-    discrepancy fell most."""
+    discrepancy fell most. With --json, what run.json holds."""
     from seamaug.report.terminal import print_examples, print_summary
     from seamaug.write.summary import stored_summary
 
-    print_summary(run, stored_summary(run))
+    summary = stored_summary(run)
+    if as_json:
+        print_json({"out": str(run), **summary})
+        return
+    print_summary(run, summary)
     print_examples(run, examples)

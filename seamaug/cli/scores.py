@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from seamaug.cli.options import (
+    JSON_OPTION,
     LIMIT_OPTIONS,
     MODEL_OPTIONS,
     SCORE_OPTIONS,
@@ -16,6 +17,7 @@ from seamaug.cli.options import (
     arguments,
     options,
     parsed,
+    print_json,
     quiet,
 )
 
@@ -33,8 +35,10 @@ from seamaug.cli.options import (
     type=click.Path(path_type=Path),
     help="A second file with one row per scored response.",
 )
-@options(*MODEL_OPTIONS, *SCORE_OPTIONS, *LIMIT_OPTIONS, *SEED_OPTIONS)
-def score(seeds: tuple[str, ...], out: Path, responses: Path | None, **flags: Any) -> None:
+@options(*MODEL_OPTIONS, *SCORE_OPTIONS, *LIMIT_OPTIONS, *SEED_OPTIONS, JSON_OPTION)
+def score(
+    seeds: tuple[str, ...], out: Path, responses: Path | None, as_json: bool, **flags: Any
+) -> None:
     """Write SEAM of each seed, and what it is made of, to one file: one row per prompt.
 
     \b
@@ -69,6 +73,7 @@ def score(seeds: tuple[str, ...], out: Path, responses: Path | None, **flags: An
         --policy my-sft --reward my-rm --out both.parquet --responses responses.parquet
     """
     from seamaug import api
+    from seamaug.report.scores import score_summary
     from seamaug.report.terminal import print_scores
     from seamaug.write.table import check_target, write_table
 
@@ -84,7 +89,10 @@ def score(seeds: tuple[str, ...], out: Path, responses: Path | None, **flags: An
             **arguments(flags),
         )
         write_table(table, out)
-    print_scores(table, out)
+    if as_json:
+        print_json({"out": str(out), **score_summary(table)})
+    else:
+        print_scores(table, out)
 
 
 @click.command()
@@ -126,7 +134,7 @@ def score(seeds: tuple[str, ...], out: Path, responses: Path | None, **flags: An
     show_default=True,
     help="Column of the scores that says what is worst, such as on_policy_seam_paper.",
 )
-@options(*MODEL_OPTIONS, *SCORE_OPTIONS, *LIMIT_OPTIONS, *SEED_OPTIONS)
+@options(*MODEL_OPTIONS, *SCORE_OPTIONS, *LIMIT_OPTIONS, *SEED_OPTIONS, JSON_OPTION)
 def select(
     seeds: tuple[str, ...],
     drop_worst: float | None,
@@ -135,6 +143,7 @@ def select(
     compare: tuple[Path, ...],
     score_column: str,
     out: Path,
+    as_json: bool,
     **flags: Any,
 ) -> None:
     """Select seeds by SEAM: the paper's data selection.
@@ -168,7 +177,10 @@ def select(
             **arguments(flags),
         )
         write_table(rows, out)
-    click.echo(f"{len(rows):,} rows in {out}")
+    if as_json:
+        print_json({"out": str(out), "rows": len(rows)})
+    else:
+        click.echo(f"{len(rows):,} rows in {out}")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import difflib
 import os
 import typing
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -47,6 +47,8 @@ class Config(Section):
     """Tokens that the generator may read and write; then the run ends as after `max_time`."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
     """USD that they may cost, by the generator's prices."""
+    track: Literal["tensorboard", "wandb"] | None = None
+    """Where `expand` logs scalars while it works: event files in the run folder, or a W&B run."""
 
     @model_validator(mode="after")
     def _independent_judges(self) -> "Config":

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from seamaug.config import Config
-from seamaug.keep.outlook import Outlook, Pair
+from seamaug.keep.outlook import Outlook, Pair, Seen
 from seamaug.keep.rules import Case, KeepRule
 from seamaug.records import KEPT
 
@@ -128,6 +128,11 @@ class Keeper:
         """Whether the last examples bought less than `keep.saturation`."""
         least, gain = self._config.saturation, self.gain()
         return least is not None and gain is not None and gain[1] < least
+
+    @property
+    def seen(self) -> Seen | None:
+        """What is foreseen after the last part."""
+        return self._curve[-1] if self._curve else None
 
     def foreseen(self) -> dict[str, Any]:
         """For run.json: SEAM and reward variance after so many examples; the rule."""

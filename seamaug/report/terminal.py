@@ -1,6 +1,5 @@
 """Tables for the terminal. Texts of seeds and models are shown as text, never as markup."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from seamaug.printable import printable
 from seamaug.records import KEPT
 from seamaug.report import funnel
 from seamaug.report.funnel import funnel_steps
+from seamaug.report.scores import WORST, score_summary
 from seamaug.run.folder import read_part
-from seamaug.selection import overlap, worst_share
 from seamaug.units import human_count, human_seconds
 from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import Summary
@@ -212,29 +211,19 @@ def _labelled(label: str, text: str, style: str) -> Text:
 def print_scores(table: Dataset, out: Path) -> None:
     """Quartiles of SEAM and of what it is made of; how far the estimators agree."""
     console = _console()
+    found = score_summary(table)
     view = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", "min", "25 %", "median", "75 %", "max"):
         view.add_column(name, justify="right" if name else "left")
-    parts = ("seam_prob", "seam_paper", "hack_rate", "plausibility", "hack_set")
-    estimators = [n.removesuffix("_seam_prob") for n in table.column_names if n.endswith("_prob")]
-    for name in (f"{estimator}_{part}" for estimator in estimators for part in parts):
-        values = np.array([v for v in table[name] if v is not None], dtype=float)
-        cells = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
+    for name, cells in found["quartiles"].items():
         view.add_row(name.replace("_", " "), *(f"{cell:.3f}" for cell in cells))
     console.print(view)
-    for estimator in estimators[1:]:
-        shared = overlap(_worst_fifth(table, estimators[0]), _worst_fifth(table, estimator))
+    for estimator, shared in found["agreement"].items():
         console.print(
-            f"of the worst 20% by {estimators[0]}, {shared:.0%} are among the worst 20% by "
-            f"{estimator} (by chance 20%)"
+            f"of the worst {WORST:.0%} by {found['estimators'][0]}, {shared:.0%} are among the "
+            f"worst {WORST:.0%} by {estimator} (by chance {WORST:.0%})"
         )
-    failed = sum(error is not None for error in table["error"])
-    console.print(Text(f"{len(table) - failed:,} seeds scored, {failed:,} failed: {out}"))
-
-
-def _worst_fifth(table: Dataset, estimator: str) -> set[str]:
-    values = [math.nan if v is None else v for v in table[f"{estimator}_seam_prob"]]
-    return {table["id"][int(i)] for i in worst_share(np.array(values, dtype=float), 0.2)}
+    console.print(Text(f"{found['scored']:,} seeds scored, {found['failed']:,} failed: {out}"))
 
 
 def _llm(plan: Plan) -> str:

@@ -34,6 +34,10 @@ _MEANING = {
 }
 
 
+_BEGUN = ("stages", "tensorboard", "wandb")
+"""What a run has before its first part is finished; the trackers name the last two."""
+
+
 class RunFolder:
     """A folder of finished parts; the same identity resumes, another is refused.
 
@@ -101,7 +105,7 @@ class RunFolder:
 
     def _foreign(self) -> Iterator[Path]:
         """Whatever a run that finished no part yet would not have left."""
-        return (item for item in self.path.iterdir() if item != self.stages)
+        return (item for item in self.path.iterdir() if item.name not in _BEGUN)
 
     def part(self, stage: str, number: int, make: Callable[[], pa.Table]) -> pa.Table:
         """The finished part, or the one that `make` computes, once it is safely stored."""

@@ -132,6 +132,14 @@ class SeedScores:
         """SEAM by position; NaN where the seed could not be scored. Shape (seeds,)."""
         return self.main.seam(weighting)
 
+    def means(self, weighting: str) -> dict[str, float]:
+        """Mean SEAM and hack rate of the seeds that could be scored."""
+        found = [item for item in self.main.items if item is not None]
+        return {
+            "mean": round(float(np.mean([item.under(weighting) for item in found])), 6),
+            "hack_rate": round(float(np.mean([item.hack_rate for item in found])), 6),
+        }
+
     def worse(self, position: int) -> list[tuple[str, Evidence]]:
         """Worse responses with the evidence, the largest contribution to SEAM (`prob`) first."""
         row = self.main.row(position)

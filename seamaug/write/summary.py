@@ -8,8 +8,8 @@ from seamaug.errors import RunFolderError
 from seamaug.run.folder import whole_file
 
 Summary = dict[str, Any]
-"""outcome, budget, weighting, counts, decontamination, kept, foreseen, generation, reward_scores,
-models, licences, versions, config, times."""
+"""outcome, budget, weighting, counts, discrepancy, decontamination, kept, foreseen, generation,
+reward_scores, models, licences, versions, config, times."""
 
 _SHOWN = {"outcome", "budget", "weighting", "counts", "kept", "times"}
 
