@@ -17,8 +17,10 @@ demo: env
 	$(OFFLINE) $(BIN)/seamaug expand --budget 10k --out runs/demo
 	$(OFFLINE) $(BIN)/seamaug show runs/demo
 
+# Several processes, each of one thread: tests of small models gain nothing by more. The tests of a
+# file share models, so they stay together.
 test: env
-	$(OFFLINE) $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(OFFLINE) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # The engines on vLLM against the transformers ones, with the build of vLLM for CPUs: in an
 # environment of its own, since vLLM pins what it needs. Where that cannot be had, nothing is tested.

@@ -36,6 +36,9 @@ SMALLER = {
     r"--budget \w+": "--budget 2",
     r"budget=[\d_]+": "budget=2",
     r"--max-cost \d+": "--max-cost 0.001",
+    r"--validation 5%": "--validation 50%",  # of so few parents
+    r"--ratio 4:1": "--ratio 1:1",
+    r"diagnose prefs.jsonl": "diagnose prefs.jsonl --prompts 4 --samples 2",
     r"https://api\.example\.com/v1": "{url}",
     r"name: some-model": f"name: {MODEL}",
 }
@@ -83,6 +86,9 @@ def sandbox(
     for name, folder in {
         "my-sft": saved("llama", "causal"),
         "my-rm": saved("llama", "reward"),
+        "rm-a": saved("llama", "reward", initializer_range=0.3),
+        "rm-b": saved("llama", "reward", initializer_range=0.5),
+        "rm-gold": saved("llama", "reward", initializer_range=0.4),
         "sentence-transformers/all-MiniLM-L6-v2": resource("embedded", "embedder"),
     }.items():
         shutil.copytree(folder, tmp_path / name)
