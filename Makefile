@@ -14,8 +14,9 @@ VLLM_CPU = VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_OMP_THREADS_BIND=nobind VLL
 .PHONY: demo test test-vllm lint types check check-consumers env wheel bench bench-scoring docs clean
 
 demo: env
-	$(OFFLINE) $(BIN)/seamaug expand --budget 10k --out runs/demo
+	$(OFFLINE) $(BIN)/seamaug expand --budget 1k --out runs/demo
 	$(OFFLINE) $(BIN)/seamaug show runs/demo
+	$(OFFLINE) $(BIN)/seamaug report runs/demo
 
 # Several processes, each of one thread: tests of small models gain nothing by more. The tests of a
 # file share models, so they stay together.
