@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from seamaug import expand, select
 from seamaug.api import plan
@@ -353,7 +354,7 @@ def test_killed_at_random_and_resumed_equals_uninterrupted(
         work = json.dumps([str(seeds_file), str(out), SMALL, BUDGET, 12, number])
         done = subprocess.run(
             [sys.executable, "-c", KILLER, work],
-            env={**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())},
+            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
             capture_output=True,
             text=True,
             timeout=600,

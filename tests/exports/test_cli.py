@@ -49,7 +49,7 @@ def test_it_says_what_was_written_and_what_was_not(run: Path, tmp_path: Path) ->
     ("arguments", "code", "message"),
     [
         (["--to", "trll"], 2, "did you mean 'trl'?"),
-        ([], 2, "Missing option '--to'"),
+        ([], 2, "give --to NAME"),
         (["--to", "trl", "--validation", "120%"], 2, "out of range"),
         (["--to", "trl", "--ratio", "1:1"], 1, "error: a ratio and columns are of the original"),
         (["--to", "trl", "--margin"], 1, "examples have no margin"),

@@ -95,9 +95,12 @@ def hostile_page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report(spoilt)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A real headless Chromium; where there is none, tests that need one are skipped and say so."""
+    """A real headless Chromium; where there is none, tests that need one are skipped and say so.
+
+    Of a module: while it is open, an event loop runs, beside which other tests could start none.
+    """
     program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _CHROMIUM)), None)
     if program is None:
         pytest.skip("no Chromium: install one (apt-get install chromium), or name it in CHROMIUM")
