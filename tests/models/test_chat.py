@@ -197,12 +197,12 @@ def test_tokens_are_counted_roughly_where_the_server_does_not_say(
 def test_a_server_that_always_fails_ends_the_run(server: FaultyServer) -> None:
     own = engine(server, attempts=2)
     server.fault = lambda prompt, attempt: "500 EngineDeadError"
-    message = said(lambda: list(own.stream(asked(200))))
+    message = said(lambda: list(own.stream(asked(1000))))
     assert (
         f"the generator server {server.url} answered 500: EngineDeadError (2 attempts)" in message
     )
     assert "the same command goes on" in message
-    assert server.asked.total() < 200
+    assert server.asked.total() < 1000  # of 2,000; how many are in flight by then, varies
 
 
 def test_a_server_that_refuses_everything_ends_the_run(server: FaultyServer) -> None:
