@@ -28,7 +28,7 @@ OUTPUTS = (
     "prompts/train.parquet",
 )
 # What a model, an index or a tokenizer does; all else is orchestration.
-WORK = ("models", "policy", "reward", "embedder", "generation", "index", "tokenizer")
+WORK = ("models", "policy", "reward", "embedder", "generation", "index", "tokenizer", "keep")
 
 
 def run_once(budget: str, folder: Path) -> dict[str, Any]:
