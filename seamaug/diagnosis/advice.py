@@ -17,7 +17,7 @@ ACCURATE = 0.7
 INACCURATE = 0.6
 """A coin has 0.5."""
 GAP = 0.1
-HACKED = 0.357
+PAPERS_MISMATCH = 0.357
 """The mismatch of reward models with people on a policy's responses in arXiv 2406.07971."""
 LENGTH = 0.3
 OPPOSED = -0.2
@@ -94,14 +94,14 @@ RULES = (
         f"arXiv 2401.06080; {_OURS}",
     ),
     Rule(
-        (("hack_rate", ">", HACKED),),
+        (("hack_rate", ">", PAPERS_MISMATCH),),
         "many of the policy's worse responses stand above the golden one",
         "augment the worst prompts: seamaug expand; or leave the worst 10–20 % out: seamaug select "
         "--drop-worst 20%",
         "arXiv 2406.07971; threshold: its mismatch rate",
     ),
     Rule(
-        (("mismatch_rate", ">", HACKED),),
+        (("mismatch_rate", ">", PAPERS_MISMATCH),),
         "on pairs of two policies the reward model is against the judge more often than in the "
         "paper",
         "do not choose between these policies by this reward; expand with --estimator on-policy",
