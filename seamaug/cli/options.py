@@ -145,9 +145,6 @@ def arguments(flags: dict[str, Any]) -> dict[str, Any]:
     An option that can be repeated and was not given is None, so that the config decides.
     """
     found = {name: None if value == () else value for name, value in flags.items()}
-    settings = {
-        "seeds.columns": found.pop("columns"),
-        "seeds.split": found.pop("split"),
-        "seeds.subset": found.pop("subset"),
-    }
+    of_seeds = {f"seeds.{name}": found.pop(name) for name in ("columns", "split", "subset")}
+    settings = {name: value for name, value in of_seeds.items() if value is not None}
     return {**found, "settings": settings}
