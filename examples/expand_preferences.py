@@ -36,8 +36,8 @@ def main() -> None:
     for reason, count in counts["rejected"].items():
         print(f"  {count:5} rejected: {reason}")
 
-    kept = result.provenance.filter(lambda row: row["verdict"] == "kept")
-    for row in kept.sort("seam_before", reverse=True).select(range(min(3, len(kept)))):
+    kept = [row for row in result.provenance if row["verdict"] == "kept"]
+    for row in sorted(kept, key=lambda row: -row["seam_before"])[:3]:
         print(f"\nprompt, by {row['operator']}: {row['prompt'][-1]['content']}")
         print(f"chosen:   {row['chosen']}\nrejected: {row['rejected']}")
         print(f"SEAM {row['seam_before']:.3f} of the seed, {row['seam_after']:.3f} of this")

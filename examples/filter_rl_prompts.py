@@ -30,7 +30,8 @@ def main() -> None:
     given = parser.parse_args()
 
     scores = score(given.seeds, policy=given.policy, reward=given.reward, work=given.out / "work")
-    for row in scores.sort("seam", reverse=True).select(range(min(3, len(scores)))):
+    scored = [row for row in scores if not row["error"]]
+    for row in sorted(scored, key=lambda row: -row["seam"])[:3]:
         print(f"SEAM {row['seam']:.3f}: {row['prompt'][-1]['content']}")
         print(f"  preferred to the golden response: {row['contrast_worst_response']}")
     kept = select(given.seeds, scores=scores, drop_worst=given.drop)
