@@ -35,6 +35,7 @@ def main() -> None:
         judge=given.judge,
         prompts=given.prompts,
         samples=given.samples,
+        quiet=False,  # shows progress on a terminal
     )
     for place, cell in enumerate(found.ranked(given.policy), 1):
         print(f"{place}. {cell.reward}")

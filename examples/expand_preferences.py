@@ -30,6 +30,7 @@ def main() -> None:
         embedder=given.embedder,
         budget=given.budget,
         out=given.out,
+        quiet=False,  # shows progress on a terminal
     )
     counts = result.summary["counts"]["candidates"]
     print(f"{result.summary['outcome']}: {counts['kept']} of {counts['total']} candidates kept")

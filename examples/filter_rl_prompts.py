@@ -29,7 +29,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/filtered"))
     given = parser.parse_args()
 
-    scores = score(given.seeds, policy=given.policy, reward=given.reward, work=given.out / "work")
+    models = {"policy": given.policy, "reward": given.reward}
+    scores = score(given.seeds, **models, work=given.out / "work", quiet=False)
     scored = [row for row in scores if not row["error"]]
     for row in sorted(scored, key=lambda row: -row["seam"])[:3]:
         print(f"SEAM {row['seam']:.3f}: {row['prompt'][-1]['content']}")

@@ -3,10 +3,9 @@
     seamaug operators --from examples/own_operators     # is the operator well-formed?
     python examples/own_operator_and_checker.py prefs.jsonl --config llm.yaml --budget 1000
 
-The operator `telegram` is a template and three lines of YAML in own_operators/. The checker is the
-function `right_sums` below: the config names it as module:function, and this folder is on Python's
-path because the script is in it. Models and the LLM stand in --config (the README has one);
-without it the bundled stand-ins and the rule-based operators show the checker alone.
+The operator `telegram` is a template and three lines of YAML in own_operators/. The checker is
+`right_sums` below, named as module:function: a script's own folder is on Python's path. Without
+--config (your models and LLM; the README has one) bundled stand-ins show the checker alone.
 """
 
 import argparse
@@ -36,14 +35,16 @@ def main() -> None:
     given = parser.parse_args()
 
     settings = {
-        "generate.operators_from": str(HERE / "own_operators"),
         "generate.policy_samples": 4,  # worse responses that the checker is to judge
         "verify.worse.by": ["function", "number", "overlap"],  # the first that can tell decides
         "verify.worse.function": "own_operator_and_checker:right_sums",
     }
+    if given.config:
+        settings["generate.operators_from"] = str(HERE / "own_operators")
     result = expand(
-        given.seeds, config=given.config, budget=given.budget, out=given.out, settings=settings
-    )
+        given.seeds, config=given.config, budget=given.budget, out=given.out, settings=settings,
+        quiet=False,
+    )  # fmt: skip
     rows = result.provenance.to_list()
     made = Counter(row["verdict"] for row in rows if row["operator"] == "telegram")
     print(f"telegram: {dict(made) or 'not run, for it needs an LLM'}")

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-5, help="learning rate")
     given = parser.parse_args()
 
-    run = given.run or expand(str(ROWS), budget=50, out="runs/mine").path
+    run = given.run or expand(str(ROWS), budget=50, out="runs/mine", quiet=False).path
     pairs = load_dataset(str(run), "preference", split="train")
     rows = Dataset.from_json(given.test)
     test = rows.map(conversations, remove_columns=rows.column_names)

@@ -36,6 +36,7 @@ def main() -> None:
         budget=given.budget,
         max_tokens=given.max_tokens,
         out=given.out,
+        quiet=False,  # shows progress on a terminal
         settings={
             "generator.engine": "server",
             "generator.url": given.url,
