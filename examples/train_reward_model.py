@@ -40,8 +40,8 @@ def main() -> None:
     test = rows.map(conversations, remove_columns=rows.column_names)
     gpu = torch.cuda.is_available()
     arguments = RewardConfig(
-        given.out, num_train_epochs=1, learning_rate=given.rate, per_device_eval_batch_size=1,
-        use_cpu=not gpu, bf16=gpu, report_to=[],
+        given.out, num_train_epochs=1, learning_rate=given.rate, use_cpu=not gpu, bf16=gpu,
+        report_to=[], per_device_eval_batch_size=1,  # TRL averages over batches, not over pairs
     )  # fmt: skip
     trainer = RewardTrainer(given.reward, arguments, train_dataset=pairs, eval_dataset=test)
     before = trainer.evaluate()["eval_accuracy"]
