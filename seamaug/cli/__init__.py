@@ -72,8 +72,8 @@ class _Door(click.Group):
                 raise
             click.echo(
                 printable(f"error: memory ran out ({error or 'no more is said'}). What was ")
-                + "finished is kept; make room, or set `policy.batch_tokens` and `reward.batch_tokens` "
-                "lower, and run the same command again",
+                + "finished is kept; make room, or set `policy.batch_tokens` and "
+                "`reward.batch_tokens` lower, and run the same command again",
                 err=True,
             )
             sys.exit(1)
