@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,9 +82,9 @@ class Attempt:
         self._process.join(seconds)
         return self._process.exitcode
 
-    def send(self, signal: int) -> None:
+    def send(self, kind: int) -> None:
         if self.runs:
-            os.kill(self.pid, signal)
+            os.kill(self.pid, kind)
 
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
@@ -93,6 +94,8 @@ def _command(arguments: list[str], log: Path, fault: Fault | None) -> None:
     with log.open("wb") as stream:
         for descriptor in (1, 2):
             os.dup2(stream.fileno(), descriptor)
+    # Where the suite runs in the background, shells have its processes ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if fault:
         fault()
     from seamaug.cli import main

@@ -227,10 +227,8 @@ def test_a_flipped_bit_is_found_and_made_anew_from_there(
     embed_seeds(folder(copied), seeds, embedder, quiet=True)
     assert f"{stored(copied)} is damaged" in caplog.text
     assert stored(copied).read_bytes() == whole
-    sound = (
-        (place % len(whole) - 128) // (97 * 4 * BATCH) * BATCH if place % len(whole) > 128 else 0
-    )
-    assert len(embedder.given) == len(seeds) - sound
+    sound = max(0, place % len(whole) - 128) // (97 * 4 * BATCH)
+    assert len(embedder.given) == len(seeds) - BATCH * sound
 
 
 def test_a_cut_file_is_made_anew(
