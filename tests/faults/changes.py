@@ -27,7 +27,7 @@ CHANGES: Changes = {
     "seeds changed": (
         "seeds.jsonl",
         partial(_add, '{"prompt": "Why?", "chosen": "Because.", "rejected": "No."}\n'),
-        "seeds.rows: 36 -> 37",
+        "seeds.rows: 24 -> 25",
     ),
     "embedder swapped": (
         "models/embedder/model.safetensors",

@@ -130,6 +130,6 @@ def two_processes(scene: Scene, rng: random.Random, count: int) -> Iterator[Trie
             if not problem and not any(text in second.said() for text in expected):
                 problem = f"neither of {expected} in: {second.said()[-1500:]}"
             code = first.wait()
-            if not problem and code != 0:
+            if not problem and code != scene.code:
                 problem = f"the first ended with {code}: {first.said()[-1500:]}"
             yield Tried("two processes", stage, problem or scene.differs(out))

@@ -28,7 +28,7 @@ def clocks(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
                 os.utime(path, (now, now))
             attempt = scene.start(out, fault=jumping)
             code = attempt.wait()
-            problem = "" if code == 0 else f"exit code {code}: {attempt.said()[-1500:]}"
+            problem = "" if code == scene.code else f"exit code {code}: {attempt.said()[-1500:]}"
             yield Tried("clock jumps", stage, problem or scene.differs(out))
 
 
@@ -51,12 +51,13 @@ def memory(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
             attempt = scene.start(out, fault=partial(limit_memory, mebibytes))
             code, said = attempt.wait(), attempt.said()
             problem = ""
-            if code == 0 and "ran out of memory" not in said:
+            whole = code == scene.code
+            if whole and "ran out of memory" not in said:
                 problem = scene.differs(out)  # smaller batches round otherwise
-            elif code and (code != 1 or "error: " not in said or "Traceback" in said):
+            elif not whole and (code != 1 or "error: " not in said or "Traceback" in said):
                 problem = f"{mebibytes} MiB: exit code {code}: {said[-1500:]}"
             stage = f"{mebibytes // 100}00 MiB more"
-            yield Tried("memory runs out", stage, problem or (scene.resumed(out) if code else ""))
+            yield Tried("memory runs out", stage, problem or ("" if whole else scene.resumed(out)))
 
 
 def limit_memory(mebibytes: int) -> None:

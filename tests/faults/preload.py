@@ -1,4 +1,4 @@
-"""What every run imports: the fork server does so once, and each process of the suite is its fork.
+"""What runs and servers import: the fork server does so once, and each process here is its fork.
 
 Imports alone: no model runs and no thread starts in it, so its forks may do both.
 """
@@ -10,3 +10,4 @@ import transformers.models.llama.modeling_llama  # noqa: F401
 
 import seamaug.api
 import seamaug.cli  # noqa: F401
+import tests.test_paid_generation  # noqa: F401

@@ -18,8 +18,8 @@ from tests.faults.scene import (
     wait_until,
 )
 
-_OPERATIONS = 400
-"""More file operations than a whole run makes in its folder."""
+_OPERATIONS = 300
+"""About as many as a whole run does in its folder."""
 
 
 def kills(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
@@ -41,14 +41,16 @@ def _killed_until_whole(scene: Scene, rng: random.Random, out: Path, most: int) 
     """The stages in which it was killed."""
     while most:
         if rng.random() < 0.5:
-            fault = partial(die_at, str(out), rng.randint(1, _OPERATIONS) // rng.choice([1, 4, 16]))
+            fault = partial(
+                die_at, str(out), rng.randint(16, _OPERATIONS) // rng.choice([1, 2, 4, 16])
+            )
             attempt = scene.start(out, fault=fault)
         else:
             attempt = scene.start(out)
             attempt.wait(rng.uniform(0, scene.seconds))
             attempt.send(signal.SIGKILL)
         code = attempt.wait()
-        if code == 0:
+        if code == scene.code:
             return
         assert code == -signal.SIGKILL, f"exit code {code}: {attempt.said()[-2000:]}"
         most -= 1
