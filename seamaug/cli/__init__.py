@@ -32,6 +32,12 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM: as clean a stop as Ctrl-C, with an exit code of its own."""
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch has no type for it where it does not run on a GPU."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
+
+
 @contextmanager
 def _sigterm_stops() -> Iterator[None]:
     """For the length of the block; only a process's first thread can be told of signals."""
@@ -67,11 +73,12 @@ class _Door(click.Group):
             )
             click.echo(f"\n{what}: what was finished is kept; the same command resumes", err=True)
             sys.exit(code)
-        except MemoryError as error:
-            if ctx.params.get("debug"):
+        except (MemoryError, RuntimeError) as error:
+            if ctx.params.get("debug") or not _is_out_of_memory(error):
                 raise
+            said = (str(error) or "no more is said").splitlines()[0]
             click.echo(
-                printable(f"error: memory ran out ({error or 'no more is said'}). What was ")
+                printable(f"error: memory ran out ({said}). What was ")
                 + "finished is kept; make room, or set `policy.batch_tokens` and "
                 "`reward.batch_tokens` lower, and run the same command again",
                 err=True,

@@ -154,6 +154,8 @@ class RunFolder:
             try:
                 return read_part(path)
             except RunFolderError as error:
+                if not _is_damage(error.__cause__):
+                    raise
                 logger.warning(f"{path} is damaged ({error.__cause__}): it is made anew")
         self._must_be_there()
         if chained:
@@ -210,6 +212,11 @@ def _read_json(path: Path) -> Any:
             f"{path} is damaged ({error}), so it cannot be told which run this folder holds; "
             "choose another --out"
         ) from None
+
+
+def _is_damage(problem: BaseException | None) -> bool:
+    """Whether the file is to blame, not what keeps this process from reading it."""
+    return isinstance(problem, OSError) and problem.errno in (None, errno.EIO)
 
 
 def read_part(path: Path) -> pa.Table:

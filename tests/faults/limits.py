@@ -50,13 +50,14 @@ def memory(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
         with removed(scene.folder / f"memory{number}") as out:
             attempt = scene.start(out, fault=partial(limit_memory, mebibytes))
             code, said = attempt.wait(), attempt.said()
-            problem = ""
+            problem, stage = "", f"{mebibytes // 100}00 MiB more"
             whole = code == scene.code
             if whole and "ran out of memory" not in said:
                 problem = scene.differs(out)  # smaller batches round otherwise
+            elif code and code < 0:
+                stage = "native code that aborts"  # as good as a kill
             elif not whole and (code != 1 or "error: " not in said or "Traceback" in said):
                 problem = f"{mebibytes} MiB: exit code {code}: {said[-1500:]}"
-            stage = f"{mebibytes // 100}00 MiB more"
             yield Tried("memory runs out", stage, problem or ("" if whole else scene.resumed(out)))
 
 
