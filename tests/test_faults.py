@@ -9,8 +9,7 @@ from tests.faults.run import FAULTS, WITH_SERVER
 from tests.faults.scene import Scene, Tried
 from tests.faults.servers import Server, scene_with_server
 
-FEW = {"kills": 6, "signals": 2, "full disk": 3, "vanishing folder": 2, "two processes": 2,
-       "stored files": 2, "identity": 3, "memory": 2}  # fmt: skip
+FEW = {"kills": 4, "signals": 2, "full disk": 2}
 """How often here; others once."""
 
 

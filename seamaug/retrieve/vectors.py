@@ -84,7 +84,7 @@ class GrowingVectors:
             header, {"descr": descr, "fortran_order": False, "shape": shape}
         )
         with writing(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(exist_ok=True)
             # Written, not mapped: on a full disk a write to a mapping kills the process.
             with self._partial.open("r+b" if start else "wb") as file:
                 content = vectors.astype(self.dtype).tobytes()
