@@ -11,7 +11,7 @@ OFFLINE = HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # Tests' engines start quickest inside the tests' process; several processes, none with cores its own.
 VLLM_CPU = VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1
 
-.PHONY: demo test test-vllm lint types check check-consumers env wheel bench bench-scoring docs clean
+.PHONY: demo test test-vllm lint types check check-consumers faults env wheel bench bench-scoring docs clean
 
 demo: env
 	$(OFFLINE) $(BIN)/seamaug expand --budget 1k --out runs/demo
@@ -53,6 +53,12 @@ $(CONSUMERS_VENV)/%/.installed: $(CONSUMERS_NEED)/%.txt $(CONSUMERS_NEED)/withou
 	PATH="$$PATH:$(@D)/bin" $(UV) --python $(@D)/bin/python \
 	  --override $(CONSUMERS_NEED)/without-$*.txt -r $(CONSUMERS_NEED)/$*.txt
 	touch $@
+
+# What disks, signals and people do to a run, done to small ones; prints a table of what was survived.
+# SHARE=0.1 is a tenth of it. Full and read-only disks need root.
+SHARE ?= 1
+faults: env
+	$(OFFLINE) $(BIN)/python -m tests.faults.run --share $(SHARE)
 
 lint: env
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -600,6 +601,35 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
     assert "the same command resumes" in result.stderr
+
+
+def test_sigterm_ends_with_143_as_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminated(*arguments: Any, **options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it goes on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(api, "expand", terminated)
+    result = seamaug_says(*_with_out("expand", tmp_path))
+    assert result.exit_code == 143
+    assert "terminated: what was finished is kept; the same command resumes" in result.stderr
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
+def test_out_of_memory_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(api, "expand", fail)
+    result = seamaug_says(*_with_out("expand", tmp_path))
+    assert result.exit_code == 1
+    assert "error: memory ran out (" in result.stderr
+    assert "`policy.batch_tokens`" in result.stderr
 
 
 def _limited_expand(seeds: Path, out: Path, limit: int) -> subprocess.CompletedProcess[str]:

@@ -176,10 +176,10 @@ class GeneratorConfig(LanguageModelConfig):
     timeout: Duration = 600.0
     """Seconds that a server may take for a reply."""
     attempts: Positive = 6
-    """Times that one request is sent to a server that fails or does not answer."""
+    """Times that one request is sent to a server that fails or gives no answer in time."""
     patience: Duration = 1800.0
     """Seconds that one request may take with all attempts and pauses; a server that says it is
-    busy (429, 503) is asked again for as long."""
+    busy (429, 503), or is gone in mid-run and may be starting anew, is asked again for as long."""
     price_in: Price | None = None
     """USD per million tokens of a prompt."""
     price_out: Price | None = None

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from seamaug.errors import RunFolderError
 from seamaug.records import KEPT, Message
+from seamaug.run.seal import check
 from seamaug.seeds import each_seed
 from seamaug.seeds.columns import Layouts
 
@@ -47,6 +48,7 @@ _COLUMNS = ["id", "parent", "prompt", "chosen", "rejected", "verifier", "verifie
 def kept_examples(provenance: Path) -> Iterator[Example]:
     """The kept candidates of a finished run, in the order of its datasets, a batch at a time."""
     try:
+        check(provenance)
         with pq.ParquetFile(provenance) as file:
             for batch in file.iter_batches(batch_size=_BATCH, columns=_COLUMNS):
                 for row in batch.to_pylist():
