@@ -7,7 +7,8 @@ from typing import Any, TypedDict, cast
 from seamaug.clock import clock
 from seamaug.config import Config, load_config
 from seamaug.errors import ConfigError
-from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
+from seamaug.seeds import Seeds, SeedSource, read_seeds
+from seamaug.seeds.bad_rows import Sieve
 from seamaug.seeds.columns import Layouts
 
 
@@ -70,8 +71,9 @@ def prepare(
 def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     """The input's own rows with the id of the seed that each belongs to."""
     layouts = Layouts(dict(config.seeds.columns))
-    for where, row in located_rows(config.seeds, rows_of(seeds)):
-        yield layouts.seed(row, where).id, row
+    return Sieve().each(
+        config.seeds, rows_of(seeds), lambda row, where: (layouts.seed(row, where).id, row)
+    )
 
 
 def refuse_to_lose_replies(config: Config, argument: str) -> None:

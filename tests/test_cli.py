@@ -232,7 +232,7 @@ BAD_SEEDS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "empty": ("s.jsonl", lambda: b'{"prompt": "", "golden": "b"}', ":1: field 'prompt' is empty"),
     "null": ("s.jsonl", lambda: b'{"prompt": "a", "golden": null}', "'golden' must be text or"),
     "number": ("s.jsonl", lambda: b'{"prompt": 3, "golden": "b"}', "'prompt' must be text or a"),
-    "utf-8": ("s.jsonl", lambda: b'{"prompt": "\xff"}', ":1 is not UTF-8 text"),
+    "utf-8": ("s.jsonl", lambda: b'{"prompt": "\xff"}', ":1: not UTF-8 text"),
     "parquet": ("s.parquet", lambda: b"PAR1", "is not a readable Parquet file"),
     "0 seeds": ("s.jsonl", lambda: b"", "0 seed(s) with a prompt of their own; at least 3"),
     "1 seed": ("s.jsonl", lambda: b'{"prompt": "a", "golden": "b"}\n', "1 seed(s)"),

@@ -62,6 +62,12 @@ SEED_OPTIONS = [
     ),
     click.option("--split", help="Split of a dataset id.  [default: train]"),
     click.option("--subset", help="Configuration name of a dataset id."),
+    click.option(
+        "--bad-rows",
+        metavar="FILE",
+        help="Go on without the rows that cannot be used, and list each in FILE (JSON lines) with "
+        "its place, field and fix. Without it such a row ends the command.",
+    ),
 ]
 MODEL_OPTIONS = [
     click.option("--policy", metavar="MODEL", help="Policy model: a folder or hub id."),
@@ -149,5 +155,6 @@ def arguments(flags: dict[str, Any]) -> dict[str, Any]:
         "seeds.columns": found.pop("columns"),
         "seeds.split": found.pop("split"),
         "seeds.subset": found.pop("subset"),
+        "seeds.bad_rows": found.pop("bad_rows"),
     }
     return {**found, "settings": settings}
