@@ -11,6 +11,8 @@ from seamaug.seeds import Seeds, SeedSource, read_seeds
 from seamaug.seeds.bad_rows import Sieve
 from seamaug.seeds.columns import Layouts
 
+_ROLES = ("policy", "reward", "embedder", "generator")
+
 
 class ScoreArguments(TypedDict, total=False):
     """What `score` takes beside the seeds and where it writes; None leaves what the config says."""
@@ -19,6 +21,8 @@ class ScoreArguments(TypedDict, total=False):
     reward: str | Sequence[str] | None
     """One reward model, or several: their standardised scores are averaged."""
     embedder: str | None
+    allow_pickle: bool | None
+    """Read any model's weights where they are not safetensors."""
     generator: str | None
     estimator: str | Sequence[str] | None
     """`contrast`, `llm`, `adversarial`, `on-policy`; of several the first decides."""
@@ -93,6 +97,8 @@ def _overrides(arguments: ScoreArguments) -> dict[str, Any]:
     names: dict[str, Any] = {
         f"{role}.name": given.pop(role, None) for role in ("policy", "embedder", "generator")
     }
+    allow = given.pop("allow_pickle", None)
+    names |= {f"{role}.allow_pickle": allow for role in _ROLES}
     reward = given.pop("reward", None)
     several = [reward] if isinstance(reward, str) else list(cast(Sequence[str], reward or ()))
     if several:

@@ -21,7 +21,6 @@ from click.testing import CliRunner, Result
 import seamaug
 from seamaug import api
 from seamaug.cli import main
-from seamaug.errors import InputError
 from seamaug.resources import resource as shipped
 
 SCORE_COLUMNS = [
@@ -277,7 +276,9 @@ def _with_out(command: str, folder: Path, *arguments: str | Path) -> list[str | 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     result = seamaug_says("--debug", *_with_out("score", tmp_path, tmp_path / "missing.jsonl"))
-    assert isinstance(result.exception, InputError)
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.output
+    assert "InputError" in result.output
     done = subprocess.run(
         [sys.executable, "-m", "seamaug.cli", "--debug", "show", tmp_path],
         capture_output=True,

@@ -79,6 +79,12 @@ MODEL_OPTIONS = [
     ),
     click.option("--embedder", metavar="MODEL", help="A sentence-transformers model."),
     click.option(
+        "--allow-pickle",
+        is_flag=True,
+        default=None,
+        help="Read weights that are not safetensors, by torch's restricted unpickler.",
+    ),
+    click.option(
         "--config",
         type=click.Path(),
         metavar="FILE",

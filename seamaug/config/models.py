@@ -29,6 +29,9 @@ class ModelConfig(Section):
     """Branch, tag or commit of a hub id."""
     trust_remote_code: bool = False
     """Run Python code that the model's repository brings. Off: such a model is refused."""
+    allow_pickle: bool = False
+    """Read weights that are not safetensors, through torch's restricted unpickler. Off: a model
+    that has no others is refused."""
     device: str = "auto"
     """`auto` takes a GPU where there is one."""
 
@@ -100,6 +103,7 @@ _SET_FROM_CONFIG = {
     "revision",
     "tokenizer_revision",
     "trust_remote_code",
+    "hf_token",
     "dtype",
     "runner",
     "convert",

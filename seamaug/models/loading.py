@@ -100,7 +100,7 @@ def _cpu_multiplies_bfloat16() -> bool:
 
 
 def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
-    """Model of a transformers auto class in evaluation mode, from safetensors only.
+    """Model of a transformers auto class in evaluation mode, from safetensors.
 
     Raises ModelError naming the role, the model and the fix.
     """
@@ -113,7 +113,7 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
                 config=load_model_config(config, role),
                 revision=None if base else config.revision,
                 dtype=dtype_of(config),
-                use_safetensors=True,
+                use_safetensors=only_safetensors(config),
                 trust_remote_code=config.trust_remote_code,
                 output_loading_info=True,
             )
@@ -130,6 +130,11 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
             f"is it a {role} model at all?"
         )
     return model
+
+
+def only_safetensors(config: ModelConfig) -> bool | None:
+    """What transformers takes as `use_safetensors`: None prefers them to pickles."""
+    return None if config.allow_pickle else True
 
 
 @contextmanager

@@ -14,7 +14,7 @@ TOO_LONG = f"longer than {LONGEST_ROW:,} characters, as a row may be; shorten or
 NOT_UTF8 = "not UTF-8 text; convert the file to UTF-8"
 _EXPANSION = 100
 """What a packed file may expand to, in times its size: text packs to a tenth, templates to less."""
-_ALWAYS = 256 << 20
+_ALWAYS = 64 << 20
 """Bytes that any file may expand to."""
 
 
