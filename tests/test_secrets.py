@@ -1,6 +1,7 @@
 """Keys, tokens and passwords that are planted where they may be are found nowhere else."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,10 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("https_proxy", f"http://me:{PASSWORD}@127.0.0.1:9")
+    before = os.umask(0o077)
     with FaultyServer(fault=fault, reply=lambda body: "a reply that cannot be read") as server:
         yield server
+    os.umask(before)
 
 
 def contents(path: Path) -> str:
@@ -51,7 +54,7 @@ def contents(path: Path) -> str:
     return path.read_bytes().decode("latin-1") + table
 
 
-def test_no_file_and_no_output_holds_a_secret(
+def test_no_file_and_no_output_holds_a_secret_or_is_more_open_than_the_umask_says(
     planted: FaultyServer, bundled: Any, tmp_path: Path
 ) -> None:
     seeds, config, out = (tmp_path / name for name in ("seeds.jsonl", "config.yaml", "run"))
@@ -92,6 +95,7 @@ def test_no_file_and_no_output_holds_a_secret(
         assert secret not in said
         for path in files:
             assert secret not in contents(path), path
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
 
 
 def test_what_stands_before_a_host_is_hidden() -> None:

@@ -6,12 +6,9 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
@@ -20,12 +17,12 @@ from seamaug.seeds.bounds import (
     LONGEST_ROW,
     NOT_UTF8,
     TOO_LONG,
-    Expansion,
     is_utf8,
     lines,
     open_text,
 )
 from seamaug.seeds.json_array import items
+from seamaug.seeds.parquet import parquet_rows
 
 Row = dict[str, Any]
 Located = tuple[str, Row]
@@ -35,8 +32,6 @@ Report = Callable[[str, str], None]
 reading goes on behind that row."""
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
-_PARQUET_ROWS = 64
-"""Rows that are decoded at a time: they may all be the same, very large value of a small file."""
 
 
 def refuse(where: str, problem: str) -> None:
@@ -99,7 +94,7 @@ def _read_kind(path: Path, name: str, report: Report) -> Iterator[Located]:
 
 def _read_json(path: Path, name: str, report: Report) -> Iterator[Located]:
     with open_text(path, name) as stream:
-        start = next((line.lstrip() for line in lines(stream) if line.strip()), "")
+        start = next((text for part in _parts(stream) if (text := part.lstrip())), "")
     read = _array_items if start.startswith("[") else _json_lines
     with open_text(path, name) as stream:
         for place, text, row in read(stream, name):
@@ -114,6 +109,11 @@ def _read_json(path: Path, name: str, report: Report) -> Iterator[Located]:
                 report(where, f"expected a JSON object, found {type(row).__name__}")
             else:
                 yield where, row
+
+
+def _parts(stream: IO[str]) -> Iterator[str]:
+    while part := stream.read(1 << 10):
+        yield part
 
 
 def _json_lines(stream: IO[str], _: str) -> Iterator[tuple[str, str, Any]]:
@@ -202,43 +202,12 @@ def _header(reader: "csv.DictReader[str]", name: str) -> list[str]:
 
 
 def _read_parquet(path: Path, name: str, report: Report) -> Iterator[Located]:
-    expansion = Expansion(path, name)
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            stated = (file.metadata.row_group(i) for i in range(file.num_row_groups))
-            expansion.check(sum(group.total_byte_size for group in stated))
-            for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
-                expansion.add(batch.nbytes)
-                for row in _rows_of(batch):
-                    number += 1
-                    where = f"{name}:row {number}"
-                    if isinstance(row, str):
-                        report(where, row)
-                    else:
-                        yield where, row
-    except pa.ArrowException as error:
-        raise InputError(f"{name} is not a readable Parquet file ({error})") from None
-
-
-def _rows_of(batch: pa.RecordBatch) -> Iterable[Any]:
-    """The rows; in place of one that cannot be used, what is wrong with it."""
-    try:
-        if batch.nbytes <= LONGEST_ROW:
-            rows: list[Any] = batch.to_pylist()
-            return rows
-    except (ValueError, OverflowError):  # bytes that are no text, dates past 9999
-        pass
-    return (_row_of(batch.slice(i, 1)) for i in range(batch.num_rows))
-
-
-def _row_of(batch: pa.RecordBatch) -> Any:
-    if batch.nbytes > LONGEST_ROW:
-        return TOO_LONG
-    try:
-        return batch.to_pylist()[0]
-    except (ValueError, OverflowError) as error:
-        return f"a value of the row cannot be read ({error}); repair or remove the row"
+    for number, row in enumerate(parquet_rows(path, name), 1):
+        where = f"{name}:row {number}"
+        if isinstance(row, str):
+            report(where, row)
+        else:
+            yield where, row
 
 
 def _read_dataset(path: str, config: SeedsConfig) -> Iterator[Located]:

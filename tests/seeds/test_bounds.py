@@ -73,7 +73,7 @@ def test_gzip_bombs(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in BOMBS]
     for path, message in zip(paths, read(*paths), strict=True):
         assert message.startswith(str(path))
-        malformed = path.name.startswith(("array", "item", "header"))
+        malformed = path.name.startswith(("array", "item"))
         assert ("malformed" if malformed else ", over 100 times its size") in message
 
 
