@@ -91,6 +91,10 @@ class LanguageModelConfig(ModelConfig):
                 "`url` must be like http://127.0.0.1:8000/v1, without a password or a token: the "
                 "variable that `api_key_env` names holds a key"
             )
+        if "hf_token" in self.engine_options:
+            raise ValueError(
+                "`engine_options.hf_token` would be stored with the run: remove it and set HF_TOKEN"
+            )
         if own := sorted(_SET_FROM_CONFIG & self.engine_options.keys()):
             raise ValueError(
                 f"`engine_options.{own[0]}` follows from the other settings; remove it"
@@ -103,7 +107,6 @@ _SET_FROM_CONFIG = {
     "revision",
     "tokenizer_revision",
     "trust_remote_code",
-    "hf_token",
     "dtype",
     "runner",
     "convert",

@@ -11,7 +11,7 @@ from seamaug.errors import InputError
 from seamaug.seeds.bounds import LONGEST_ROW, TOO_LONG, Expansion
 
 _AT_ONCE, _ROWS_AT_ONCE = 1 << 30, 64
-"""Bytes, and rows, that are decoded at a time: each row may hold the largest value of its column."""
+"""Bytes, and rows, decoded at a time: each row may hold the largest value of its column."""
 
 
 def parquet_rows(path: Path, name: str) -> Iterator[dict[str, Any] | str]:
