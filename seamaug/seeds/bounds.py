@@ -63,10 +63,9 @@ class _Unpacked(io.RawIOBase):
 
 def open_text(path: Path, name: str, newline: str | None = None) -> IO[str]:
     """The file as text, unpacked if it is gzip; bytes that are no UTF-8 become lone surrogates."""
-    raw: io.RawIOBase = _Unpacked(path, name) if path.name.endswith(".gz") else io.FileIO(path)
-    return io.TextIOWrapper(
-        io.BufferedReader(raw), encoding="utf-8-sig", errors="surrogateescape", newline=newline
-    )
+    packed = path.name.endswith(".gz")
+    stream = io.BufferedReader(_Unpacked(path, name)) if packed else open(path, "rb")  # noqa: SIM115
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
 def is_utf8(text: str) -> bool:
