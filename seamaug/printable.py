@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-_USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
+_USERINFO = re.compile(r"(?<=:/)(/?)[^/\s@]+@")  # one slash: URLs that were taken for paths
 _KEPT = "\n\t\u200c\u200d"
 """Line ends and tabs; the joiners, without which Persian words and many emoji fall apart."""
 
@@ -19,7 +19,7 @@ def printable(text: str) -> str:
 
 def without_userinfo(text: str) -> str:
     """The text with `***@` for what stands before the host in a URL: user names and passwords."""
-    return _USERINFO.sub("***@", text)
+    return _USERINFO.sub(r"\1***@", text)
 
 
 def _is_shown(char: str) -> bool:

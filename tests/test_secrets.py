@@ -99,7 +99,7 @@ def test_no_file_and_no_output_holds_a_secret_or_is_more_open_than_the_umask_say
 
 
 def test_what_stands_before_a_host_is_hidden() -> None:
-    text = "from http://me:pa55@host:1/a?b=c@d, s3://KEY:SECRET@bucket/x and a@b.c, https://h/u@v"
+    text = "from http://me:pa55@host:1/a?b=c@d, s3://KEY:SECRET@bucket/x and a@b.c, https://h/u@v, /x/hf:/me:pa55@h"
     assert without_userinfo(text) == (
-        "from http://***@host:1/a?b=c@d, s3://***@bucket/x and a@b.c, https://h/u@v"
+        "from http://***@host:1/a?b=c@d, s3://***@bucket/x and a@b.c, https://h/u@v, /x/hf:/***@h"
     )

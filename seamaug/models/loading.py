@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from seamaug.records import Message
 from seamaug.resources import EMBEDDED, resource
 
 _LOADED_FILES = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model", ".py")
-LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, AssertionError)
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, AssertionError, UnpicklingError)
 """What transformers and torch raise for an unusable model folder, id or device."""
 _ABSURD_LENGTH = 1 << 30  # tokenizers without a limit report 1e30
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,10 @@ def test_code_in_allowed_pickles_is_not_run(folder: Path, tmp_path: Path) -> Non
 def test_a_model_s_chat_template_stays_in_its_sandbox(folder: Path, escape: str) -> None:
     (folder / "chat_template.jinja").write_text(escape)
     tokenizer = loading.load_tokenizer(PolicyConfig(name=str(folder)), "policy")
-    with pytest.raises(ModelError, match="the chat template refuses a conversation"):
-        loading.render(tokenizer, user_message("hello"), generation_prompt=True)
+    shown = ""  # what it may not reach is an error, or nothing
+    with suppress(ModelError):
+        shown = loading.render(tokenizer, user_message("hello"), generation_prompt=True)
+    assert shown == ""
 
 
 def test_damaged_weights(folder: Path) -> None:
