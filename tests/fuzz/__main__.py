@@ -16,6 +16,5 @@ name, *options = sys.argv[1:]
 corpus = Path(tempfile.mkdtemp(prefix=f"seamaug-fuzz-{name}-"))
 for number, example in enumerate(EXAMPLES[name]):
     (corpus / f"example-{number}").write_bytes(example)
-atheris.enabled_hooks.add("RegEx")
 atheris.Setup([sys.argv[0], str(corpus), *options], TARGETS[name])
 atheris.Fuzz()
