@@ -41,11 +41,13 @@ _NOT_IN_THE_OUTPUT: Any = {
     "generate": {"operators_from"},  # likewise
     "verify": {"decontaminate"},  # likewise
     "diagnose": True,  # no part of `expand` and `score`
+    "embedder": {"allow_pickle"},
     **{
         role: {
             # What a run that is out of memory has to lower to go on: it changes rounding and which
             # texts are drawn where they are still to be sampled, not what they are a sample of.
             "batch_tokens": True,
+            "allow_pickle": True,  # which weights they are, the fingerprint says
             # Where the model runs; which one it is, the server says.
             "url": True,
             "api_key_env": True,

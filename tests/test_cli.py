@@ -22,7 +22,6 @@ from click.testing import CliRunner, Result
 import seamaug
 from seamaug import api
 from seamaug.cli import main
-from seamaug.errors import InputError
 from seamaug.resources import resource as shipped
 
 SCORE_COLUMNS = [
@@ -233,7 +232,7 @@ BAD_SEEDS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "empty": ("s.jsonl", lambda: b'{"prompt": "", "golden": "b"}', ":1: field 'prompt' is empty"),
     "null": ("s.jsonl", lambda: b'{"prompt": "a", "golden": null}', "'golden' must be text or"),
     "number": ("s.jsonl", lambda: b'{"prompt": 3, "golden": "b"}', "'prompt' must be text or a"),
-    "utf-8": ("s.jsonl", lambda: b'{"prompt": "\xff"}', ":1 is not UTF-8 text"),
+    "utf-8": ("s.jsonl", lambda: b'{"prompt": "\xff"}', ":1: not UTF-8 text"),
     "parquet": ("s.parquet", lambda: b"PAR1", "is not a readable Parquet file"),
     "0 seeds": ("s.jsonl", lambda: b"", "0 seed(s) with a prompt of their own; at least 3"),
     "1 seed": ("s.jsonl", lambda: b'{"prompt": "a", "golden": "b"}\n', "1 seed(s)"),
@@ -278,7 +277,9 @@ def _with_out(command: str, folder: Path, *arguments: str | Path) -> list[str | 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     result = seamaug_says("--debug", *_with_out("score", tmp_path, tmp_path / "missing.jsonl"))
-    assert isinstance(result.exception, InputError)
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.output
+    assert "InputError" in result.output
     done = subprocess.run(
         [sys.executable, "-m", "seamaug.cli", "--debug", "show", tmp_path],
         capture_output=True,

@@ -219,6 +219,7 @@ reward: {engine: vllm, engine_options: {tensor_parallel_size: 2}, dtype: float16
         "{engine: server, url: 'http://me:SECRET@x/v1'}",
         "{engine: server, url: 'http://x/v1?token=SECRET'}",
         "{engine: server, url: 'http://x/v1', api_key: SECRET}",
+        "{engine: vllm, engine_options: {hf_token: SECRET}}",
     ],
 )
 def test_a_secret_in_the_wrong_place_is_not_shown(tmp_path: Path, text: str) -> None:

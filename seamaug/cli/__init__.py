@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from seamaug.cli.scores import score, select
 from seamaug.cli.strength import strength
 from seamaug.cli.train import train_rm
 from seamaug.errors import SeamaugError
-from seamaug.printable import printable
+from seamaug.printable import printable, without_userinfo
 
 EPILOG = """\b
 Exit codes: 0 done; 1 an error, said in one message; 2 a wrong command line;
@@ -63,9 +64,8 @@ class _Door(click.Group):
             with _sigterm_stops():
                 return super().invoke(ctx)
         except SeamaugError as error:
-            if ctx.params.get("debug"):
-                raise
-            click.echo(printable(f"error: {error}"), err=True)
+            said = traceback.format_exc() if ctx.params.get("debug") else f"error: {error}"
+            click.echo(without_userinfo(printable(said)), err=True)
             sys.exit(error.exit_code)
         except KeyboardInterrupt as stopped:
             what, code = (

@@ -29,6 +29,9 @@ class ModelConfig(Section):
     """Branch, tag or commit of a hub id."""
     trust_remote_code: bool = False
     """Run Python code that the model's repository brings. Off: such a model is refused."""
+    allow_pickle: bool = False
+    """Read weights that are not safetensors, through torch's restricted unpickler. Off: a model
+    that has no others is refused."""
     device: str = "auto"
     """`auto` takes a GPU where there is one."""
 
@@ -87,6 +90,10 @@ class LanguageModelConfig(ModelConfig):
             raise ValueError(
                 "`url` must be like http://127.0.0.1:8000/v1, without a password or a token: the "
                 "variable that `api_key_env` names holds a key"
+            )
+        if "hf_token" in self.engine_options:
+            raise ValueError(
+                "`engine_options.hf_token` would be stored with the run: remove it and set HF_TOKEN"
             )
         if own := sorted(_SET_FROM_CONFIG & self.engine_options.keys()):
             raise ValueError(

@@ -53,13 +53,14 @@ class TimedOut(Fault):
     """The server took too long for an answer."""
 
 
-def said(content: bytes) -> str:
-    """What a server says is wrong, in one short line."""
+def said(content: bytes, key: str) -> str:
+    """What a server says is wrong, in one short line, without the key that it may repeat."""
     try:
         body: Any = json.loads(content)
         text = str((body.get("error") or body)["message"])
     except (ValueError, KeyError, TypeError, AttributeError):
         text = content.decode("utf-8", "replace")
+    text = text.replace(key, "***") if key else text  # before a cut could leave a part of it
     return " ".join(text.split())[:300] or "no reason given"
 
 

@@ -18,6 +18,7 @@ from seamaug.config import load_config
 from seamaug.errors import RunFolderError
 from seamaug.models.embedder import Embedder
 from seamaug.retrieve.embed import embed_seeds
+from seamaug.retrieve.vectors import open_vectors
 from seamaug.run.folder import RunFolder
 from seamaug.seeds import Seeds, read_seeds
 
@@ -208,6 +209,13 @@ def test_an_unfinished_file_is_not_mixed_with_other_settings(
         embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
     with pytest.raises(RunFolderError, match="other settings"):
         RunFolder(tmp_path / "run", {"a": "other"})
+
+
+def test_a_pickle_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.npy"
+    np.save(path, np.array([{"any": "object"}], dtype=object), allow_pickle=True)
+    with pytest.raises(RunFolderError, match=r"vectors\.npy is missing or damaged"):
+        open_vectors(path)
 
 
 @pytest.mark.parametrize("place", [0, 9, 70, 200, 128 + 97 * 4 * BATCH, -1])
