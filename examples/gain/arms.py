@@ -1,0 +1,203 @@
+"""What each arm adds to the training data: equally many rows, made by `seamaug`.
+
+An arm is a choice of prompts and a rule that keeps some of their variants:
+
+    none                     nothing
+    random                   prompts at random
+    perplexity               those whose golden response is least likely under the policy
+    margin                   those whose pair the reward model is least sure of (MARS, 2602.17658)
+    west-of-n                best and worst of the policy's samples by the reward model (2401.12086)
+    seam paper               highest SEAM as published: contrast hack sets, weighting `paper`
+    seam ESTIMATOR           highest SEAM by this estimator, weighting `prob`
+    seam ESTIMATOR, RULE     the same, and of twice as many variants the rule keeps half
+    everything               all prompts: five times the rows
+
+Where no rule is named, all variants are kept.
+"""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from datasets import Dataset
+from world import Row, World, bot, user
+
+from seamaug import expand, score
+from seamaug.config import KeepConfig, PolicyConfig, RewardConfig
+from seamaug.keep.rules import Case
+from seamaug.models.policy import Policy
+from seamaug.models.reward import RewardModel
+
+ESTIMATORS, RULES = ("contrast", "on-policy"), ("rescore", "discrepant", "lookahead")
+SEAM = {
+    "seam paper": ("contrast", "paper", "all"),
+    **{f"seam {e}": (e, "prob", "all") for e in ESTIMATORS},
+    **{f"seam {e}, {rule}": (e, "prob", rule) for e in ESTIMATORS for rule in RULES},
+}
+"""Estimator, weighting and keep rule of the arms that go by SEAM."""
+NONE, RANDOM, EVERYTHING, WEST_OF_N = "none", "random", "everything", "west-of-n"
+ARMS = (NONE, RANDOM, "perplexity", "margin", WEST_OF_N, *SEAM, EVERYTHING)
+
+DROPS = {
+    "drop random 20%": ("random", 0.2),
+    "drop perplexity 20%": ("perplexity", 0.2),
+    "drop seam 10%": ("seam", 0.1),
+    "drop seam 20%": ("seam", 0.2),
+    "drop seam 40%": ("seam", 0.4),
+}
+"""Arms that leave prompts out of reinforcement learning, with the models of `none`."""
+
+
+class KeepAll:
+    """A keep rule for arms that choose prompts alone."""
+
+    name, least, reason = "all", 0.0, "none"
+
+    def __init__(self, config: KeepConfig) -> None:
+        pass
+
+    def worth(self, case: Case) -> float:
+        """The same for all: the order in which they were made decides."""
+        return 1.0
+
+
+class Models(NamedTuple):
+    """A policy after SFT and a reward model."""
+
+    policy: Path
+    reward: Path
+
+
+class Added(NamedTuple):
+    """What an arm adds."""
+
+    sft: list[Row]
+    pairs: list[Row]
+
+
+def rank(by: str, world: World, models: Models, seed: int, work: Path, settings: Row) -> list[int]:
+    """Positions of the seeds, those to be augmented (or dropped) first."""
+    count = len(world.seeds)
+    if by == "random":
+        return random.Random(f"arm {seed}").sample(range(count), count)
+    if by == "margin":
+        values = [abs(a - b) for a, b in _margins(world, models)]
+        return [int(i) for i in np.argsort(values, kind="stable")]
+    table = _scores(world, models, work, settings)
+    column = {"perplexity": "golden_logprob", "seam": "on_policy_seam_prob"}[by]
+    values = np.array(table[column], dtype=float) * (1 if by == "perplexity" else -1)
+    return [int(i) for i in np.argsort(values, kind="stable")]
+
+
+def _margins(world: World, models: Models) -> list[list[float]]:
+    model = RewardModel(RewardConfig(name=str(models.reward)))
+    return model.rewards(
+        [
+            model.conversation_ids(user(s["prompt"]), [s["chosen"], s["rejected"]])
+            for s in world.seeds
+        ]
+    )
+
+
+def _scores(world: World, models: Models, work: Path, settings: Row) -> Dataset:
+    return score(
+        _plain(world.seeds),
+        policy=str(models.policy),
+        reward=str(models.reward),
+        estimator=list(ESTIMATORS),
+        work=work / "scores",
+        settings=settings,
+    )
+
+
+def _plain(seeds: Sequence[Row]) -> list[Row]:
+    return [{name: seed[name] for name in ("prompt", "chosen", "rejected")} for seed in seeds]
+
+
+def added(arm: str, world: World, models: Models, seed: int, work: Path, scale: Row) -> Added:
+    """The rows of an arm; `work` is the seed's folder."""
+    share, each = scale["share"], scale["variants"]
+    settings = world.settings
+    selected = round(share * len(world.seeds))
+    if arm == NONE:
+        return Added([], [])
+    if arm == WEST_OF_N:
+        return _west_of_n(world, models, seed, selected * each, scale)
+    out = work / "expand" / arm.replace(", ", "-").replace(" ", "-")
+    settings = settings | {"seed": seed, "keep": {"saturation": None}}
+    keep_all = {
+        "keep": {
+            "rule": "arms:KeepAll",
+            "share": 1.0,
+            "saturation": None,
+            "variance_tolerance": None,
+        }
+    }
+    if arm == EVERYTHING:
+        count = len(world.seeds)
+        all_of_them = settings | keep_all | {"select.top": count}
+        return _expanded(world.seeds, models, count * each, out, all_of_them)
+    if arm in SEAM:
+        estimator, weighting, rule = SEAM[arm]
+        settings |= {
+            "select.share": share,
+            "score.estimators": [estimator],
+            "score.weighting": weighting,
+        }
+        own = keep_all if rule == "all" else {"keep": {"rule": rule, "saturation": None}}
+        return _expanded(world.seeds, models, selected * each, out, settings | own)
+    chosen = sorted(rank(arm, world, models, seed, work, world.settings)[:selected])
+    own_seeds = [world.seeds[i] for i in chosen]
+    settings |= keep_all | {"select.top": selected}
+    return _expanded(own_seeds, models, selected * each, out, settings)
+
+
+def _expanded(seeds: Sequence[Row], models: Models, budget: int, out: Path, settings: Row) -> Added:
+    result = expand(
+        _plain(seeds),
+        policy=str(models.policy),
+        reward=str(models.reward),
+        budget=budget,
+        out=out,
+        settings=settings,
+    )
+    pairs = [
+        {
+            "prompt": row["chosen"][:-1],
+            "chosen": row["chosen"][-1:],
+            "rejected": row["rejected"][-1:],
+        }
+        for row in result.preference
+    ]
+    sft = [
+        {"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in result.sft
+    ]
+    return Added(sft, pairs)
+
+
+def _west_of_n(world: World, models: Models, seed: int, count: int, scale: Row) -> Added:
+    """Best and worst of each prompt's samples by the reward model; the best one for SFT too."""
+    policy = Policy(PolicyConfig(name=str(models.policy)))
+    judge = RewardModel(RewardConfig(name=str(models.reward)))
+    sft, pairs = [], []
+    rounds = -(-count // len(world.seeds))
+    for number in range(2 * rounds):
+        prompts = [user(row["prompt"]) for row in world.seeds]
+        drawn = policy.sample(
+            prompts,
+            n=scale["samples"],
+            seed=1000 * seed + number,
+            max_new_tokens=scale["new_tokens"],
+        )
+        order = random.Random(f"west {seed} {number}").sample(range(len(prompts)), len(prompts))
+        for place in order:
+            texts = [text for text in dict.fromkeys(drawn[place]) if text]
+            if len(texts) < 2 or len(pairs) == count:
+                continue
+            [scores] = judge.rewards([judge.conversation_ids(prompts[place], texts)])
+            best, worst = texts[int(np.argmax(scores))], texts[int(np.argmin(scores))]
+            pairs.append({"prompt": prompts[place], "chosen": bot(best), "rejected": bot(worst)})
+            sft.append({"prompt": prompts[place], "completion": bot(best)})
+    return Added(sft, pairs)

@@ -1,0 +1,156 @@
+"""Tables and plots of the results, from their raw rows alone.
+
+    python examples/gain/page.py [--scale laptop]
+
+Writes results/SCALE.md and results/SCALE.svg beside results/SCALE.jsonl. Intervals are 95 %
+percentiles of a bootstrap over seeds, the same resamples for all arms, so differences are paired.
+The plots need matplotlib: pip install matplotlib.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from arms import ARMS, DROPS, EVERYTHING, NONE, RANDOM, WEST_OF_N
+
+HERE = Path(__file__).parent
+RESAMPLES = 10_000
+Table = dict[str, dict[str, np.ndarray]]
+"""Measures by arm: (seeds,), NaN where there is none."""
+
+MEASURES = {
+    "gold": "gold score after RL",
+    "win_rate": "win rate against `none`",
+    "gold_sft": "gold score before RL",
+    "proxy": "proxy reward",
+    "kl": "KL, nats",
+    "on_policy_accuracy": "RM accuracy on policy",
+    "off_policy_accuracy": "off policy",
+    "seam": "SEAM",
+    "hack_rate": "hack rate",
+    "reward_variance": "reward variance",
+}
+
+
+def read(path: Path) -> tuple[list[int], Table]:
+    """Seeds that have all arms of the file, and their measures."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    names = {row["arm"] for row in rows}
+    by_seed: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        by_seed.setdefault(row["seed"], {})[row["arm"]] = row
+    seeds = sorted(seed for seed, own in by_seed.items() if own.keys() == names)
+    arms = [arm for arm in (*ARMS, *DROPS) if arm in names]
+    return seeds, {
+        arm: {
+            measure: np.array([by_seed[s][arm].get(measure, np.nan) for s in seeds], dtype=float)
+            for measure in (*MEASURES, "rows", "seconds")
+        }
+        for arm in arms
+    }
+
+
+class Bootstrap:
+    """The same resamples of the seeds for every figure."""
+
+    def __init__(self, seeds: int) -> None:
+        self._drawn = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds))
+
+    def interval(self, of: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
+        """`of` maps places of seeds, (resamples, seeds), to a figure for each resample."""
+        low, high = np.percentile(of(self._drawn), [2.5, 97.5])
+        return float(low), float(high)
+
+
+def gain(table: Table, arm: str, other: str, bootstrap: Bootstrap) -> str:
+    """Relative difference of the mean gold scores, with its interval."""
+    own, base = table[arm]["gold"], table[other]["gold"]
+    value = own.mean() / base.mean() - 1
+    low, high = bootstrap.interval(lambda at: own[at].mean(1) / base[at].mean(1) - 1)
+    return f"{value:+.1%} [{low:+.1%}, {high:+.1%}]"
+
+
+def tables(seeds: list[int], table: Table) -> list[str]:
+    """Markdown."""
+    bootstrap = Bootstrap(len(seeds))
+    rivals = [name for name in (NONE, RANDOM, "margin", WEST_OF_N, EVERYTHING) if name in table]
+    lines = [
+        f"{len(seeds)} seeds: {', '.join(map(str, seeds))}. Relative difference of the gold score "
+        "after RL, with its 95 % interval (paired bootstrap over seeds).",
+        "",
+        "| arm | rows | gold | " + " | ".join(f"against {name}" for name in rivals) + " |",
+        "|---" * (3 + len(rivals)) + "|",
+    ]
+    for arm, own in table.items():
+        if arm in DROPS:
+            continue
+        cells = ["–" if arm == name else gain(table, arm, name, bootstrap) for name in rivals]
+        lines.append(
+            f"| {arm} | {own['rows'].mean():,.0f} | {own['gold'].mean():.3f} | "
+            f"{' | '.join(cells)} |"
+        )
+    lines += [
+        "",
+        "| arm | " + " | ".join(MEASURES.values()) + " |",
+        "|---" * (1 + len(MEASURES)) + "|",
+    ]
+    for arm, own in table.items():
+        cells = ["–" if np.isnan(own[m]).all() else f"{own[m].mean():.3f}" for m in MEASURES]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    drops = [arm for arm in table if arm in DROPS]
+    if drops:
+        lines += ["", "| prompts left out of RL | gold | against all prompts |", "|---|---|---|"]
+        lines += [
+            f"| {arm} | {table[arm]['gold'].mean():.3f} | {gain(table, arm, NONE, bootstrap)} |"
+            for arm in drops
+        ]
+    return lines
+
+
+def draw(seeds: list[int], table: Table, path: Path) -> None:
+    """Relative gold score of each arm to `random`: every seed, the mean and its interval."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    matplotlib.rcParams["svg.hashsalt"] = "seamaug"
+    bootstrap = Bootstrap(len(seeds))
+    base = table[RANDOM]["gold"]
+    arms = [arm for arm in table if arm != RANDOM][::-1]
+    figure, axes = plt.subplots(figsize=(8, 0.36 * len(arms) + 1.2), layout="constrained")
+    for place, arm in enumerate(arms):
+        own = table[arm]["gold"]
+        low, high = bootstrap.interval(lambda at, own=own: own[at].mean(1) / base[at].mean(1) - 1)
+        colour = "C1" if arm.startswith("seam") else "C2" if arm in DROPS else "C0"
+        axes.plot([100 * low, 100 * high], [place, place], color=colour, lw=2)
+        axes.plot(100 * (own / base - 1), [place] * len(seeds), ".", color=colour, alpha=0.4)
+        axes.plot(100 * (own.mean() / base.mean() - 1), place, "o", color=colour)
+    axes.axvline(0, color="grey", lw=1)
+    axes.set_yticks(range(len(arms)), arms)
+    axes.set_xlabel("gold score after RL, % above `random`")
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Write them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", default="laptop")
+    parser.add_argument("--results", type=Path, help="default: results/SCALE.jsonl here")
+    given = parser.parse_args()
+    results = given.results or HERE / "results" / f"{given.scale}.jsonl"
+    seeds, table = read(results)
+    if not seeds:
+        raise SystemExit(f"{results}: no seed has all arms yet; run run.py to the end")
+    picture = results.with_suffix(".svg")
+    draw(seeds, table, picture)
+    text = "\n".join([*tables(seeds, table), "", f"![gold score by arm]({picture.name})", ""])
+    results.with_suffix(".md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
