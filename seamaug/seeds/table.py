@@ -34,6 +34,9 @@ class Seeds:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Seeds, (self.table, self.rows_read)  # without what was derived from them
+
     def __getitem__(self, position: int) -> Seed:
         return next(self.at([position]))
 
@@ -50,6 +53,11 @@ class Seeds:
     def texts(self, start: int, stop: int) -> list[str]:
         """What is embedded of the seeds in [start, stop)."""
         prompts = self.table["prompt"].slice(start, stop - start).to_pylist()
+        return [user_text(prompt) for prompt in prompts]
+
+    def texts_at(self, positions: np.ndarray) -> list[str]:
+        """What is embedded of the seeds at these positions."""
+        prompts = self.table["prompt"].take(pa.array(positions, pa.int64())).to_pylist()
         return [user_text(prompt) for prompt in prompts]
 
     @cached_property

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from seamaug.config import load_config
 from seamaug.errors import RunFolderError
 from seamaug.models.embedder import Embedder
 from seamaug.retrieve.embed import embed_seeds
+from seamaug.run.executor import Local
 from seamaug.run.folder import RunFolder
 from seamaug.seeds import Seeds, read_seeds
 
@@ -58,6 +60,10 @@ def seeds(rows: list[dict[str, Any]]) -> Seeds:
     return read_seeds(load_config(None).seeds, rows)
 
 
+def here(embedder: Embedder) -> Local:
+    return Local(SimpleNamespace(embedder=embedder))
+
+
 def folder(path: Path) -> RunFolder:
     return RunFolder(path, {"a": "test"})
 
@@ -71,14 +77,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory, seeds: Seeds, embedder: Coun
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BATCH", BATCH)
         path = tmp_path_factory.mktemp("whole") / "run"
-        embed_seeds(folder(path), seeds, embedder, quiet=True)
+        embed_seeds(folder(path), seeds, here(embedder), quiet=True)
     return stored(path).read_bytes()
 
 
 def test_they_are_the_embedders_in_order_and_mapped(
     tmp_path: Path, seeds: Seeds, embedder: Counting
 ) -> None:
-    vectors = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    vectors = embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     assert isinstance(vectors, np.memmap)
     assert (vectors.shape[0], vectors.dtype) == (len(seeds), np.float32)
     np.testing.assert_allclose(vectors, embedder.embed(seeds.texts(0, len(seeds))), atol=1e-6)
@@ -88,16 +94,16 @@ def test_they_are_the_embedders_in_order_and_mapped(
 def test_float16_halves_the_file(
     tmp_path: Path, seeds: Seeds, embedder: Counting, whole: bytes
 ) -> None:
-    vectors = embed_seeds(folder(tmp_path / "run"), seeds, embedder, "float16", quiet=True)
+    vectors = embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), "float16", quiet=True)
     assert vectors.dtype == np.float16
     assert len(stored(tmp_path / "run").read_bytes()) < 0.6 * len(whole)
     np.testing.assert_allclose(vectors, embedder.embed(seeds.texts(0, len(seeds))), atol=5e-4)
 
 
 def test_a_finished_file_is_opened(tmp_path: Path, seeds: Seeds, embedder: Counting) -> None:
-    first = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    first = embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     embedder.given = []
-    again = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    again = embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     assert embedder.given == []
     np.testing.assert_array_equal(again, first)
 
@@ -115,7 +121,7 @@ def test_a_text_is_embedded_once_wherever_it_occurs_again(
     rows = [{"prompt": prompt(row), "golden": "g"} for row in range(len(places))]
     seeds = read_seeds(load_config(None).seeds, rows)
     assert len(seeds) == len(places)
-    vectors = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    vectors = embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     texts = seeds.texts(0, len(seeds))
     within_batches = [dict.fromkeys(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)]
     assert sum(len(batch) for batch in within_batches) > 10  # some repeat across batches
@@ -145,7 +151,7 @@ def test_whatever_a_kill_left_the_bytes_are_the_same(
     sound = 128 + max(0, (rows - 1) // BATCH * BATCH) * row if rows else 0
     torn = size if data.draw(st.booleans()) or size < 128 else max(sound, 128)
     partial.write_bytes(whole[:torn] + bytes(size - torn))
-    embed_seeds(run, seeds, embedder, quiet=True)
+    embed_seeds(run, seeds, here(embedder), quiet=True)
     assert stored(run.path).read_bytes() == whole
     assert not partial.exists()
 
@@ -163,7 +169,7 @@ def embed_until(calls: int, rows: list[dict[str, Any]], path: Path) -> None:
 
     embedder = Counting()
     embedder.stop = stop
-    embed_seeds(folder(path), read_seeds(load_config(None).seeds, rows), embedder, quiet=True)
+    embed_seeds(folder(path), read_seeds(load_config(None).seeds, rows), here(embedder), quiet=True)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 3])
@@ -180,7 +186,7 @@ def test_killed_in_the_middle(
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
-    embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     assert stored(tmp_path / "run").read_bytes() == whole
     # All but the batch in flight and the one before it, which may not have reached the disk.
     assert len(embedder.given) == len(seeds) - BATCH * max(0, calls - 1)
@@ -195,7 +201,7 @@ def test_an_unfinished_file_is_not_mixed_with_other_settings(
 
     embedder.stop = stop
     with pytest.raises(KeyboardInterrupt):
-        embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+        embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     with pytest.raises(RunFolderError, match="other settings"):
         RunFolder(tmp_path / "run", {"a": "other"})
 
@@ -203,8 +209,8 @@ def test_an_unfinished_file_is_not_mixed_with_other_settings(
 def test_a_damaged_file_is_named_with_the_fix(
     tmp_path: Path, seeds: Seeds, embedder: Counting
 ) -> None:
-    embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     path = stored(tmp_path / "run")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(RunFolderError, match=r"vectors\.npy is missing or damaged .*delete it"):
-        embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+        embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
