@@ -5,6 +5,7 @@ stays with the process that asked. Items and results travel as bytes, since what
 row is its own affair.
 """
 
+import logging
 import os
 import pickle
 from collections.abc import Iterator, Sequence
@@ -81,7 +82,7 @@ class RayExecutor:
         own = dataset.context  # a copy: other users of Ray Data in this process keep theirs
         own.enable_progress_bars = own.print_on_execution_start = False
         own.execution_options.preserve_order = True
-        restarts = self._config.ray.restarts
+        tries = self._config.ray.restarts
         return dataset.map_batches(
             _Worker,
             fn_constructor_args=([shared], os.getcwd()),
@@ -90,8 +91,7 @@ class RayExecutor:
             compute=data.ActorPoolStrategy(size=pool.size),
             num_cpus=pool.num_cpus,
             num_gpus=pool.num_gpus,
-            max_restarts=restarts,
-            max_task_retries=restarts,
+            ray_remote_args_fn=lambda: {"max_restarts": tries, "max_task_retries": tries},
         )
 
 
@@ -133,6 +133,7 @@ def _import_ray() -> Any:
         raise ConfigError(
             f"`engine: ray` needs Ray ({error}): pip install 'seamaug[ray]'"
         ) from None
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # it tells of each stage in ten lines
     return ray
 
 
