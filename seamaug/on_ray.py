@@ -8,17 +8,16 @@ row is its own affair.
 import logging
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from seamaug.clock import clock
-from seamaug.config import Config, RayStageConfig
+from seamaug.config import RayConfig, RayStageConfig
 from seamaug.errors import ConfigError, ModelError, SeamaugError
 from seamaug.run.executor import Item, Result, Start
-from seamaug.run_models import Models
 
 _BLOCKS = 4096
 """Pieces that the items of a stage are handed out in, at most: Ray keeps a record of each."""
@@ -31,15 +30,15 @@ class RayExecutor:
     would wait for such a node.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: RayConfig, load: Callable[[], Any]) -> None:
+        """`load`: what makes the models of a worker, in that worker."""
+        self._config, self._load = config, load
         self._ray = _import_ray()
         self._own = not self._ray.is_initialized()
         if self._own:
             _connect(self._ray)
         self._pools = {
-            stage: _pool(self._ray, stage, getattr(config.ray, stage))
-            for stage in ("embed", "score")
+            stage: _pool(self._ray, stage, getattr(config, stage)) for stage in ("embed", "score")
         }
 
     def close(self) -> None:
@@ -74,7 +73,7 @@ class RayExecutor:
     def _dataset(self, stage: str, items: Sequence[Item], start: Start[Item, Result]) -> Any:
         data, pool = self._ray.data, self._pools[stage]
         # Once to each node, whose workers share it: it holds the seeds and their vectors.
-        shared = self._ray.put((self._config, start))
+        shared = self._ray.put((self._load, start))
         dataset = data.from_items(
             [{"item": pickle.dumps(item)} for item in items],
             override_num_blocks=min(len(items), _BLOCKS),
@@ -82,7 +81,7 @@ class RayExecutor:
         own = dataset.context  # a copy: other users of Ray Data in this process keep theirs
         own.enable_progress_bars = own.print_on_execution_start = False
         own.execution_options.preserve_order = True
-        tries = self._config.ray.restarts
+        tries = self._config.restarts
         return dataset.map_batches(
             _Worker,
             fn_constructor_args=([shared], os.getcwd()),
@@ -104,9 +103,9 @@ class _Worker:
         with suppress(OSError):  # on another machine there may be no such folder
             os.chdir(folder)  # paths in the config are relative to it
         self._error: SeamaugError | None = None
-        config, start = ray.get(shared[0])
+        load, start = ray.get(shared[0])
         try:
-            self._work = start(Models(config))
+            self._work = start(load())
         except SeamaugError as error:
             self._error = error
 

@@ -233,7 +233,7 @@ def _executor(config: Config, models: Models) -> Iterator[Executor]:
         return
     from seamaug.on_ray import RayExecutor
 
-    with closing(RayExecutor(config)) as executor:
+    with closing(RayExecutor(config.ray, partial(Models, config))) as executor:
         yield executor
 
 

@@ -4,15 +4,17 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seamaug import api
-from seamaug.config import Config, load_config
+from seamaug.config import RayConfig, load_config
 from seamaug.errors import ConfigError, InputError, ModelError
 from seamaug.on_ray import RayExecutor
+from seamaug.run_models import Models
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seamaug[ray]'")
 from ray.cluster_utils import Cluster  # noqa: E402 - only where there is Ray
@@ -37,13 +39,10 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def executor(cluster: Cluster) -> Callable[..., RayExecutor]:
     def start(**settings: Any) -> RayExecutor:
-        return RayExecutor(config(**settings))
+        named = {f"ray.{name}": value for name, value in settings.items()}
+        return RayExecutor(load_config(None, named).ray, lambda: None)
 
     return start
-
-
-def config(**settings: Any) -> Config:
-    return load_config(None, {f"ray.{name}": value for name, value in settings.items()})
 
 
 def written(folder: Path) -> dict[str, bytes]:
@@ -165,8 +164,9 @@ def test_a_model_that_a_worker_cannot_load_is_named(
         return lambda item: item
 
     settings = {"policy.name": str(tmp_path / "nowhere")}
+    own = load_config(None, settings)
     with pytest.raises(ModelError, match="policy model: there is no folder"):
-        list(RayExecutor(load_config(None, settings)).map("score", range(2), loading))
+        list(RayExecutor(own.ray, partial(Models, own)).map("score", range(2), loading))
 
 
 @pytest.mark.parametrize(
@@ -187,4 +187,4 @@ def test_what_no_node_has_is_refused_before_anything_waits_for_it(
 def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'seamaug\[ray\]'"):
-        RayExecutor(config())
+        RayExecutor(RayConfig(), lambda: None)
