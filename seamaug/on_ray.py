@@ -52,17 +52,22 @@ class RayExecutor:
         """As `Executor.map`; what a worker's models raise is raised here."""
         if not items:
             return
-        rows = iter(self._dataset(stage, items, start).iter_rows())
+        dataset = self._dataset(stage, items, start)
+        # No prefetch: it would hold back each result until the next one is there.
+        blocks = iter(
+            dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        )
         try:
             while True:
                 with clock.kind("workers"):
-                    row = next(rows, None)
-                if row is None:
+                    block = next(blocks, None)
+                if block is None:
                     return
-                result = pickle.loads(row["result"])
-                if isinstance(result, SeamaugError):
-                    raise result
-                yield result
+                for pickled in block["result"]:
+                    result = pickle.loads(pickled.as_py())
+                    if isinstance(result, SeamaugError):
+                        raise result
+                    yield result
         except self._ray.exceptions.RayError as error:
             raise ModelError(
                 f"the Ray workers of stage {stage} failed: {error}\nWhat was finished is kept: run "

@@ -124,7 +124,7 @@ def test_a_node_that_is_lost_takes_nothing_along(
 
     def slow(_: Any) -> Callable[[int], tuple[int, str]]:
         def work(item: int) -> tuple[int, str]:
-            while item > 8 and not go_on.exists():
+            while item > 20 and not go_on.exists():
                 time.sleep(0.05)
             return item, ray.get_runtime_context().get_node_id()
 
