@@ -12,7 +12,7 @@ OFFLINE = HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # Tests' engines start quickest inside the tests' process; several processes, none with cores its own.
 VLLM_CPU = VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1
 
-.PHONY: demo test test-vllm test-ray lint types check check-consumers env wheel bench bench-scoring docs clean
+.PHONY: demo test test-vllm test-ray lint types check check-consumers faults fuzz audit sbom env wheel bench bench-scoring docs clean
 
 demo: env
 	$(OFFLINE) $(BIN)/seamaug expand --budget 1k --out runs/demo
@@ -60,6 +60,41 @@ $(CONSUMERS_VENV)/%/.installed: $(CONSUMERS_NEED)/%.txt $(CONSUMERS_NEED)/withou
 	  --override $(CONSUMERS_NEED)/without-$*.txt -r $(CONSUMERS_NEED)/$*.txt
 	touch $@
 
+# What disks, signals and people do to a run, done to small ones; prints a table of what was survived.
+# SHARE=0.1 is a tenth of it. Full and read-only disks need root.
+SHARE ?= 1
+faults: env
+	$(OFFLINE) $(BIN)/python -m tests.faults.run --share $(SHARE)
+
+# Readers of seeds, units, replies and configs, ten minutes each: atheris looks for bytes that end in
+# anything but a named error. `make test` has a short form of it.
+FUZZ_VENV ?= .venv-fuzz
+FUZZ_SECONDS ?= 600
+
+fuzz:
+	@if $(MAKE) --no-print-directory $(FUZZ_VENV)/.installed; then \
+	  for name in seeds units replies config; do \
+	    echo "fuzz: $$name, $(FUZZ_SECONDS) s"; \
+	    $(OFFLINE) $(FUZZ_VENV)/bin/python -m tests.fuzz $$name \
+	      -max_total_time=$(FUZZ_SECONDS) -timeout=60 -rss_limit_mb=4096 || exit 1; \
+	  done; \
+	else \
+	  echo 'fuzz SKIPPED: atheris cannot be installed here (see above)'; \
+	fi
+
+# What is installed in $(VENV), against the known vulnerabilities; and a list of it (CycloneDX, JSON).
+# pip-audit asks PyPI's own JSON interface: where only a mirror of packages is reachable it fails,
+# by --strict, rather than call unknown what it could not look up.
+AUDIT_VENV ?= .venv-audit
+
+audit: env $(AUDIT_VENV)/.installed
+	$(AUDIT_VENV)/bin/pip-audit --strict --skip-editable --progress-spinner off \
+	  --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
+sbom: env $(AUDIT_VENV)/.installed
+	$(AUDIT_VENV)/bin/cyclonedx-py environment --pyproject pyproject.toml --of JSON --short-PURLs \
+	  -o sbom.json $(BIN)/python
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -99,6 +134,12 @@ $(RAY_VENV)/.installed: pyproject.toml
 $(BENCH_VENV)/.installed: pyproject.toml Makefile
 	$(call install,$(BENCH_VENV),-e '.[cpu]' $(PEERS))
 
+$(FUZZ_VENV)/.installed: pyproject.toml
+	$(call install,$(FUZZ_VENV),-e . 'atheris>=3,<4')
+
+$(AUDIT_VENV)/.installed:
+	$(call install,$(AUDIT_VENV),'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8')
+
 comma := ,
 
 # An environment in folder $(1) with what $(2) names: by uv where it is there (seconds), by pip
@@ -124,4 +165,4 @@ $(VLLM_VENV)/.installed: pyproject.toml tests/vllm-overrides.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(VLLM_VENV) $(CONSUMERS_VENV) build dist site
+	rm -rf $(VENV) $(BENCH_VENV) $(VLLM_VENV) $(CONSUMERS_VENV) $(FUZZ_VENV) $(AUDIT_VENV) build dist site

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from timing import machine, versions
 
 from seamaug.records import text_key
+from seamaug.run.seal import seal
 
 PER_PARENT, SEEDS_PER_PARENT, ROWS_OF_A_PART = 25, 5, 2000
 STAGE = "score-contrast"
@@ -60,7 +61,9 @@ def _write_parts(stage: Path, table: pa.Table, rows: int, **columns: list[object
             field = part.schema.get_field_index(name)
             own = pa.array([values[place] for place in places], part.schema.field(field).type)
             part = part.set_column(field, name, own)
-        pq.write_table(part, stage / f"{number:05d}.parquet")
+        path = stage / f"{number:05d}.parquet"
+        pq.write_table(part, path)
+        seal(path)
 
 
 def _write_candidates(run: Path, folder: Path, candidates: int, ids: list[str]) -> None:
@@ -77,6 +80,7 @@ def _write_candidates(run: Path, folder: Path, candidates: int, ids: list[str]) 
                 pa.array([ids[n // PER_PARENT % len(ids)] for n in places]),
             )
             writer.write_table(part)
+    seal(folder / "provenance.parquet")
 
 
 def _write_summary(run: Path, folder: Path, candidates: int, seeds: int, parents: int) -> None:

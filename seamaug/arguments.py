@@ -7,8 +7,11 @@ from typing import Any, TypedDict, cast
 from seamaug.clock import clock
 from seamaug.config import Config, load_config
 from seamaug.errors import ConfigError
-from seamaug.seeds import Seeds, SeedSource, located_rows, read_seeds
+from seamaug.seeds import Seeds, SeedSource, read_seeds
+from seamaug.seeds.bad_rows import Sieve
 from seamaug.seeds.columns import Layouts
+
+_ROLES = ("policy", "reward", "embedder", "generator")
 
 
 class ScoreArguments(TypedDict, total=False):
@@ -18,6 +21,8 @@ class ScoreArguments(TypedDict, total=False):
     reward: str | Sequence[str] | None
     """One reward model, or several: their standardised scores are averaged."""
     embedder: str | None
+    allow_pickle: bool | None
+    """Read any model's weights where they are not safetensors."""
     generator: str | None
     estimator: str | Sequence[str] | None
     """`contrast`, `llm`, `adversarial`, `on-policy`; of several the first decides."""
@@ -72,8 +77,9 @@ def prepare(
 def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     """The input's own rows with the id of the seed that each belongs to."""
     layouts = Layouts(dict(config.seeds.columns))
-    for where, row in located_rows(config.seeds, rows_of(seeds)):
-        yield layouts.seed(row, where).id, row
+    return Sieve().each(
+        config.seeds, rows_of(seeds), lambda row, where: (layouts.seed(row, where).id, row)
+    )
 
 
 def refuse_to_lose_replies(config: Config, argument: str) -> None:
@@ -93,6 +99,8 @@ def _overrides(arguments: ScoreArguments) -> dict[str, Any]:
     names: dict[str, Any] = {
         f"{role}.name": given.pop(role, None) for role in ("policy", "embedder", "generator")
     }
+    allow = given.pop("allow_pickle", None)
+    names |= {f"{role}.allow_pickle": allow for role in _ROLES}
     reward = given.pop("reward", None)
     several = [reward] if isinstance(reward, str) else list(cast(Sequence[str], reward or ()))
     if several:

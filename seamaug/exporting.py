@@ -19,7 +19,7 @@ from seamaug.exports.split import TRAIN, VALIDATION, side_of
 from seamaug.exports.writer import write_forms
 from seamaug.log import logger
 from seamaug.run.folder import whole_folder
-from seamaug.seeds import SeedSource, located_rows
+from seamaug.seeds import SeedSource
 from seamaug.seeds.columns import Layouts
 from seamaug.units import parse_share
 from seamaug.write.datasets import PROVENANCE, dataset_file
@@ -158,7 +158,7 @@ def _merged(
     layouts = Layouts(dict(config.columns))  # one for all readings, since it logs what is new
 
     def original() -> Iterator[Example]:
-        return original_examples(located_rows(config, rows), layouts)
+        return original_examples(config, rows, layouts)
 
     originals = sum(1 for _ in original())
     if not originals:

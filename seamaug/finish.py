@@ -89,7 +89,8 @@ def _counts(run: RunFolder, finish: Finish) -> dict[str, Any]:
     assert verdicts.keys() <= {KEPT, REJECTED, FAILED}, "a candidate has no verdict"
     return {
         "rows": seeds.rows_read,
-        "merged": seeds.rows_read - len(seeds),
+        "unusable": seeds.unusable,
+        "merged": seeds.merged,
         "seeds": {
             "total": len(seeds),
             "scored": len(scores) - len(scores.errors),

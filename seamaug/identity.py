@@ -44,11 +44,13 @@ _NOT_IN_THE_OUTPUT: Any = {
     # Where the models run, and on how many workers.
     "engine": True,
     "ray": True,
+    "embedder": {"allow_pickle"},
     **{
         role: {
             # What a run that is out of memory has to lower to go on: it changes rounding and which
             # texts are drawn where they are still to be sampled, not what they are a sample of.
             "batch_tokens": True,
+            "allow_pickle": True,  # which weights they are, the fingerprint says
             # Where the model runs; which one it is, the server says.
             "url": True,
             "api_key_env": True,

@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from seamaug.printable import printable
+from seamaug.printable import printable, without_userinfo
 
 logger = logging.getLogger("seamaug")
 logger.addHandler(logging.NullHandler())
@@ -26,6 +26,6 @@ def log_to_terminal() -> None:
 
 
 def _make_printable(record: logging.LogRecord) -> bool:
-    """Column and file names come from users' files."""
-    record.msg, record.args = printable(record.getMessage()), ()
+    """Column and file names come from users' files, URLs may hold passwords."""
+    record.msg, record.args = without_userinfo(printable(record.getMessage())), ()
     return True

@@ -85,7 +85,7 @@ class PolicySideMaker:
             parents,
             size,
             lambda number: {
-                row["owner"]: _gradient(row) for row in self._part(run, NEAR, number, list)
+                row["owner"]: _gradient(row) for row in run.stored(NEAR, number).to_pylist()
             },
         )
         return PolicySide(self.gradients, PolicyStep(_gradient(probes), near, keep.local, eta))

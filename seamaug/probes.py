@@ -88,7 +88,7 @@ class OutlookMaker:
             near_reader(
                 parents,
                 self.config.generate.batch_parents,
-                lambda number: self._near_probes(self._part(run, NEAR, number, list)),
+                lambda number: self._near_probes(run.stored(NEAR, number).to_pylist()),
             ),
             self._stacked(samples),
             self.config.keep.local,

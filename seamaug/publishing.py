@@ -31,8 +31,8 @@ def push_to_hub(run: str | Path, repo: str, *, public: bool = False) -> str:
     stored_summary(folder)
     if not is_written(folder) or not (folder / CARD).is_file():
         raise RunFolderError(
-            f"files of {folder} are missing; remove its run.json and run its expand command again: "
-            "they are made anew from the finished parts"
+            f"files of {folder} are missing or damaged; remove its run.json and run its expand "
+            "command again: they are made anew from the finished parts"
         )
     paths = [dataset_file(folder, name) for name in (*DATASETS, PROVENANCE)]
     files = [str(path.relative_to(folder)) for path in paths]

@@ -132,7 +132,7 @@ class Rounds:
             table = to_table(candidates, Candidate.SCHEMA)
             return _with_steps(table, self.keeper.steps(cases))
 
-        table = run.part(STAGE, part, make)
+        table = run.part(STAGE, part, make, chained=True)
         state.take(table)
         steering.take(group, table)
         self.screen.take(table, parents)

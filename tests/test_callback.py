@@ -1,9 +1,5 @@
 """SeamCallback in real TRL trainers, on tiny models."""
 
-import json
-import runpy
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +10,6 @@ from seamaug import ExpandResult, SeamCallback
 from seamaug.errors import ConfigError, InputError, ModelError, RunFolderError
 from seamaug.resources import resource
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "online_rlhf.py"
 SETTINGS = {
     "select.share": 0.5,
     "generate.policy_samples": 0,
@@ -166,34 +161,3 @@ def test_cycles_of_another_training_are_not_mixed_in(tmp_path: Path) -> None:
     (tmp_path / "seam" / "step-2").mkdir(parents=True)
     with pytest.raises(RunFolderError, match=r"step-2 is from another training.*move it away"):
         trainer.train()
-
-
-def test_the_example_runs_two_cycles(
-    tmp_path: Path,
-    saved: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """As it stands, with tiny models: the second cycle starts from what the first one trained."""
-    from transformers import AutoModelForCausalLM
-
-    seeds = tmp_path / "prefs.jsonl"
-    seeds.write_text("".join(json.dumps(row) + "\n" for row in _rows()))
-    policy, reward = saved("llama", "causal"), saved("llama", "reward")
-    out = tmp_path / "online"
-    arguments = [seeds, policy, reward, out, "--budget", "4", "--steps", "2"]
-    monkeypatch.setattr(sys, "argv", [str(EXAMPLE), *map(str, arguments)])
-    monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(EXAMPLE), run_name="__main__")
-    said = capsys.readouterr().out
-    for cycle in (0, 1):
-        assert f"cycle {cycle}: {{'seam/mean': " in said
-        run = json.loads((out / f"cycle-{cycle}/rloo/seam/step-2/run.json").read_text())
-        assert run["counts"]["candidates"]["kept"] > 0
-        before = policy if cycle == 0 else str(out / "cycle-0/policy")
-        models = [
-            AutoModelForCausalLM.from_pretrained(folder).state_dict()
-            for folder in (before, out / f"cycle-{cycle}/policy")
-        ]
-        assert any((models[0][name] != models[1][name]).any() for name in models[0])
-    assert len(EXAMPLE.read_text().splitlines()) <= 60

@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +22,6 @@ from click.testing import CliRunner, Result
 import seamaug
 from seamaug import api
 from seamaug.cli import main
-from seamaug.errors import InputError
 from seamaug.resources import resource as shipped
 
 SCORE_COLUMNS = [
@@ -232,7 +232,7 @@ BAD_SEEDS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "empty": ("s.jsonl", lambda: b'{"prompt": "", "golden": "b"}', ":1: field 'prompt' is empty"),
     "null": ("s.jsonl", lambda: b'{"prompt": "a", "golden": null}', "'golden' must be text or"),
     "number": ("s.jsonl", lambda: b'{"prompt": 3, "golden": "b"}', "'prompt' must be text or a"),
-    "utf-8": ("s.jsonl", lambda: b'{"prompt": "\xff"}', ":1 is not UTF-8 text"),
+    "utf-8": ("s.jsonl", lambda: b'{"prompt": "\xff"}', ":1: not UTF-8 text"),
     "parquet": ("s.parquet", lambda: b"PAR1", "is not a readable Parquet file"),
     "0 seeds": ("s.jsonl", lambda: b"", "0 seed(s) with a prompt of their own; at least 3"),
     "1 seed": ("s.jsonl", lambda: b'{"prompt": "a", "golden": "b"}\n', "1 seed(s)"),
@@ -277,7 +277,9 @@ def _with_out(command: str, folder: Path, *arguments: str | Path) -> list[str | 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     result = seamaug_says("--debug", *_with_out("score", tmp_path, tmp_path / "missing.jsonl"))
-    assert isinstance(result.exception, InputError)
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.output
+    assert "InputError" in result.output
     done = subprocess.run(
         [sys.executable, "-m", "seamaug.cli", "--debug", "show", tmp_path],
         capture_output=True,
@@ -600,6 +602,35 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
     assert "the same command resumes" in result.stderr
+
+
+def test_sigterm_ends_with_143_as_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminated(*arguments: Any, **options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it goes on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(api, "expand", terminated)
+    result = seamaug_says(*_with_out("expand", tmp_path))
+    assert result.exit_code == 143
+    assert "terminated: what was finished is kept; the same command resumes" in result.stderr
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
+def test_out_of_memory_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(api, "expand", fail)
+    result = seamaug_says(*_with_out("expand", tmp_path))
+    assert result.exit_code == 1
+    assert "error: memory ran out (" in result.stderr
+    assert "`policy.batch_tokens`" in result.stderr
 
 
 def _limited_expand(seeds: Path, out: Path, limit: int) -> subprocess.CompletedProcess[str]:

@@ -53,6 +53,12 @@ def test_sections_are_read_and_the_rest_keeps_its_default(tmp_path: Path) -> Non
     assert (config.score.contrast.low, config.score.contrast.high) == (0.5, 0.9)
 
 
+def test_an_override_of_none_counts(tmp_path: Path) -> None:
+    config = load_config(None, {"keep.saturation": None})
+    assert config.keep.saturation is None
+    assert load_config().keep.saturation is not None
+
+
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     assert load_config(written(tmp_path, "# nothing yet\n")) == Config()
 
@@ -213,6 +219,7 @@ reward: {engine: vllm, engine_options: {tensor_parallel_size: 2}, dtype: float16
         "{engine: server, url: 'http://me:SECRET@x/v1'}",
         "{engine: server, url: 'http://x/v1?token=SECRET'}",
         "{engine: server, url: 'http://x/v1', api_key: SECRET}",
+        "{engine: vllm, engine_options: {hf_token: SECRET}}",
     ],
 )
 def test_a_secret_in_the_wrong_place_is_not_shown(tmp_path: Path, text: str) -> None:
@@ -281,7 +288,7 @@ generator: {name: some-llm, engine: server, url: 'https://api.example.com/v1', a
 
 def test_overrides_go_before_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "budget: 5\npolicy: {name: a, batch_tokens: 7}\nseed: 1\n")
-    config = load_config(path, {"policy.name": "b", "budget": "2k", "seed": None})
+    config = load_config(path, {"policy.name": "b", "budget": "2k"})
     assert (config.policy.name, config.policy.batch_tokens) == ("b", 7)
     assert (config.budget, config.seed) == (2000, 1)
 

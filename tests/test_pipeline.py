@@ -1,11 +1,8 @@
-"""The whole flow on a few seeds with the embedded models: counts, outputs, resume, kill -9."""
+"""The whole flow on a few seeds with the embedded models: counts, outputs, resume."""
 
 import gzip
 import json
 import math
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from seamaug import expand, select
 from seamaug.api import plan
@@ -296,71 +292,3 @@ def test_columns_that_only_some_rows_have_are_read_and_survive_selection() -> No
     kept = select(rows, keep_worst=0.2)
     found = sorted([*dropped["output"], *kept["output"]])
     assert found == sorted(row["output"] for row in rows)
-
-
-KILLER = '''
-"""Runs expand in children that are killed at random instants, until a run is whole."""
-import json, os, random, signal, sys, time
-import seamaug.api, sentence_transformers, trl  # noqa: imported once, before the forks
-from seamaug.api import expand
-
-seeds, out, settings, budget, kills, number = json.loads(sys.argv[1])
-rng = random.Random(number)
-killed = 0
-while True:
-    child = os.fork()
-    if child == 0:
-        if killed < kills and rng.random() < 0.5:
-            # Die at one of the next file operations in the run folder: the narrow moments.
-            left = rng.randint(1, 12)
-            def hook(event, arguments):
-                global left
-                if event in ("open", "os.rename", "os.mkdir") and str(out) in str(arguments[0]):
-                    left -= 1
-                    if left == 0:
-                        os.kill(os.getpid(), signal.SIGKILL)
-            sys.addaudithook(hook)
-        expand(seeds, budget=budget, out=out, settings=settings)
-        os._exit(0)
-    delay = rng.uniform(0.2, 3.0) if killed < kills else 600
-    rng.random(), rng.randint(1, 12)  # the parent's stream moves on as the child's did
-    until = time.monotonic() + delay
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            break
-        time.sleep(0.01)
-    else:
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        killed += 1
-    elif os.WEXITSTATUS(status):
-        sys.exit(1)
-    else:
-        print(killed)
-        break
-'''
-
-
-def test_killed_at_random_and_resumed_equals_uninterrupted(
-    finished: Any, seeds_file: Path, tmp_path: Path
-) -> None:
-    killed = 0
-    for number in range(20):
-        if killed >= 12:
-            break
-        out = tmp_path / f"run{number}"
-        work = json.dumps([str(seeds_file), str(out), SMALL, BUDGET, 12, number])
-        done = subprocess.run(
-            [sys.executable, "-c", KILLER, work],
-            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        killed += int(done.stdout.split()[-1])
-        assert contents(out) == contents(finished.path)
-        assert not list(out.rglob("*.tmp"))
-    assert killed >= 12

@@ -1,6 +1,11 @@
 """The door: parses, calls the library, prints. No logic of its own."""
 
+import signal
 import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -16,12 +21,39 @@ from seamaug.cli.scores import score, select
 from seamaug.cli.strength import strength
 from seamaug.cli.train import train_rm
 from seamaug.errors import SeamaugError
-from seamaug.printable import printable
+from seamaug.printable import printable, without_userinfo
 
 EPILOG = """\b
 Exit codes: 0 done; 1 an error, said in one message; 2 a wrong command line;
 3 done, or paused by --max-time, --max-tokens or --max-cost, with the budget not filled;
-130 interrupted."""
+130 interrupted, 143 terminated: what was finished is kept, and the same command resumes."""
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: as clean a stop as Ctrl-C, with an exit code of its own."""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """torch has no type for it where it does not run on a GPU."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
+
+
+@contextmanager
+def _sigterm_stops() -> Iterator[None]:
+    """For the length of the block; only a process's first thread can be told of signals."""
+
+    def stop(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Door(click.Group):
@@ -29,17 +61,29 @@ class _Door(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _sigterm_stops():
+                return super().invoke(ctx)
         except SeamaugError as error:
-            if ctx.params.get("debug"):
-                raise
-            click.echo(printable(f"error: {error}"), err=True)
+            said = traceback.format_exc() if ctx.params.get("debug") else f"error: {error}"
+            click.echo(without_userinfo(printable(said)), err=True)
             sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo(
-                "\ninterrupted: what was finished is kept; the same command resumes", err=True
+        except KeyboardInterrupt as stopped:
+            what, code = (
+                ("terminated", 143) if isinstance(stopped, _Terminated) else ("interrupted", 130)
             )
-            sys.exit(130)
+            click.echo(f"\n{what}: what was finished is kept; the same command resumes", err=True)
+            sys.exit(code)
+        except (MemoryError, RuntimeError) as error:
+            if ctx.params.get("debug") or not _is_out_of_memory(error):
+                raise
+            said = (str(error) or "no more is said").splitlines()[0]
+            click.echo(
+                printable(f"error: memory ran out ({said}). What was ")
+                + "finished is kept; make room, or set `policy.batch_tokens` and "
+                "`reward.batch_tokens` lower, and run the same command again",
+                err=True,
+            )
+            sys.exit(1)
 
 
 @click.group(cls=_Door, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

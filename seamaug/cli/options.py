@@ -62,6 +62,12 @@ SEED_OPTIONS = [
     ),
     click.option("--split", help="Split of a dataset id.  [default: train]"),
     click.option("--subset", help="Configuration name of a dataset id."),
+    click.option(
+        "--bad-rows",
+        metavar="FILE",
+        help="Go on without the rows that cannot be used, and list each in FILE (JSON lines) with "
+        "its place, field and fix. Without it such a row ends the command.",
+    ),
 ]
 MODEL_OPTIONS = [
     click.option("--policy", metavar="MODEL", help="Policy model: a folder or hub id."),
@@ -72,6 +78,12 @@ MODEL_OPTIONS = [
         help="Reward model with one label; repeat it for an ensemble, whose scores are averaged.",
     ),
     click.option("--embedder", metavar="MODEL", help="A sentence-transformers model."),
+    click.option(
+        "--allow-pickle",
+        is_flag=True,
+        default=None,
+        help="Read weights that are not safetensors, by torch's restricted unpickler.",
+    ),
     click.option(
         "--config",
         type=click.Path(),
@@ -151,9 +163,7 @@ def arguments(flags: dict[str, Any]) -> dict[str, Any]:
     An option that can be repeated and was not given is None, so that the config decides.
     """
     found = {name: None if value == () else value for name, value in flags.items()}
-    settings = {
-        "seeds.columns": found.pop("columns"),
-        "seeds.split": found.pop("split"),
-        "seeds.subset": found.pop("subset"),
-    }
+    names = ("columns", "split", "subset", "bad_rows")
+    of_seeds = {f"seeds.{name}": found.pop(name) for name in names}
+    settings = {name: value for name, value in of_seeds.items() if value is not None}
     return {**found, "settings": settings}

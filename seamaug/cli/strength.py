@@ -73,7 +73,9 @@ def strength(
     from seamaug.report.training import print_strength
     from seamaug.voting import strength as find
 
-    settings: dict[str, Any] = {_FLAGS[name]: value for name, value in flags.items()}
+    settings: dict[str, Any] = {
+        _FLAGS[name]: value for name, value in flags.items() if value is not None
+    }
     if margin:
         settings["treat.margin"] = True
     found = find(

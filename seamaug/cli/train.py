@@ -80,8 +80,9 @@ def train_rm(
         "trainer.learning_rate": flags.pop("learning_rate"),
         "trainer.per_device_train_batch_size": flags.pop("batch_size"),
     }
-    settings = {_FLAGS[name]: value for name, value in flags.items()} | trainer
-    settings["evaluation"] = evaluation or None
+    named = {_FLAGS[name]: value for name, value in flags.items()} | trainer
+    named["evaluation"] = evaluation or None
+    settings = {name: value for name, value in named.items() if value is not None}
     print_training(
         out, train(list(pairs) or None, out=out, config=config, settings=settings, quiet=quiet())
     )

@@ -21,6 +21,9 @@ class SeedsConfig(Section):
     """Configuration name of a dataset id (the second argument of load_dataset)."""
     columns: dict[Literal["prompt", "golden", "worse"], str] = Field(default_factory=dict)
     """Own column names, where they are not recognised by themselves."""
+    bad_rows: str | None = None
+    """JSON-lines file for rows that cannot be used, each with its place, its field and the fix; the
+    others are used. None refuses the seeds where there is such a row."""
 
 
 class SelectConfig(Section):

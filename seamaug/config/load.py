@@ -127,7 +127,7 @@ class Config(Section):
 def load_config(path: str | Path | None = None, overrides: dict[str, Any] | None = None) -> Config:
     """The config of a YAML file (or a shipped recipe's name), with overrides by dotted key.
 
-    Overrides whose value is None are left out, so that flags pass through as they are.
+    An override of None sets None, as `null` does in the file.
     Raises ConfigError naming the file, the key and the nearest known one.
     """
     return load_section(Config, path, overrides)
@@ -141,8 +141,7 @@ def load_section(
     if path is not None:
         data = _read_yaml(_find(path))
     for key, value in (overrides or {}).items():
-        if value is not None:
-            _set(data, key.split("."), value, path)
+        _set(data, key.split("."), value, path)
     try:
         return kind.model_validate(data)
     except ValidationError as error:

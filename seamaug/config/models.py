@@ -29,6 +29,9 @@ class ModelConfig(Section):
     """Branch, tag or commit of a hub id."""
     trust_remote_code: bool = False
     """Run Python code that the model's repository brings. Off: such a model is refused."""
+    allow_pickle: bool = False
+    """Read weights that are not safetensors, through torch's restricted unpickler. Off: a model
+    that has no others is refused."""
     device: str = "auto"
     """`auto` takes a GPU where there is one."""
 
@@ -87,6 +90,10 @@ class LanguageModelConfig(ModelConfig):
             raise ValueError(
                 "`url` must be like http://127.0.0.1:8000/v1, without a password or a token: the "
                 "variable that `api_key_env` names holds a key"
+            )
+        if "hf_token" in self.engine_options:
+            raise ValueError(
+                "`engine_options.hf_token` would be stored with the run: remove it and set HF_TOKEN"
             )
         if own := sorted(_SET_FROM_CONFIG & self.engine_options.keys()):
             raise ValueError(
@@ -176,10 +183,10 @@ class GeneratorConfig(LanguageModelConfig):
     timeout: Duration = 600.0
     """Seconds that a server may take for a reply."""
     attempts: Positive = 6
-    """Times that one request is sent to a server that fails or does not answer."""
+    """Times that one request is sent to a server that fails or gives no answer in time."""
     patience: Duration = 1800.0
     """Seconds that one request may take with all attempts and pauses; a server that says it is
-    busy (429, 503) is asked again for as long."""
+    busy (429, 503), or is gone in mid-run and may be starting anew, is asked again for as long."""
     price_in: Price | None = None
     """USD per million tokens of a prompt."""
     price_out: Price | None = None

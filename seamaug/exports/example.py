@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from seamaug.config import SeedsConfig
 from seamaug.errors import RunFolderError
 from seamaug.records import KEPT, Message
-from seamaug.seeds import each_seed
+from seamaug.run.seal import check
+from seamaug.seeds.bad_rows import Sieve
 from seamaug.seeds.columns import Layouts
 
 AUGMENTED, ORIGINAL = "augmented", "original"
@@ -47,6 +49,7 @@ _COLUMNS = ["id", "parent", "prompt", "chosen", "rejected", "verifier", "verifie
 def kept_examples(provenance: Path) -> Iterator[Example]:
     """The kept candidates of a finished run, in the order of its datasets, a batch at a time."""
     try:
+        check(provenance)
         with pq.ParquetFile(provenance) as file:
             for batch in file.iter_batches(batch_size=_BATCH, columns=_COLUMNS):
                 for row in batch.to_pylist():
@@ -72,11 +75,11 @@ def _example(row: dict[str, Any]) -> Example:
 
 
 def original_examples(
-    located: Iterable[tuple[str, dict[str, Any]]], layouts: Layouts
+    config: SeedsConfig, rows: Iterable[dict[str, Any]] | None, layouts: Layouts
 ) -> Iterator[Example]:
     """The rows of the dataset to merge with, in their order, whatever prompts they share.
 
-    Raises InputError that lists the rows which cannot be used.
+    rows: in memory; None reads the configured paths. Bad rows are dealt with as in `read_seeds`.
     """
-    for seed in each_seed(located, layouts):
+    for seed in Sieve().each(config, rows, layouts.seed):
         yield Example(seed.id, seed.id, ORIGINAL, seed.prompt, seed.golden, seed.worse)

@@ -11,7 +11,7 @@ import numpy as np
 from seamaug.clock import clock
 from seamaug.config import EmbedderConfig
 from seamaug.errors import ModelError
-from seamaug.models.loading import LOADING_ERRORS, device_of, locate
+from seamaug.models.loading import LOADING_ERRORS, device_of, locate, only_safetensors
 
 
 class Embedder:
@@ -22,10 +22,11 @@ class Embedder:
 
         self.config = config
         path = Path(locate(config, "embedder"))
-        if pickled := sorted(path.rglob("*.bin")):
+        pickled = sorted(path.rglob("*.bin"))
+        if pickled and not config.allow_pickle:
             raise ModelError(
                 f"embedder {config.name!r}: {pickled[0].name} is a pickle; convert the weights to "
-                "safetensors with save_pretrained"
+                "safetensors with save_pretrained, or give --allow-pickle"
             )
         logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
         try:
@@ -34,7 +35,7 @@ class Embedder:
                 revision=config.revision,
                 trust_remote_code=config.trust_remote_code,
                 device=str(device_of(config)),
-                model_kwargs={"use_safetensors": True},
+                model_kwargs={"use_safetensors": only_safetensors(config)},
             )
         except LOADING_ERRORS as error:
             raise ModelError(f"embedder {config.name!r} cannot be loaded: {error}") from None

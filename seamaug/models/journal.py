@@ -1,5 +1,7 @@
 """Replies as they arrive, stored so that none is paid for twice, and what they came to."""
 
+import hashlib
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -56,6 +58,8 @@ class Journal:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
+            # What is damaged shall fail by its checksum, not by its encoding.
+            self._db.text_factory = lambda stored: stored.decode("utf-8", "replace")
             # Exclusive, so that WAL does without shared memory, which network file systems lack.
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -63,7 +67,7 @@ class Journal:
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, operator TEXT, "
                 "text TEXT, error TEXT, cut INTEGER, prompt_tokens INTEGER, new_tokens INTEGER, "
-                "unreadable INTEGER DEFAULT 0) WITHOUT ROWID"
+                "unreadable INTEGER DEFAULT 0, sum TEXT) WITHOUT ROWID"
             )
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS failures (key TEXT PRIMARY KEY, operator TEXT) "
@@ -84,12 +88,14 @@ class Journal:
             marks = ",".join("?" * len(some))
             with self._usable():
                 rows = self._db.execute(
-                    "SELECT key, text, error, cut, prompt_tokens, new_tokens FROM replies "
+                    "SELECT key, text, error, cut, prompt_tokens, new_tokens, sum FROM replies "
                     f"WHERE key IN ({marks})",
                     some,
                 ).fetchall()
-            for key, text, error, cut, prompt_tokens, new_tokens in rows:
-                found[key] = Reply(text, error, bool(cut), prompt_tokens, new_tokens)
+                for key, text, error, cut, prompt_tokens, new_tokens, told in rows:
+                    found[key] = Reply(text, error, bool(cut), prompt_tokens, new_tokens)
+                    if _sum(key, found[key]) != told:
+                        raise sqlite3.DatabaseError("the checksum of a reply is wrong")
         return found
 
     def add(self, key: str, operator: str, reply: Reply) -> None:
@@ -101,7 +107,7 @@ class Journal:
         with self._usable():
             self._db.execute("DELETE FROM failures WHERE key = ?", (key,))
             self._db.execute(
-                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
                 (
                     key,
                     operator,
@@ -110,6 +116,7 @@ class Journal:
                     reply.cut,
                     reply.prompt_tokens,
                     reply.new_tokens,
+                    _sum(key, reply),
                 ),
             )
 
@@ -160,6 +167,12 @@ class Journal:
                 "replies of finished parts are not asked for again, others that were in it are, "
                 "and paid, once more"
             ) from None
+
+
+def _sum(key: str, reply: Reply) -> str:
+    """SQLite itself finds damage to its own structures alone."""
+    told = [key, reply.text, reply.error, reply.cut, reply.prompt_tokens, reply.new_tokens]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _of(reply: Reply) -> Account:

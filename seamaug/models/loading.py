@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from seamaug.records import Message
 from seamaug.resources import EMBEDDED, resource
 
 _LOADED_FILES = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model", ".py")
-LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, AssertionError)
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, AssertionError, UnpicklingError)
 """What transformers and torch raise for an unusable model folder, id or device."""
 _ABSURD_LENGTH = 1 << 30  # tokenizers without a limit report 1e30
 
@@ -100,7 +101,7 @@ def _cpu_multiplies_bfloat16() -> bool:
 
 
 def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
-    """Model of a transformers auto class in evaluation mode, from safetensors only.
+    """Model of a transformers auto class in evaluation mode, from safetensors.
 
     Raises ModelError naming the role, the model and the fix.
     """
@@ -113,7 +114,7 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
                 config=load_model_config(config, role),
                 revision=None if base else config.revision,
                 dtype=dtype_of(config),
-                use_safetensors=True,
+                use_safetensors=only_safetensors(config),
                 trust_remote_code=config.trust_remote_code,
                 output_loading_info=True,
             )
@@ -130,6 +131,11 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
             f"is it a {role} model at all?"
         )
     return model
+
+
+def only_safetensors(config: ModelConfig) -> bool | None:
+    """What transformers takes as `use_safetensors`: None prefers them to pickles."""
+    return None if config.allow_pickle else True
 
 
 @contextmanager

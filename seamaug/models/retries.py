@@ -53,20 +53,22 @@ class TimedOut(Fault):
     """The server took too long for an answer."""
 
 
-def said(content: bytes) -> str:
-    """What a server says is wrong, in one short line."""
+def said(content: bytes, key: str) -> str:
+    """What a server says is wrong, in one short line, without the key that it may repeat."""
     try:
         body: Any = json.loads(content)
         text = str((body.get("error") or body)["message"])
     except (ValueError, KeyError, TypeError, AttributeError):
         text = content.decode("utf-8", "replace")
+    text = text.replace(key, "***") if key else text  # before a cut could leave a part of it
     return " ".join(text.split())[:300] or "no reason given"
 
 
 class GiveUp:
     """When tenacity is to stop: after `attempts` faults, or where `patience` seconds would pass.
 
-    Busy is no fault: what a server puts off is asked for again as long as patience lasts.
+    Busy is no fault: what a server puts off is asked for again as long as patience lasts. Nor is a
+    server that was there and is gone: it may be starting anew, which takes a large model minutes.
     """
 
     def __init__(self, attempts: int, patience: float) -> None:
@@ -76,7 +78,8 @@ class GiveUp:
     def __call__(self, state: "RetryCallState") -> bool:
         """Whether the attempt that just failed was the last."""
         fault = state.outcome.exception() if state.outcome else None
-        self._faults += not (isinstance(fault, Fault) and fault.busy)
+        waits = isinstance(fault, Unreachable) or (isinstance(fault, Fault) and fault.busy)
+        self._faults += not waits
         late = (state.seconds_since_start or 0.0) + state.upcoming_sleep > self._patience
         return late or self._faults >= self._attempts
 

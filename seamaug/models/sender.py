@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 _CONNECT = 10.0
+_LARGEST = 256 << 20
+"""Bytes of an answer; the largest sound ones hold a few hundred for each of `batch_tokens`."""
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError)
 
 Read = Callable[[Any], Any]
@@ -116,11 +118,13 @@ class Sender:
             status, later, answer = await self._answer(method, url, content)
             self._reached = True
             if not 200 <= status < 300:
-                raise Fault(f"answered {status}: {said(answer)}", status, later)
+                raise Fault(f"answered {status}: {said(answer, self._key)}", status, later)
             try:
                 return read(json.loads(answer))
             except _MALFORMED:
-                raise Fault(f"answered with something else than asked: {said(answer)}") from None
+                raise Fault(
+                    f"answered with something else than asked: {said(answer, self._key)}"
+                ) from None
 
     async def _answer(
         self, method: str, url: str, content: bytes | None
@@ -133,7 +137,7 @@ class Sender:
                 asyncio.timeout(self._manners.timeout),
                 self._session().request(method, url, data=content, allow_redirects=False) as answer,
             ):
-                return answer.status, answer.headers.get("Retry-After"), await answer.read()
+                return answer.status, answer.headers.get("Retry-After"), await _body(answer)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unreachable(f"cannot be reached ({error})") from None
         except TimeoutError:
@@ -188,6 +192,15 @@ def loop() -> asyncio.AbstractEventLoop:
     own = asyncio.new_event_loop()
     threading.Thread(target=own.run_forever, name=_THREAD, daemon=True).start()
     return own
+
+
+async def _body(answer: "aiohttp.ClientResponse") -> bytes:
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > _LARGEST:
+            raise Fault(f"answered with more than {_LARGEST >> 20} MiB")
+    return bytes(body)
 
 
 def _close(session: "aiohttp.ClientSession") -> None:

@@ -181,6 +181,7 @@ def _start(config: LanguageModelConfig, role: str, options: dict[str, Any]) -> A
             f"`{role}.engine: vllm` needs vLLM ({error}): pip install 'seamaug[vllm]'"
         ) from None
     defaults = {
+        "load_format": "auto" if config.allow_pickle else "safetensors",
         "gpu_memory_utilization": _GPU_SHARE,
         # Longer rows are read in parts, and with them their tokens x vocabulary log-probabilities.
         "max_num_batched_tokens": config.batch_tokens,

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from seamaug.errors import RunFolderError
 from seamaug.records import KEPT, Candidate
 from seamaug.report.sample import Lowest
+from seamaug.run.seal import check
 from seamaug.write.datasets import PROVENANCE, dataset_file
 
 _BATCH = 2048
@@ -64,6 +65,7 @@ def read_candidates(run: Path, parents: Collection[str], size: int) -> Candidate
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     columns = ["row", *Candidate.SCHEMA.names]
     try:
+        check(path)
         with pq.ParquetFile(path) as file:
             yield from file.iter_batches(batch_size=_BATCH, columns=columns)
     except (pa.ArrowException, OSError) as error:

@@ -35,6 +35,8 @@ def funnel_steps(counts: dict[str, Any]) -> list[Step]:
 def _rows(counts: dict[str, Any]) -> list[Step]:
     whole = _Whole(counts["rows"])
     steps = [whole.step("rows read")]
+    if unusable := counts.get("unusable", 0):
+        steps.append(whole.lost("unusable", unusable, "listed in the file of bad rows"))
     if counts["merged"]:
         steps.append(whole.lost("merged", counts["merged"], "share a prompt with an earlier row"))
     return steps

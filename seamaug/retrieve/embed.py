@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from seamaug.log import logger
 from seamaug.models.embedder import Embedder
 from seamaug.records import text_key
 from seamaug.retrieve.vectors import GrowingVectors, open_vectors
@@ -34,13 +35,14 @@ def embed_seeds(
     """Unit vectors of shape (seeds, dimensions) and this dtype, mapped from the run folder."""
     path: Path = run.stages / STAGE / "vectors.npy"
     with progress(STAGE, len(seeds), "seeds", quiet=quiet) as bar:
-        if path.exists():
-            bar.advance(len(seeds), resumed=True)
-            return open_vectors(path)
-        file = GrowingVectors(path, len(seeds), np.dtype(dtype))
-        # Each batch was synced before the next one: all are sound but the last, made once more.
-        sound = max(0, (len(file.found()) - 1) // _BATCH * _BATCH)
+        file = GrowingVectors(path, len(seeds), np.dtype(dtype), _BATCH)
+        sound = file.sound()
         bar.advance(sound, resumed=True)
+        if path.exists():
+            if sound == len(seeds):
+                return open_vectors(path)
+            logger.warning(f"{path} is damaged: it is made anew from row {sound:,} on")
+            file.reopen()
         first = _first_of_its_text(seeds)
         starts = range(sound, len(seeds), _BATCH)
         new = [np.flatnonzero(first[i : i + _BATCH] >= i) + i for i in starts]

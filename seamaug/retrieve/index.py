@@ -1,7 +1,6 @@
 """Nearest neighbours by cosine: exact, or through clusters where there are many vectors."""
 
 import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from seamaug.retrieve.exact import (
     search_exactly,
 )
 from seamaug.run.folder import whole_file
+from seamaug.run.seal import sealed_json, unsealed_json
 
 _BLOCK = 65_536
 
@@ -102,10 +102,9 @@ def _stored(
     """The index with clusters in `folder`; built, extended or calibrated anew where it must be."""
     manifest, path = folder / "index.json", folder / "index.faiss"
     known = _read(manifest)
-    if known:
-        clustered = _reopened(faiss, path, known, vectors)
-    else:
-        clustered = ClusteredIndex.trained(faiss, vectors)
+    clustered = _reopened(faiss, path, known, vectors) if known else None
+    if clustered is None:
+        known, clustered = {}, ClusteredIndex.trained(faiss, vectors)
     if len(clustered) < len(vectors) or known["recall"] != config.recall:
         clustered.append(vectors[len(clustered) :])
         clustered.calibrate(vectors, config.recall, nearest_by(config.engine))
@@ -114,15 +113,16 @@ def _stored(
         with whole_file(path) as temporary:
             temporary.write_bytes(memoryview(faiss.serialize_index(clustered.index)))
         with whole_file(manifest) as temporary:
-            temporary.write_text(
-                json.dumps(_manifest(clustered, vectors, config.recall), indent=2) + "\n"
-            )
+            temporary.write_text(sealed_json(_manifest(clustered, vectors, config.recall, path)))
     _explain(clustered, vectors, config, path)
     return clustered
 
 
-def _manifest(clustered: ClusteredIndex, vectors: np.ndarray, recall: float) -> dict[str, Any]:
+def _manifest(
+    clustered: ClusteredIndex, vectors: np.ndarray, recall: float, path: Path
+) -> dict[str, Any]:
     return {
+        "file": _sum(path),
         "rows": len(vectors),
         "dimensions": vectors.shape[1],
         "fingerprint": fingerprint(vectors),
@@ -132,40 +132,41 @@ def _manifest(clustered: ClusteredIndex, vectors: np.ndarray, recall: float) -> 
 
 
 def _read(manifest: Path) -> dict[str, Any]:
-    """What it says; empty where the index was never finished."""
+    """What it says; empty where the index was never finished, or has to be built anew."""
     if not manifest.exists():
         return {}
     try:
-        found: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        return unsealed_json(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _unusable(manifest, f"is damaged ({error})") from None
-    return found
+        logger.warning(f"{manifest} is damaged ({error}): the index is built anew")
+        return {}
 
 
-def _reopened(faiss: Any, path: Path, known: dict[str, Any], vectors: np.ndarray) -> ClusteredIndex:
+def _reopened(
+    faiss: Any, path: Path, known: dict[str, Any], vectors: np.ndarray
+) -> ClusteredIndex | None:
+    """The stored index; None where it has to be built anew."""
     rows, dimensions = known["rows"], known["dimensions"]
     if (
         dimensions != vectors.shape[1]
         or rows > len(vectors)
         or known["fingerprint"] != fingerprint(vectors[:rows])
     ):
-        raise _unusable(
-            path,
-            f"was built from other vectors ({rows:,} of {dimensions} dimensions) than these "
-            f"{len(vectors):,} of {vectors.shape[1]}",
+        raise RunFolderError(
+            f"{path} was built from other vectors ({rows:,} of {dimensions} dimensions) than these "
+            f"{len(vectors):,} of {vectors.shape[1]}; delete {path.parent / 'index.json'} and run "
+            "the same command again: the index is built anew"
         )
-    try:
-        index = faiss.read_index(str(path))
-    except RuntimeError as error:
-        raise _unusable(path, f"is missing or damaged ({error})") from None
-    return ClusteredIndex(index, [Effort(**effort) for effort in known["efforts"]])
+    if not path.exists() or _sum(path) != known["file"]:
+        logger.warning(f"{path} is missing or damaged: the index is built anew")
+        return None
+    efforts = [Effort(**effort) for effort in known["efforts"]]
+    return ClusteredIndex(faiss.read_index(str(path)), efforts)
 
 
-def _unusable(path: Path, what: str) -> RunFolderError:
-    return RunFolderError(
-        f"{path} {what}; delete {path.parent / 'index.json'} and run the same command again: the "
-        "index is built anew"
-    )
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(vectors: np.ndarray) -> str:

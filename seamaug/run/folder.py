@@ -7,7 +7,8 @@
     OUT/stages/embed/               vectors and their index: see retrieve/
 
 A part appears under its final name only when it is whole: it is written to a temporary name,
-synced and renamed. So a killed run loses the part in flight and nothing else.
+synced and renamed. So a killed run loses the part in flight and nothing else. Its checksum is in it
+(see seal.py): one that was damaged later is named and made anew.
 """
 
 import errno
@@ -15,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from seamaug.errors import RunFolderError
+from seamaug.log import logger
+from seamaug.run.seal import check, seal, sealed_json, unsealed_json
 
 _MEANING = {
     errno.ENOSPC: "the disk is full",
@@ -50,16 +53,24 @@ class RunFolder:
         self.replies = self.stages / "replies.sqlite"
         """Where an LLM's replies are kept as they arrive."""
         self._found = self.stages / "found.json"
-        self._claim(identity)
+        self._record = self.stages / "identity.json"
+        self._identity = identity
+        self._lock = FileLock(self.stages / "lock")
+        self._claim()
 
-    def _claim(self, identity: dict[str, Any]) -> None:
-        record = self.stages / "identity.json"
+    def _claim(self) -> None:
+        """Make sure that what is there is this run, or begin it."""
         with writing(self.path):
-            begun = record.is_file() and any(
-                not file.name.startswith(".") for file in self.stages.glob("*/*")
+            parts = any(not file.name.startswith(".") for file in self.stages.glob("*/*"))
+            known = self._record.is_file()
+        if parts and not known:
+            raise RunFolderError(
+                f"{self._record} is gone, so it cannot be told which run this folder holds; "
+                f"choose another --out, or remove {self.path} to start over"
             )
-        if begun:
-            if changes := _diff(_read_json(record), json.loads(json.dumps(identity))):
+        if parts:
+            earlier, now = _read_json(self._record), json.loads(json.dumps(self._identity))
+            if changes := _diff(earlier, now):
                 raise RunFolderError(
                     f"{self.path} holds a run with other settings:\n"
                     + "\n".join(changes)
@@ -71,15 +82,17 @@ class RunFolder:
                 f"{self.path} exists and is not a seamaug run; choose an empty or new --out"
             )
         else:
-            text = json.dumps(identity, indent=2, sort_keys=True).encode() + b"\n"
-            if not record.is_file() or record.read_bytes() != text:
-                with whole_file(record) as temporary:
+            text = json.dumps(self._identity, indent=2, sort_keys=True).encode() + b"\n"
+            if not known or self._record.read_bytes() != text:
+                with self._own(), whole_file(self._record) as temporary:
                     self._found.unlink(missing_ok=True)  # by another run, that never got far
                     temporary.write_bytes(text)
 
-    def __enter__(self) -> "RunFolder":
-        self._lock = FileLock(self.stages / "lock")
+    @contextmanager
+    def _own(self) -> Iterator[None]:
+        """The folder is this process's alone for the length of the block; blocks may be nested."""
         with writing(self.path):
+            self.stages.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:
@@ -87,44 +100,108 @@ class RunFolder:
                     f"another process is at work in {self.path}; wait for it, or choose another "
                     "--out"
                 ) from None
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> "RunFolder":
+        with ExitStack() as stack:
+            stack.enter_context(self._own())
+            self._claim()  # once more: another process may have been here before the lock was ours
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._lock.release()
+        self._held.close()
 
     def recall(self, name: str) -> Any:
         """What `remember` stored under this name; None if nothing yet."""
-        return _read_json(self._found).get(name) if self._found.is_file() else None
+        return self._recalled().get(name)
 
     def remember(self, name: str, value: Any) -> None:
         """Store what a resumed run is to go by, though it might find something else."""
-        found = _read_json(self._found) if self._found.is_file() else {}
+        found = self._recalled()
         if found.get(name) != value:
             with whole_file(self._found) as temporary:
-                temporary.write_text(json.dumps({**found, name: value}) + "\n", encoding="utf-8")
+                temporary.write_text(sealed_json({**found, name: value}), encoding="utf-8")
+
+    def _recalled(self) -> dict[str, Any]:
+        if not self._found.is_file():
+            return {}
+        try:
+            return unsealed_json(self._found.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"{self._found} is damaged ({error}); delete it and run the same command again: "
+                "what it said is found out anew"
+            ) from None
 
     def _foreign(self) -> Iterator[Path]:
         """Whatever a run that finished no part yet would not have left."""
         return (item for item in self.path.iterdir() if item.name not in _BEGUN)
 
-    def part(self, stage: str, number: int, make: Callable[[], pa.Table]) -> pa.Table:
-        """The finished part, or the one that `make` computes, once it is safely stored."""
-        path = self.stages / stage / f"{number:05d}.parquet"
-        if not path.exists():
-            table = make()
-            with whole_file(path) as temporary:
-                pq.write_table(table, temporary)
+    def part(
+        self, stage: str, number: int, make: Callable[[], pa.Table], *, chained: bool = False
+    ) -> pa.Table:
+        """The finished part, or the one that `make` computes, once it is safely stored.
+
+        A damaged one is named in the log and made anew. `chained`: each part of the stage follows
+        from those before it, so the later ones are then made anew as well.
+        """
+        path = self._path(stage, number)
+        if path.exists():
+            try:
+                return read_part(path)
+            except RunFolderError as error:
+                if not _is_damage(error.__cause__):
+                    raise
+                logger.warning(f"{path} is damaged ({error.__cause__}): it is made anew")
+        self._must_be_there()
+        if chained:
+            self._drop_from(stage, number)
+        table = make()
+        self._must_be_there()
+        with whole_file(path) as temporary:
+            pq.write_table(table, temporary)
+            seal(temporary)
         return read_part(path)
+
+    def stored(self, stage: str, number: int) -> pa.Table:
+        """A part that is finished; raises RunFolderError where it is damaged since."""
+        return read_part(self._path(stage, number))
 
     def has_part(self, stage: str, number: int) -> bool:
         """Whether the part is finished."""
-        return (self.stages / stage / f"{number:05d}.parquet").exists()
+        return self._path(stage, number).exists()
 
     def parts(self, stage: str) -> Iterator[pa.Table]:
         """All finished parts of a stage in order."""
-        paths = (self.stages / stage).glob("*.parquet")
-        for path in sorted(paths, key=lambda path: int(path.stem)):
+        self._must_be_there()
+        for path in self._paths(stage):
             yield read_part(path)
+
+    def _path(self, stage: str, number: int) -> Path:
+        return self.stages / stage / f"{number:05d}.parquet"
+
+    def _paths(self, stage: str) -> list[Path]:
+        paths = (self.stages / stage).glob("*.parquet")
+        return sorted(paths, key=lambda path: int(path.stem))
+
+    def _drop_from(self, stage: str, number: int) -> None:
+        with writing(self.path):
+            for path in reversed(self._paths(stage)):  # from the end: no gap if this is killed
+                if int(path.stem) >= number:
+                    path.unlink()
+
+    def _must_be_there(self) -> None:
+        """A folder that somebody removes must not come back with a part of the run."""
+        if not self._record.is_file():
+            raise RunFolderError(
+                f"{self._record} is gone: {self.path} was removed, moved or unmounted while the "
+                "run was at work; what was finished went with it. Put it back, or remove what is "
+                "left of it, and run the same command again"
+            )
 
 
 def _read_json(path: Path) -> Any:
@@ -137,15 +214,21 @@ def _read_json(path: Path) -> Any:
         ) from None
 
 
+def _is_damage(problem: BaseException | None) -> bool:
+    """Whether the file is to blame, not what keeps this process from reading it."""
+    return isinstance(problem, OSError) and problem.errno in (None, errno.EIO)
+
+
 def read_part(path: Path) -> pa.Table:
-    """A stored part; raises RunFolderError that names it and the fix where it is damaged."""
+    """A sealed file of a run; raises RunFolderError that names it and the fix if it is damaged."""
     try:
+        check(path)
         return pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise RunFolderError(
-            f"{path} is missing or damaged ({error}); delete it and run the same command again: "
-            "what is missing is made anew"
-        ) from None
+            f"{path} is missing or damaged ({error}); run the same command again, of a finished "
+            "run after removing its run.json: what is missing or damaged is made anew"
+        ) from error
 
 
 @contextmanager

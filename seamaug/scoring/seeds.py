@@ -83,7 +83,7 @@ class EstimatorScores:
         self.name = name
         self._batch = batch
         self._part = lru_cache(maxsize=64)(
-            lambda number: run.part(stage_of(name), number, _must_exist).to_pylist()
+            lambda number: run.stored(stage_of(name), number).to_pylist()
         )
         self.errors: dict[int, str] = {}
         self.widened = 0
@@ -171,10 +171,6 @@ def _scale(run: RunFolder, estimator: str) -> RewardScale:
             for spread, values in zip(spreads, rewards, strict=False):
                 spread.add(values)
     return RewardScale(tuple(s.mean for s in spreads), tuple(s.std for s in spreads))
-
-
-def _must_exist() -> pa.Table:
-    raise AssertionError("the score stage is not finished")
 
 
 class HasScorer(Protocol):

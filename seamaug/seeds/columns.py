@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from seamaug.errors import InputError
 from seamaug.log import logger
 from seamaug.records import Message, Seed, text_key, user_message
 
@@ -18,7 +17,7 @@ _MAP_HINT = "map your columns with --column prompt=NAME --column golden=NAME [--
 
 
 class FieldError(Exception):
-    """What is wrong with one field of a row; the reader adds the place."""
+    """What is wrong with a row, in one field or altogether; the reader adds the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +59,17 @@ KNOWN_LAYOUTS = (
 
 
 def find_layout(
-    columns: Iterable[str], mapping: dict[Any, str], where: str, *, prompts_alone: bool = False
+    columns: Iterable[str], mapping: dict[Any, str], *, prompts_alone: bool = False
 ) -> Layout:
     """The layout of these columns; a mapping of the user's own goes before recognition.
 
-    `prompts_alone`: whether rows without a golden response will do.
+    `prompts_alone`: whether rows without a golden response will do. Raises FieldError.
     """
     present = [str(column) for column in columns]
     for field, column in mapping.items():
         if column not in present:
-            raise InputError(
-                f"{where}: there is no column {column!r} (mapped to {field}); "
+            raise FieldError(
+                f"there is no column {column!r} (mapped to {field}); "
                 f"the columns are {', '.join(present)}"
             )
     if "golden" in mapping:
@@ -82,8 +81,8 @@ def find_layout(
             return _override(found, mapping)
     if prompts_alone and (prompt := mapping.get("prompt", "prompt")) in present:
         return Layout(prompt, "")
-    raise InputError(
-        f"{where}: no known layout among the columns {', '.join(present) or '(none)'}; {_MAP_HINT}"
+    raise FieldError(
+        f"no known layout among the columns {', '.join(present) or '(none)'}; {_MAP_HINT}"
     )
 
 
@@ -108,7 +107,7 @@ class Layouts:
         last = self._last
         if last and last.golden in row and not {last.prompt, last.worse} - {""} <= row.keys():
             return last  # a row of the same kind that lacks a field: to_seed says which
-        layout = find_layout(row, self._mapping, where, prompts_alone=self._prompts_alone)
+        layout = find_layout(row, self._mapping, prompts_alone=self._prompts_alone)
         if layout not in self._known.values():
             logger.info(f"from {where}: {layout}")
         return layout

@@ -8,11 +8,10 @@ from typing import Any
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
 from seamaug.records import Message
+from seamaug.seeds.bad_rows import Sieve
 from seamaug.seeds.columns import FieldError, Layouts
-from seamaug.seeds.table import located_rows
 
 MARGIN, SMOOTHING = "margin", "smoothing"
-_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,34 +33,28 @@ class Pair:
 def read_pairs(config: SeedsConfig, rows: Iterable[dict[str, Any]] | None = None) -> Iterator[Pair]:
     """A pair for each rejected response of each row, in order.
 
-    rows: in memory; None reads the configured paths. Raises InputError, after the last row, that
-    lists the bad ones with file, line, field and fix.
+    rows: in memory; None reads the configured paths. Bad rows are dealt with as in `read_seeds`.
     """
     layouts = Layouts(dict(config.columns))
-    problems: list[str] = []
-    bad = count = 0
-    for where, row in located_rows(config, rows):
-        count += 1
-        try:
-            seed = layouts.seed(row, where)
-            if not seed.worse:
-                raise FieldError(
-                    "there is no rejected response, or it equals the chosen one; remove the row, "
-                    "or name the column with --column worse=NAME"
-                )
-            margin, smoothing = (_number(row, name) for name in (MARGIN, SMOOTHING))
-        except FieldError as error:
-            bad += 1
-            if len(problems) < _SHOWN:
-                problems.append(f"{where}: {error}")
-            continue
-        for rejected in seed.worse:
-            yield Pair(seed.prompt, seed.golden, rejected, margin, smoothing, row, where)
-    if bad:
-        more = f"\n... and {bad - len(problems):,} more" if bad > len(problems) else ""
-        raise InputError(f"{bad:,} of {count:,} rows are no pairs:\n" + "\n".join(problems) + more)
-    if not count:
-        raise InputError(f"{', '.join(config.paths)}: there are no rows")
+    sieve = Sieve()
+    for pairs in sieve.each(config, rows, lambda row, where: _pairs(row, where, layouts)):
+        yield from pairs
+    if sieve.read == sieve.bad:
+        raise InputError(f"{', '.join(config.paths)}: there are no rows to use")
+
+
+def _pairs(row: dict[str, Any], where: str, layouts: Layouts) -> list[Pair]:
+    seed = layouts.seed(row, where)
+    if not seed.worse:
+        raise FieldError(
+            "there is no rejected response, or it equals the chosen one; remove the row, or name "
+            "the column with --column worse=NAME"
+        )
+    margin, smoothing = (_number(row, name) for name in (MARGIN, SMOOTHING))
+    return [
+        Pair(seed.prompt, seed.golden, rejected, margin, smoothing, row, where)
+        for rejected in seed.worse
+    ]
 
 
 def _number(row: dict[str, Any], name: str) -> float | None:

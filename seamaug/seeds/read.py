@@ -6,37 +6,55 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
 from seamaug.resources import EMBEDDED, resource
+from seamaug.seeds.bounds import (
+    LONGEST_ROW,
+    NOT_UTF8,
+    TOO_LONG,
+    is_utf8,
+    lines,
+    open_text,
+)
+from seamaug.seeds.json_array import items
+from seamaug.seeds.parquet import parquet_rows
 
 Row = dict[str, Any]
 Located = tuple[str, Row]
 """A row and where it stands, such as ``("seeds.jsonl:12", {...})``."""
+Report = Callable[[str, str], None]
+"""Told where a row stands that cannot be read, and what is wrong with it; if it returns, the
+reading goes on behind that row."""
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
-def read_rows(config: SeedsConfig) -> Iterator[Located]:
-    """All rows of all sources in order; raises InputError naming file and line."""
+def refuse(where: str, problem: str) -> None:
+    """The report of whoever does without bad rows: raises InputError."""
+    raise InputError(f"{where}: {problem}")
+
+
+def read_rows(config: SeedsConfig, report: Report = refuse) -> Iterator[Located]:
+    """All rows of all sources in order.
+
+    Raises InputError naming the file where no further row of it can be told.
+    """
     for path in config.paths:
         if path == EMBEDDED:
-            yield from _read_file(resource("embedded", "seeds.jsonl.gz"), "embedded seeds")
+            yield from _read_file(resource("embedded", "seeds.jsonl.gz"), "embedded seeds", report)
         elif os.path.isfile(path):  # False, not an error, for a name that no file can have
-            yield from _read_file(Path(path), path)
+            yield from _read_file(Path(path), path, report)
         elif glob.has_magic(path):
             matches = sorted(glob.glob(path, recursive=True))
             if not matches:
                 raise InputError(f"no file matches {path}")
             for match in matches:
-                yield from _read_file(Path(match), match)
+                yield from _read_file(Path(match), match, report)
         elif _kind(Path(path)):
             raise InputError(f"seeds file {path} does not exist; check the path")
         else:
@@ -48,15 +66,9 @@ def _kind(path: Path) -> str:
     return next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), "")
 
 
-def _read_file(path: Path, name: str) -> Iterator[Located]:
+def _read_file(path: Path, name: str, report: Report) -> Iterator[Located]:
     try:
-        try:
-            yield from _read_kind(path, name)
-        except UnicodeDecodeError:
-            line = _first_undecodable_line(path)  # may find the gzip file damaged further on
-            raise InputError(
-                f"{name}:{line} is not UTF-8 text; convert the file to UTF-8"
-            ) from None
+        yield from _read_kind(path, name, report)
     except (gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{name} is not a readable gzip file ({error}); copy it again") from None
     except EOFError:
@@ -65,14 +77,14 @@ def _read_file(path: Path, name: str) -> Iterator[Located]:
         raise InputError(f"{name} cannot be read: {error.strerror or error}") from None
 
 
-def _read_kind(path: Path, name: str) -> Iterator[Located]:
+def _read_kind(path: Path, name: str, report: Report) -> Iterator[Located]:
     kind = _kind(path)
     if kind in (".jsonl", ".ndjson", ".json"):
-        yield from _read_json(path, name)
+        yield from _read_json(path, name, report)
     elif kind in (".csv", ".tsv"):
-        yield from _read_csv(path, name, "\t" if kind == ".tsv" else ",")
+        yield from _read_csv(path, name, "\t" if kind == ".tsv" else ",", report)
     elif kind == ".parquet":
-        yield from _read_parquet(path, name)
+        yield from _read_parquet(path, name, report)
     else:
         raise InputError(
             f"{name}: cannot tell the format from the name; "
@@ -80,92 +92,122 @@ def _read_kind(path: Path, name: str) -> Iterator[Located]:
         )
 
 
-def _first_undecodable_line(path: Path) -> int:
-    """The decoder itself only knows the place within its buffer."""
-    with gzip.open(path) if path.name.endswith(".gz") else open(path, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
-    return 1  # the file changed meanwhile
-
-
-def _open_text(path: Path, newline: str | None = None) -> IO[str]:
-    if path.name.endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
-    return open(path, encoding="utf-8-sig", newline=newline)
-
-
-def _read_json(path: Path, name: str) -> Iterator[Located]:
-    with _open_text(path) as stream:
-        start = next((line.lstrip() for line in stream if line.strip()), "")
-    with _open_text(path) as stream:
-        if start.startswith("["):
-            yield from _read_json_array(stream, name)
-            return
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            where = f"{name}:{number}"
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:  # ValueError: also a 5,000-digit number
-                raise InputError(
-                    f"{where}: expected one JSON object per line, found malformed JSON ({error})"
-                ) from None
-            yield where, _as_object(row, where)
-
-
-def _read_json_array(stream: IO[str], name: str) -> Iterator[Located]:
-    try:
-        rows = json.load(stream)
-    except UnicodeDecodeError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}: malformed JSON array ({error})") from None
-    for number, row in enumerate(rows, 1):
-        yield f"{name}:item {number}", _as_object(row, f"{name}:item {number}")
-
-
-def _as_object(row: Any, where: str) -> Row:
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: expected a JSON object, found {type(row).__name__}")
-    return row
-
-
-def _read_csv(path: Path, name: str, delimiter: str) -> Iterator[Located]:
-    csv.field_size_limit(2**31 - 1)  # responses can exceed the module's 128 KiB default
-    with _open_text(path, newline="") as stream:
-        reader = csv.DictReader(stream, delimiter=delimiter, strict=True)
-        try:
-            for row in reader:
-                where = f"{name}:{reader.line_num}"
-                if None in row or None in row.values():
-                    raise InputError(
-                        f"{where}: the row has not as many fields as the header "
-                        f"({len(reader.fieldnames or [])}); quote fields that hold the delimiter"
-                    )
+def _read_json(path: Path, name: str, report: Report) -> Iterator[Located]:
+    with open_text(path, name) as stream:
+        start = next((text for part in _parts(stream) if (text := part.lstrip())), "")
+    read = _array_items if start.startswith("[") else _json_lines
+    with open_text(path, name) as stream:
+        for place, text, row in read(stream, name):
+            where = f"{name}:{place}"
+            if len(text) > LONGEST_ROW:
+                report(where, TOO_LONG)
+            elif not is_utf8(text):
+                report(where, NOT_UTF8)
+            elif isinstance(row, Exception):
+                report(where, f"expected one JSON object per line, found malformed JSON ({row})")
+            elif not isinstance(row, dict):
+                report(where, f"expected a JSON object, found {type(row).__name__}")
+            else:
                 yield where, row
-        except csv.Error as error:
-            start = reader.line_num + 1  # of the row that failed: line_num is where the last ended
-            raise InputError(f"{name}:{start}: malformed CSV ({error})") from None
 
 
-def _read_parquet(path: Path, name: str) -> Iterator[Located]:
+def _parts(stream: IO[str]) -> Iterator[str]:
+    while part := stream.read(1 << 10):
+        yield part
+
+
+def _json_lines(stream: IO[str], _: str) -> Iterator[tuple[str, str, Any]]:
+    """Place, text and value of each line; the value is the error where it is malformed."""
+    for number, line in enumerate(lines(stream), 1):
+        if line.strip():
+            try:
+                value = json.loads(line) if len(line) <= LONGEST_ROW else None
+            except (ValueError, RecursionError) as error:  # ValueError: also a 5,000-digit number
+                value = error
+            yield str(number), line, value
+
+
+def _array_items(stream: IO[str], name: str) -> Iterator[tuple[str, str, Any]]:
+    """Place, text and value of each item."""
     number = 0
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{name}:row {number}", row
-    except pa.ArrowException as error:
-        raise InputError(f"{name} is not a readable Parquet file ({error})") from None
-    except (ValueError, OverflowError) as error:  # bytes that are no text, dates past 9999
+        for number, (text, value) in enumerate(items(stream), 1):
+            yield f"item {number}", text, value
+    except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{name}: a value after row {number} cannot be read ({error}); write the file anew"
+            f"{name}: malformed JSON array behind item {number} "
+            f"({getattr(error, 'msg', error)}); repair it, or write one object per line"
         ) from None
+
+
+class _CsvLines:
+    """Lines for csv.reader, no more for one row than it may have."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._lines = lines(stream)
+        self.taken = 0
+        """Characters of the row so far; whoever asks for a new row sets it to 0."""
+        self.number = 0
+        """Lines so far."""
+
+    def __iter__(self) -> "_CsvLines":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.number += 1
+        self.taken += len(line)
+        if self.taken > LONGEST_ROW:
+            raise csv.Error(TOO_LONG)
+        return line
+
+
+def _read_csv(path: Path, name: str, delimiter: str, report: Report) -> Iterator[Located]:
+    csv.field_size_limit(LONGEST_ROW)  # responses can exceed the module's 128 KiB default
+    with open_text(path, name, newline="") as stream:
+        source = _CsvLines(stream)
+        reader = csv.DictReader(source, delimiter=delimiter, strict=True)
+        header = _header(reader, name)
+        while True:
+            start = source.number + 1
+            source.taken = 0
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                report(f"{name}:{start}", f"malformed CSV ({error})")
+                continue
+            where = f"{name}:{source.number}"
+            if None in row or None in row.values():
+                report(
+                    where,
+                    f"the row has not as many fields as the header ({len(header)}); quote fields "
+                    "that hold the delimiter",
+                )
+            elif not all(map(is_utf8, row.values())):
+                report(where, NOT_UTF8)
+            else:
+                yield where, row
+
+
+def _header(reader: "csv.DictReader[str]", name: str) -> list[str]:
+    try:
+        header = list(reader.fieldnames or ())
+    except csv.Error as error:
+        raise InputError(f"{name}:1: malformed CSV header ({error}); repair it") from None
+    if not all(map(is_utf8, header)):
+        raise InputError(f"{name}:1: {NOT_UTF8}")
+    return header
+
+
+def _read_parquet(path: Path, name: str, report: Report) -> Iterator[Located]:
+    for number, row in enumerate(parquet_rows(path, name), 1):
+        where = f"{name}:row {number}"
+        if isinstance(row, str):
+            report(where, row)
+        else:
+            yield where, row
 
 
 def _read_dataset(path: str, config: SeedsConfig) -> Iterator[Located]:

@@ -12,30 +12,36 @@ from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
 from seamaug.log import logger
 from seamaug.records import Message, Seed, to_table, user_text
-from seamaug.seeds.columns import FieldError, Layouts
-from seamaug.seeds.read import Located, read_rows
+from seamaug.seeds.bad_rows import Sieve
+from seamaug.seeds.columns import Layouts
 
 SeedSource = str | Sequence[str] | Sequence[dict[str, Any]] | Any
 """What a caller may pass as seeds: path(s) or a dataset id, rows, or a `datasets.Dataset`."""
 
 MIN_SEEDS = 3
 _CHUNK = 10_000
-_SHOWN = 5
 
 
 class Seeds:
     """Seeds by position; memory is Arrow's, not one Python object per row."""
 
-    def __init__(self, table: pa.Table, rows_read: int) -> None:
+    def __init__(self, table: pa.Table, rows_read: int, unusable: int = 0) -> None:
         self.table = table
         self.rows_read = rows_read
-        """Rows before those that share a prompt were merged."""
+        """Rows before those that share a prompt were merged, the unusable ones among them."""
+        self.unusable = unusable
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Seeds, (self.table, self.rows_read)  # without what was derived from them
+        # Without what was derived from them.
+        return Seeds, (self.table, self.rows_read, self.unusable)
+
+    @property
+    def merged(self) -> int:
+        """Rows that share a prompt with an earlier one."""
+        return self.rows_read - self.unusable - len(self)
 
     def __getitem__(self, position: int) -> Seed:
         return next(self.at([position]))
@@ -86,73 +92,35 @@ def read_seeds(
     """All seeds of the configured paths, or of `rows` where a caller has them in memory.
 
     `prompts_alone`: whether rows without a golden response will do; theirs is then empty.
-    Raises InputError that lists the bad rows (file, line, field, fix), or says that there are
-    too few seeds to compare.
+    Raises InputError that lists the bad rows (file, line, field, fix) where `config.bad_rows` does
+    not set them aside, or says that there are too few seeds to compare.
     """
     layouts = Layouts(dict(config.columns), prompts_alone=prompts_alone)
-    table, count = _collect(located_rows(config, rows), layouts)
-    seeds = Seeds(table, count)
+    sieve = Sieve()
+    table = _collect(sieve.each(config, rows, layouts.seed))
+    seeds = Seeds(table, sieve.read, sieve.bad)
     name = ", ".join(config.paths)
     if len(seeds) < MIN_SEEDS:
         raise InputError(
             f"{name}: {len(seeds)} seed(s) with a prompt of their own; at least {MIN_SEEDS} are "
             "needed, since a prompt's hack set is made of the other prompts' golden responses"
         )
-    if merged := count - len(seeds):
+    if merged := seeds.merged:
         logger.info(
-            f"{merged:,} of {count:,} rows share a prompt with an earlier row: merged "
+            f"{merged:,} of {seeds.rows_read:,} rows share a prompt with an earlier row: merged "
             "(the first golden response stays, worse ones are joined)"
         )
     return seeds
 
 
-def located_rows(
-    config: SeedsConfig, rows: Iterable[dict[str, Any]] | None = None
-) -> Iterator[Located]:
-    """Rows in memory, or else those of the configured paths, each with its place."""
-    if rows is None:
-        return read_rows(config)
-    return ((f"row {number}", _mapping(row, number)) for number, row in enumerate(rows, 1))
-
-
-def _mapping(row: Any, number: int) -> dict[str, Any]:
-    if not isinstance(row, Mapping):
-        raise InputError(
-            f"row {number}: expected a mapping of columns to values, found {type(row).__name__}"
-        )
-    return dict(row)
-
-
-def each_seed(located: Iterable[Located], layouts: Layouts) -> Iterator[Seed]:
-    """Every row as a seed, those that share a prompt too.
-
-    Raises InputError after the last row if any was unusable: it lists the first few.
-    """
-    problems: list[str] = []
-    bad = count = 0
-    for where, row in located:
-        count += 1
-        try:
-            yield layouts.seed(row, where)
-        except FieldError as error:
-            bad += 1
-            if len(problems) < _SHOWN:
-                problems.append(f"{where}: {error}")
-    if bad:
-        more = f"\n... and {bad - len(problems):,} more" if bad > len(problems) else ""
-        raise InputError(f"{bad:,} of {count:,} rows are unusable:\n" + "\n".join(problems) + more)
-
-
-def _collect(located: Iterator[Located], layouts: Layouts) -> tuple[pa.Table, int]:
+def _collect(seeds: Iterable[Seed]) -> pa.Table:
     tables: list[pa.Table] = []
     chunk: list[Seed] = []
     position: dict[str, int] = {}
-    extra: dict[int, list[str]] = {}
-    count = 0
-    for seed in each_seed(located, layouts):
-        count += 1
+    extra: dict[int, dict[str, None]] = {}
+    for seed in seeds:
         if seed.id in position:
-            extra.setdefault(position[seed.id], []).extend(seed.worse)
+            extra.setdefault(position[seed.id], {}).update(dict.fromkeys(seed.worse))
             continue
         position[seed.id] = len(position)
         chunk.append(seed)
@@ -160,17 +128,17 @@ def _collect(located: Iterator[Located], layouts: Layouts) -> tuple[pa.Table, in
             tables.append(to_table(chunk, Seed.SCHEMA))
             chunk = []
     tables.append(to_table(chunk, Seed.SCHEMA))
-    return _join_worse(pa.concat_tables(tables).combine_chunks(), extra), count
+    return _join_worse(pa.concat_tables(tables).combine_chunks(), extra)
 
 
-def _join_worse(table: pa.Table, extra: dict[int, list[str]]) -> pa.Table:
+def _join_worse(table: pa.Table, extra: Mapping[int, Iterable[str]]) -> pa.Table:
     """Add the worse responses of merged rows; none twice, none equal to the golden response."""
     if not extra:
         return table
     worse = table["worse"].to_pylist()
     golden = table["golden"]
-    for position, texts in extra.items():
-        texts = [text for text in texts if text.strip() != golden[position].as_py().strip()]
+    for position, found in extra.items():
+        texts = [text for text in found if text.strip() != golden[position].as_py().strip()]
         worse[position] = list(dict.fromkeys([*worse[position], *texts]))
     index = table.schema.get_field_index("worse")
     return table.set_column(

@@ -8,7 +8,8 @@ from typing import Any
 
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
-from seamaug.seeds.read import read_rows
+from seamaug.seeds.bounds import LONGEST_ROW, NOT_UTF8, TOO_LONG, is_utf8, lines, open_text
+from seamaug.seeds.read import read_rows, refuse
 
 
 def read_texts(patterns: Sequence[str]) -> Iterator[tuple[str, str, str]]:
@@ -52,12 +53,14 @@ def _texts_of(path: str) -> Iterator[tuple[str, str]]:
 
 def _lines(path: str) -> Iterator[tuple[str, str]]:
     try:
-        with Path(path).open(encoding="utf-8-sig") as stream:
-            for number, line in enumerate(stream, 1):
+        with open_text(Path(path), path) as stream:
+            for number, line in enumerate(lines(stream), 1):
+                if len(line) > LONGEST_ROW:
+                    refuse(f"{path}:{number}", TOO_LONG)
+                if not is_utf8(line):
+                    refuse(f"{path}:{number}", NOT_UTF8)
                 if line.strip():
                     yield str(number), line
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text; convert the file to UTF-8") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
 

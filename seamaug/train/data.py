@@ -59,7 +59,7 @@ def fingerprint_of_pairs(pairs: Iterator[Pair]) -> str:
 
 
 def _from(config: TrainConfig, path: str) -> SeedsConfig:
-    return config.pairs.model_copy(update={"paths": (path,)})
+    return config.pairs.model_copy(update={"paths": (path,), "bad_rows": None})
 
 
 def tokenised(

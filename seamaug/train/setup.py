@@ -11,7 +11,7 @@ from trl.trainer.reward_config import RewardConfig as TrainerConfig
 
 from seamaug.config import LanguageModelConfig, StartConfig
 from seamaug.errors import ConfigError, ModelError
-from seamaug.models.loading import LOADING_ERRORS, locate, quiet_loading
+from seamaug.models.loading import LOADING_ERRORS, locate, only_safetensors, quiet_loading
 from seamaug.resources import EMBEDDED, resource
 from seamaug.train.trainer import score_layer
 
@@ -63,7 +63,7 @@ def load_start(start: LanguageModelConfig, seed: int) -> Any:
                 revision=start.revision,
                 num_labels=1,
                 dtype=getattr(torch, start.dtype),
-                use_safetensors=True,
+                use_safetensors=only_safetensors(start),
                 trust_remote_code=start.trust_remote_code,
                 output_loading_info=True,
             )

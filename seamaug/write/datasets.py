@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from seamaug.log import logger
 from seamaug.records import KEPT, MESSAGES, Candidate, Message
 from seamaug.run.folder import whole_file
+from seamaug.run.seal import check, seal
 
 DATASETS = ("sft", "preference", "prompts")
 PROVENANCE = "provenance"
@@ -32,8 +34,15 @@ def dataset_file(folder: Path, name: str) -> Path:
 
 
 def is_written(folder: Path) -> bool:
-    """Whether the datasets and the provenance are all there."""
-    return all(dataset_file(folder, name).is_file() for name in _SCHEMAS)
+    """Whether the datasets and the provenance are all there, as they were written."""
+    for name in _SCHEMAS:
+        path = dataset_file(folder, name)
+        try:
+            check(path)
+        except OSError as error:
+            logger.warning(f"{path} is missing or damaged ({error})")
+            return False
+    return True
 
 
 def write_datasets(folder: Path, parts: Iterable[pa.Table]) -> None:
@@ -44,6 +53,8 @@ def write_datasets(folder: Path, parts: Iterable[pa.Table]) -> None:
             temporary = stack.enter_context(whole_file(dataset_file(folder, name)))
             writers[name] = (temporary, schema)
         _fill(writers, parts)
+        for temporary, _ in writers.values():
+            seal(temporary)
 
 
 def _fill(targets: dict[str, tuple[Path, pa.Schema]], parts: Iterable[pa.Table]) -> None:

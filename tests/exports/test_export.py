@@ -127,6 +127,8 @@ def test_what_is_no_finished_run_is_refused(
     [
         ("trll", r"no export format 'trll'; did you mean 'trl'\?"),
         ("trl,nemo", "no export format 'nemo'; known: trl, openrlhf, verl, llamafactory, axolotl"),
+        ("../trl", "no export format '../trl'"),
+        ("trl/../../x", "no export format 'trl/../../x'"),
         ("", "no export format ''"),
     ],
 )

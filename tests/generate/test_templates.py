@@ -20,11 +20,29 @@ NAMES = sorted(path.stem for path in resource("prompts").glob("*.jinja"))
         "{{ ''|attr('__class__') }}",
         "{{ values.append(1) }}",
         "{{ prompt.__init__.__globals__ }}",
+        "{{ cycler.__init__.__globals__.os.popen('x').read() }}",
+        "{{ lipsum.__globals__['os'].system('x') }}",
+        "{{ joiner.__init__.__globals__ }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ self._TemplateReference__context.__class__ }}",
+        "{{ ().__class__.__bases__[0].__subclasses__() }}",
+        "{{ '{0.__class__.__mro__}'.format(prompt) }}",
+        "{{ '{x.__class__}'.format_map({'x': prompt}) }}",
+        "{{ ('{0.__class__}'|attr('format'))(prompt) }}",
+        "{{ [prompt]|map(attribute='__class__')|first|attr('mro') }}",
+        "{{ [prompt]|map('attr', '__class__')|first|attr('mro') }}",
+        "{{ values.__class__.__init__ }}",
+        "{{ namespace.__init__.__globals__ }}",
+        "{% import 'os' as os %}{{ os }}",
+        "{% include '/etc/passwd' %}",
+        "{% set x = values.append %}{{ x(1) }}",
+        "{{ range(10000000000)|list }}",
     ],
 )
 def test_sandbox(text: str) -> None:
     # jinja2 hides some attributes by treating them as undefined; both end in an error.
-    with pytest.raises((SecurityError, UndefinedError)):
+    # There is no loader, so nothing can be included either.
+    with pytest.raises((SecurityError, UndefinedError, OverflowError, TypeError)):
         Template("t", text).render(prompt="x", values=[])
 
 

@@ -35,7 +35,9 @@ class FaultyServer:
         fault: Callable[[str, int], str] = lambda prompt, attempt: "",
         reply: Callable[[dict[str, Any]], str] = words_of,
         latency: float = 0.0,
+        port: int = 0,
     ) -> None:
+        self.port = port
         self.fault, self.reply, self.latency = fault, reply, latency
         self.refused_fields: dict[str, str] = {}
         self.max_model_len: int | None = None
@@ -75,7 +77,7 @@ class FaultyServer:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
-            asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=512)
+            asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=512)
         )
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         self._started.set()

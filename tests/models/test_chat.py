@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -220,8 +221,22 @@ def test_long_prompts_one_after_the_other_do_not_end_the_run(server: FaultyServe
 
 def test_a_server_that_goes_away_ends_the_run() -> None:
     with FaultyServer() as server:
-        own = engine(server, attempts=2)
+        own = engine(server, attempts=2, patience=0.2)
     assert "cannot be reached" in said(lambda: list(own.stream(asked(3))))
+
+
+def test_a_server_that_is_started_anew_is_waited_for() -> None:
+    """However often it is asked in vain: a large model takes minutes to load."""
+    with FaultyServer() as first:
+        own = engine(first, attempts=2)
+    again = FaultyServer(port=int(first.url.split(":")[2].split("/")[0]))
+    start = threading.Timer(0.5, again.__enter__)
+    start.start()
+    try:
+        assert len(list(own.stream(asked(3)))) == 3
+    finally:
+        start.join()
+        again.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize(

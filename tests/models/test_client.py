@@ -6,6 +6,7 @@ real one on demand. Agreement with a real one is in test_vllm.py.
 
 import json
 import math
+import re
 import sys
 import threading
 import time
@@ -20,7 +21,7 @@ import pytest
 from seamaug.config import PolicyConfig, RewardConfig, load_config
 from seamaug.errors import ModelError
 from seamaug.identity import models_of
-from seamaug.models import client, retries
+from seamaug.models import client, retries, sender
 from seamaug.models.engines import Logprob
 from seamaug.models.load import load_policy, load_reward
 from seamaug.models.server import ServerPolicy, ServerReward
@@ -106,6 +107,15 @@ def _as_vllm(path: str, body: Any) -> Any:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     monkeypatch.setattr(retries, "PAUSE", 0.01)
+    yield from _served()
+
+
+@pytest.fixture
+def other() -> Iterator[StandIn]:
+    yield from _served()
+
+
+def _served() -> Iterator[StandIn]:
     stand_in = StandIn()
     thread = threading.Thread(target=stand_in.http.serve_forever, args=(0.01,))
     thread.start()
@@ -254,13 +264,16 @@ def test_a_server_that_is_not_there_is_named_at_once(server: StandIn) -> None:
     assert time.monotonic() - start < 2
 
 
-def test_a_server_that_goes_away_is_waited_for(server: StandIn) -> None:
+def test_a_server_that_goes_away_is_waited_for(
+    server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "SCORING", replace(client.SCORING, patience=0.5, attempts=1))
     engine = policy(server)
     server.http.shutdown()
     server.http.server_close()
-    start = time.monotonic()
-    assert "cannot be reached" in said(lambda: total(engine))
-    assert time.monotonic() - start > (client.SCORING.attempts - 1) * retries.PAUSE / 2
+    message = said(lambda: total(engine))
+    assert "cannot be reached" in message
+    assert re.search(r"\([0-9]+ attempts\)", message), "as long as patience lasts"
 
 
 def test_the_first_failure_ends_the_rest(server: StandIn) -> None:
@@ -353,6 +366,35 @@ def test_the_key_is_sent_and_never_shown(server: StandIn, monkeypatch: pytest.Mo
     assert "`policy.api_key_env` names is not set" in said(
         lambda: policy(server, api_key_env="MY_KEY")
     )
+
+
+def test_no_part_of_the_key_is_left_by_a_cut(
+    server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "s3cret-and-long")
+    engine = policy(server, api_key_env="MY_KEY")
+    for before in range(280, 301):
+        server.faults = [(400, {"error": {"message": "x" * before + "s3cret-and-long"}}, {})]
+        assert "s3c" not in said(lambda: total(engine))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(
+    server: StandIn, other: StandIn, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """Neither the key nor a prompt goes where the config does not say."""
+    monkeypatch.setenv("MY_KEY", "s3cret")
+    engine = policy(server, api_key_env="MY_KEY")
+    server.faults = [(status, {}, {"Location": f"{other.url}/completions"})]
+    assert f"answered {status}" in said(lambda: total(engine))
+    assert other.seen == []
+
+
+def test_an_endless_answer_is_cut(server: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = policy(server)
+    monkeypatch.setattr(sender, "_LARGEST", 1 << 20)
+    server.faults = [(200, b" " * (2 << 20), {})] * client.SCORING.attempts
+    assert "answered with more than 1 MiB (6 attempts)" in said(lambda: total(engine))
 
 
 def test_samples_follow_from_seed_and_position(server: StandIn) -> None:

@@ -186,6 +186,22 @@ def test_a_damaged_journal_is_named_with_the_fix(path: Path, part: str) -> None:
     assert "delete it and run the same command again" in str(caught.value)
 
 
+@pytest.mark.parametrize("to", [b"T", b"\xff"])
+def test_a_flipped_bit_in_a_reply_is_found(path: Path, to: bytes) -> None:
+    journal = Journal(path)
+    for i in range(10):
+        journal.add(str(i), "op", Reply(f"some text {i}"))
+    journal.close()
+    data = path.read_bytes()
+    assert data.count(b"some text 7") == 1
+    path.write_bytes(data.replace(b"some text 7", b"some " + to + b"ext 7"))
+    again = Journal(path)
+    assert len(again.replies(["6", "8"])) == 2
+    with pytest.raises(RunFolderError, match="the checksum of a reply is wrong"):
+        again.replies(["6", "7"])
+    again.close()
+
+
 def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "folder.sqlite").mkdir()
     with pytest.raises(RunFolderError, match=r"folder\.sqlite"):

@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from seamaug.config import LanguageModelConfig, PolicyConfig
 from seamaug.errors import ModelError
 from seamaug.models import loading
 from seamaug.models.policy import Policy
+from seamaug.records import user_message
 
 PLANTED = """
 import pathlib
@@ -101,6 +104,56 @@ def test_remote_code_is_not_run(
     assert not mark.exists()
     load(folder, trust_remote_code=True)
     assert mark.exists(), "the planted code must be one that would run"
+
+
+def pickled(folder: Path, weights: Any) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+
+
+def test_pickled_weights_are_read_only_where_they_are_allowed(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    pickled(folder, weights)
+    with pytest.raises(ModelError, match=r"policy model .* cannot be loaded"):
+        load(folder)
+    assert load(folder, allow_pickle=True).model.state_dict().keys() >= weights.keys()
+
+
+def test_code_in_allowed_pickles_is_not_run(folder: Path, tmp_path: Path) -> None:
+    """torch's restricted unpickler knows tensors, and little else."""
+    mark = tmp_path / "ran"
+
+    class Planted:
+        def __reduce__(self) -> Any:
+            return Path.touch, (mark,)
+
+    pickled(folder, {"model.norm.weight": Planted()})
+    with pytest.raises(ModelError, match=r"policy model .* cannot be loaded"):
+        load(folder, allow_pickle=True)
+    assert not mark.exists()
+    torch.load(folder / "pytorch_model.bin", weights_only=False)
+    assert mark.exists(), "the planted code must be one that would run"
+
+
+@pytest.mark.parametrize(
+    "escape",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ messages.__class__.__base__.__subclasses__() }}",
+        "{{ ''|attr('__class__')|attr('__mro__') }}",
+        "{{ raise_exception.__globals__['os'].system('x') }}",
+        "{{ cycler.__init__.__globals__.os.popen('x') }}",
+        "{{ '{0.__class__.__init__.__globals__}'.format(messages) }}",
+        "{{ messages.append(messages) }}",
+    ],
+)
+def test_a_model_s_chat_template_stays_in_its_sandbox(folder: Path, escape: str) -> None:
+    (folder / "chat_template.jinja").write_text(escape)
+    tokenizer = loading.load_tokenizer(PolicyConfig(name=str(folder)), "policy")
+    shown = ""  # what it may not reach is an error, or nothing
+    with suppress(ModelError):
+        shown = loading.render(tokenizer, user_message("hello"), generation_prompt=True)
+    assert shown == ""
 
 
 def test_damaged_weights(folder: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from seamaug import expand
 from seamaug.reporting import report
+from seamaug.run.seal import seal
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",
@@ -82,6 +83,7 @@ def hostile_page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }.items():
         table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
     pq.write_table(table, spoilt / "provenance.parquet")
+    seal(spoilt / "provenance.parquet")
     summary = json.loads((spoilt / "run.json").read_text(encoding="utf-8"))
     account = next(iter(summary["spending"]["operators"].values()))
     summary["spending"]["operators"] |= dict.fromkeys(HOSTILE, account)

@@ -18,6 +18,7 @@ from seamaug.errors import RunFolderError
 from seamaug.report import candidates, charts, payload
 from seamaug.report.responses import Correlation
 from seamaug.reporting import report
+from seamaug.run.seal import seal
 
 Rows = list[dict[str, Any]]
 
@@ -114,6 +115,7 @@ def test_nothing_kept_and_no_look_ahead_are_said(copy: Path) -> None:
     verdicts = pa.array(["rejected"] * table.num_rows)
     place = table.schema.get_field_index("verdict")
     pq.write_table(table.set_column(place, "verdict", verdicts), path)
+    seal(path)
     summary = json.loads((copy / "run.json").read_text(encoding="utf-8"))
     summary["foreseen"] = {}
     summary["kept"] = {"rejected_sources": {}, "seam_before": None, "seam_after": None}
@@ -168,6 +170,7 @@ def test_no_text_is_long_enough_to_make_the_page_too_large(copy: Path) -> None:
     }.items():
         table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
     pq.write_table(table, path)
+    seal(path)
     page = report(copy)
     assert 5e6 < page.stat().st_size < 10e6
     shown = len(data_of(page)["examples"])

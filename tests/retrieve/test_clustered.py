@@ -124,15 +124,24 @@ def test_an_index_of_other_vectors_is_refused(built: Path, vectors: np.ndarray, 
 
 
 @pytest.mark.parametrize("name", ["index.faiss", "index.json"])
-def test_a_damaged_index_is_named_with_the_fix(
-    vectors: np.ndarray, built: Path, tmp_path: Path, name: str
+@pytest.mark.parametrize("damage", ["cut", "a bit"])
+def test_a_damaged_index_is_named_and_built_anew(
+    vectors: np.ndarray,
+    built: Path,
+    tmp_path: Path,
+    name: str,
+    damage: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     for file, content in contents(built).items():
-        (tmp_path / file).write_bytes(content[:50] if file == name else content)
-    with pytest.raises(RunFolderError, match=rf"{name} is .*damaged.*delete .*index\.json"):
-        open_index(vectors, IVF, tmp_path)
-    (tmp_path / "index.json").unlink()
+        if file == name:
+            middle = len(content) // 2
+            flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+            content = content[:50] if damage == "cut" else flipped
+        (tmp_path / file).write_bytes(content)
     open_index(vectors, IVF, tmp_path)
+    assert f"{tmp_path / name} is" in caplog.text
+    assert "damaged" in caplog.text
     assert contents(tmp_path) == contents(built)
 
 

@@ -1,6 +1,7 @@
 """Vectors on disk: those of the embedder, each text once, and the same bytes after any kill."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
@@ -18,6 +19,7 @@ from seamaug.config import load_config
 from seamaug.errors import RunFolderError
 from seamaug.models.embedder import Embedder
 from seamaug.retrieve.embed import embed_seeds
+from seamaug.retrieve.vectors import open_vectors
 from seamaug.run.executor import Local
 from seamaug.run.folder import RunFolder
 from seamaug.seeds import Seeds, read_seeds
@@ -73,12 +75,17 @@ def stored(path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, seeds: Seeds, embedder: Counting) -> bytes:
+def whole_run(tmp_path_factory: pytest.TempPathFactory, seeds: Seeds, embedder: Counting) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BATCH", BATCH)
         path = tmp_path_factory.mktemp("whole") / "run"
         embed_seeds(folder(path), seeds, here(embedder), quiet=True)
-    return stored(path).read_bytes()
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(whole_run: Path) -> bytes:
+    return stored(whole_run).read_bytes()
 
 
 def test_they_are_the_embedders_in_order_and_mapped(
@@ -140,8 +147,9 @@ def test_whatever_a_kill_left_the_bytes_are_the_same(
     seeds: Seeds,
     embedder: Counting,
     whole: bytes,
+    whole_run: Path,
 ) -> None:
-    """Any first part of the file, and any content of the batch that was not synced."""
+    """Any first part of the file and of its checksums, and any content of what was not synced."""
     size = data.draw(st.integers(0, len(whole)))
     run = folder(tmp_path_factory.mktemp("killed") / "run")
     partial = stored(run.path).with_suffix(".partial")
@@ -151,6 +159,9 @@ def test_whatever_a_kill_left_the_bytes_are_the_same(
     sound = 128 + max(0, (rows - 1) // BATCH * BATCH) * row if rows else 0
     torn = size if data.draw(st.booleans()) or size < 128 else max(sound, 128)
     partial.write_bytes(whole[:torn] + bytes(size - torn))
+    sums = stored(whole_run).with_suffix(".sha256").read_bytes()
+    known = data.draw(st.integers(0, len(sums)))
+    partial.with_suffix(".sha256").write_bytes(sums[:known])
     embed_seeds(run, seeds, here(embedder), quiet=True)
     assert stored(run.path).read_bytes() == whole
     assert not partial.exists()
@@ -188,8 +199,8 @@ def test_killed_in_the_middle(
     assert child.exitcode == -signal.SIGKILL
     embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     assert stored(tmp_path / "run").read_bytes() == whole
-    # All but the batch in flight and the one before it, which may not have reached the disk.
-    assert len(embedder.given) == len(seeds) - BATCH * max(0, calls - 1)
+    # All but the batch in flight.
+    assert len(embedder.given) == len(seeds) - BATCH * calls
 
 
 def test_an_unfinished_file_is_not_mixed_with_other_settings(
@@ -206,11 +217,38 @@ def test_an_unfinished_file_is_not_mixed_with_other_settings(
         RunFolder(tmp_path / "run", {"a": "other"})
 
 
-def test_a_damaged_file_is_named_with_the_fix(
-    tmp_path: Path, seeds: Seeds, embedder: Counting
+def test_a_pickle_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.npy"
+    np.save(path, np.array([{"any": "object"}], dtype=object), allow_pickle=True)
+    with pytest.raises(RunFolderError, match=r"vectors\.npy is missing or damaged"):
+        open_vectors(path)
+
+
+@pytest.mark.parametrize("place", [0, 9, 70, 200, 128 + 97 * 4 * BATCH, -1])
+def test_a_flipped_bit_is_found_and_made_anew_from_there(
+    tmp_path: Path,
+    seeds: Seeds,
+    embedder: Counting,
+    whole: bytes,
+    whole_run: Path,
+    place: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
-    path = stored(tmp_path / "run")
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(RunFolderError, match=r"vectors\.npy is missing or damaged .*delete it"):
-        embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
+    copied = Path(shutil.copytree(whole_run, tmp_path / "run"))
+    content = bytearray(whole)
+    content[place] ^= 4
+    stored(copied).write_bytes(content)
+    embed_seeds(folder(copied), seeds, here(embedder), quiet=True)
+    assert f"{stored(copied)} is damaged" in caplog.text
+    assert stored(copied).read_bytes() == whole
+    sound = max(0, place % len(whole) - 128) // (97 * 4 * BATCH)
+    assert len(embedder.given) == len(seeds) - BATCH * sound
+
+
+def test_a_cut_file_is_made_anew(
+    tmp_path: Path, seeds: Seeds, embedder: Counting, whole: bytes, whole_run: Path
+) -> None:
+    copied = Path(shutil.copytree(whole_run, tmp_path / "run"))
+    stored(copied).write_bytes(whole[:200])
+    embed_seeds(folder(copied), seeds, here(embedder), quiet=True)
+    assert stored(copied).read_bytes() == whole

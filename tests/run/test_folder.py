@@ -1,6 +1,7 @@
 """The run folder: whole parts only, one owner at a time, no mixing of runs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -71,11 +72,58 @@ def test_a_damaged_identity_and_a_damaged_part_are_named(tmp_path: Path) -> None
     part.write_bytes(part.read_bytes()[:-9])
     with pytest.raises(RunFolderError, match=r"00000\.parquet is missing or damaged"):
         list(run.parts("score"))
+    with pytest.raises(RunFolderError, match=r"00000\.parquet is missing or damaged"):
+        run.stored("score", 0)
     with pytest.raises(RunFolderError, match=r"nowhere\.parquet is missing"):
         read_part(tmp_path / "nowhere.parquet")
     (tmp_path / "run" / "stages" / "identity.json").write_text("{")
     with pytest.raises(RunFolderError, match=r"identity\.json is damaged"):
         RunFolder(tmp_path / "run", IDENTITY)
+
+
+def test_a_damaged_part_is_named_and_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = RunFolder(tmp_path / "run", IDENTITY)
+    for number in range(4):
+        run.part("score", number, lambda n=number: table(n))
+        run.part("candidates", number, lambda n=number: table(n), chained=True)
+    for stage in ("score", "candidates"):
+        part = tmp_path / "run" / "stages" / stage / "00001.parquet"
+        part.write_bytes(part.read_bytes().replace(b"PAR1", b"PAR2"))
+    assert run.part("score", 1, lambda: table(7))["n"].to_pylist() == [7]
+    assert f"{tmp_path / 'run/stages/score/00001.parquet'} is damaged" in caplog.text
+    assert run.part("score", 2, lambda: table(7))["n"].to_pylist() == [2]
+    # What follows from it goes with it.
+    run.part("candidates", 1, lambda: table(7), chained=True)
+    assert [part["n"][0].as_py() for part in run.parts("candidates")] == [0, 7]
+
+
+def test_what_the_run_found_out_is_not_believed_where_it_is_damaged(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run", IDENTITY).remember("structured", True)
+    found = tmp_path / "run" / "stages" / "found.json"
+    found.write_text(found.read_text().replace("true", "null"))
+    with pytest.raises(RunFolderError, match=r"found\.json is damaged .*delete it"):
+        RunFolder(tmp_path / "run", IDENTITY).recall("structured")
+
+
+def test_parts_without_an_identity_are_not_taken_for_this_run(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", IDENTITY)
+    run.part("score", 0, lambda: table(1))
+    (tmp_path / "run" / "stages" / "identity.json").unlink()
+    with pytest.raises(RunFolderError, match=r"identity\.json is gone"):
+        RunFolder(tmp_path / "run", IDENTITY)
+
+
+def test_a_folder_that_was_removed_does_not_come_back_in_part(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", IDENTITY)
+    run.part("score", 0, lambda: table(1))
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(RunFolderError, match="was removed, moved or unmounted"):
+        run.part("score", 1, lambda: table(1))
+    with pytest.raises(RunFolderError, match="was removed, moved or unmounted"):
+        list(run.parts("score"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_second_process_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
@@ -84,6 +132,20 @@ def test_a_second_process_is_refused_while_the_first_is_at_work(tmp_path: Path) 
         pass
     with second:  # the first is done
         assert second.path == tmp_path / "run"
+
+
+def test_a_second_process_with_other_settings_does_not_take_the_folder_over(tmp_path: Path) -> None:
+    """Before the first one's first part, when the folder is still free for other settings."""
+    other = {"config": {"budget": 20}}
+    with RunFolder(tmp_path / "run", IDENTITY):
+        with pytest.raises(RunFolderError, match="another process"):
+            RunFolder(tmp_path / "run", other)
+        stored = json.loads((tmp_path / "run" / "stages" / "identity.json").read_text())
+        assert stored == IDENTITY
+    first = RunFolder(tmp_path / "run", IDENTITY)
+    RunFolder(tmp_path / "run", other).part("score", 0, lambda: table(1))
+    with pytest.raises(RunFolderError, match="other settings"), first:
+        pass
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seamaug.errors import InputError
 from seamaug.records import Seed, to_table, user_message
 from seamaug.seeds.columns import KNOWN_LAYOUTS, FieldError, find_layout, to_seed
 
@@ -23,7 +22,7 @@ def said(text: str) -> dict[str, str]:
 
 
 def seed_of(row: dict[str, Any], **mapping: str) -> Seed:
-    return to_seed(row, find_layout(row, mapping, "s.jsonl:1"), "s.jsonl:1")
+    return to_seed(row, find_layout(row, mapping), "s.jsonl:1")
 
 
 def problem(row: dict[str, Any], **mapping: str) -> str:
@@ -92,7 +91,7 @@ def test_layouts_with_a_golden_response_alone(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("layout", KNOWN_LAYOUTS, ids=str)
 def test_each_layout_is_found_by_its_own_columns(layout: Any) -> None:
     columns = [name for name in (layout.prompt, layout.golden, layout.worse) if name]
-    found = find_layout([*columns, "id", "score"], {}, "here")
+    found = find_layout([*columns, "id", "score"], {})
     assert {found.prompt, found.golden, found.worse} >= set(columns)
     assert f"golden ← {found.golden}" in str(found)
 
@@ -100,7 +99,7 @@ def test_each_layout_is_found_by_its_own_columns(layout: Any) -> None:
 def test_alpaca_input_is_part_of_the_prompt() -> None:
     row = {"instruction": "Translate.", "input": "Guten Tag", "output": "Good day"}
     assert seed_of(row).prompt == user_message("Translate.\n\nGuten Tag")
-    assert str(find_layout(row, {}, "")) == "prompt ← instruction + input, golden ← output"
+    assert str(find_layout(row, {})) == "prompt ← instruction + input, golden ← output"
     assert seed_of(row, prompt="instruction").prompt == user_message("Translate.")
 
 
@@ -157,25 +156,25 @@ def test_source_and_licence_travel() -> None:
 
 
 def test_unknown_columns_are_listed_with_how_to_map_them() -> None:
-    with pytest.raises(InputError) as caught:
-        find_layout(["frage", "antwort"], {}, "s.csv:2")
+    with pytest.raises(FieldError) as caught:
+        find_layout(["frage", "antwort"], {})
     message = str(caught.value)
-    assert message.startswith("s.csv:2: no known layout among the columns frage, antwort; ")
+    assert message.startswith("no known layout among the columns frage, antwort; ")
     assert "--column prompt=NAME --column golden=NAME" in message
 
 
 def test_a_mapped_column_that_is_missing_is_named_with_those_that_exist() -> None:
-    with pytest.raises(InputError) as caught:
-        find_layout(["prompt", "chosen"], {"golden": "choosen"}, "s.csv:2")
+    with pytest.raises(FieldError) as caught:
+        find_layout(["prompt", "chosen"], {"golden": "choosen"})
     assert str(caught.value) == (
-        "s.csv:2: there is no column 'choosen' (mapped to golden); the columns are prompt, chosen"
+        "there is no column 'choosen' (mapped to golden); the columns are prompt, chosen"
     )
 
 
 @pytest.mark.parametrize("columns", [[], [1, None]])
 def test_odd_columns_are_refused(columns: list[Any]) -> None:
-    with pytest.raises(InputError, match="no known layout among the columns"):
-        find_layout(columns, {}, "row 1")
+    with pytest.raises(FieldError, match="no known layout among the columns"):
+        find_layout(columns, {})
 
 
 @pytest.mark.parametrize(
@@ -214,7 +213,7 @@ def test_a_bad_field_is_named(change: dict[str, Any], said_of_it: str) -> None:
 
 
 def test_a_field_that_this_row_lacks_is_named_with_what_it_has() -> None:
-    layout = find_layout(["prompt", "chosen", "rejected"], {}, "")
+    layout = find_layout(["prompt", "chosen", "rejected"], {})
     for name in ("prompt", "chosen", "rejected"):
         row = {"prompt": "q", "chosen": "a", "rejected": "b"}
         del row[name]
@@ -260,7 +259,7 @@ COLUMN = st.sampled_from([*NAMES, "input", "source", "licence", "id", "\ud800"])
 def test_any_row_is_a_seed_that_can_be_stored_or_a_named_problem(row: dict[str, Any]) -> None:
     try:
         seed = seed_of(row)
-    except (FieldError, InputError):
+    except FieldError:
         return
     assert seed.prompt[-1]["role"] == "user"
     assert seed.text.strip()

@@ -234,16 +234,16 @@ def test_invalid_utf8_is_named_with_its_line(tmp_path: Path, lines: int) -> None
     good = jsonl(ROWS[:1]).encode() * lines
     content = good + b'{"prompt": "\xff"}\n' + good
     plain = file_with(tmp_path, "s.jsonl", content)
-    assert refusal(plain).startswith(f"{plain}:{lines + 1} is not UTF-8 text; convert")
+    assert refusal(plain).startswith(f"{plain}:{lines + 1}: not UTF-8 text; convert")
     packed = file_with(tmp_path, "s.jsonl.gz", gzip.compress(content))
-    assert refusal(packed).startswith(f"{packed}:{lines + 1} is not UTF-8 text; convert")
+    assert refusal(packed).startswith(f"{packed}:{lines + 1}: not UTF-8 text; convert")
 
 
 def test_invalid_utf8_is_named_in_the_other_text_formats(tmp_path: Path) -> None:
     table = file_with(tmp_path, "s.csv", b"prompt,golden\na,b\nc,\xe4\n")
-    assert refusal(table).startswith(f"{table}:3 is not UTF-8 text")
+    assert refusal(table).startswith(f"{table}:3: not UTF-8 text")
     array = file_with(tmp_path, "s.json", b'[\n{"prompt": "\xff"}]')
-    assert refusal(array).startswith(f"{array}:2 is not UTF-8 text")
+    assert refusal(array).startswith(f"{array}:item 1: not UTF-8 text")
 
 
 @pytest.mark.parametrize("line", ["a", "a,b,c", '"a,b', '"a"b,c'])
@@ -270,7 +270,7 @@ def test_parquet_values_that_python_cannot_hold_are_named(tmp_path: Path) -> Non
         path = tmp_path / "s.parquet"
         pq.write_table(pa.table({"prompt": ["a", "b"], "odd": column}), path)
         message = refusal(path)
-        assert message.startswith(f"{path}: a value after row 0 cannot be read")
+        assert message.startswith(f"{path}:row 2: a value of the row cannot be read")
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
 from seamaug.records import Seed, user_message
-from seamaug.seeds import Seeds, located_rows, read_seeds
+from seamaug.seeds import Seeds, read_seeds
 from seamaug.seeds import table as table_module
+from seamaug.seeds.bad_rows import Sieve
 
 FROM_MEMORY = SeedsConfig(paths=("rows",))
 
@@ -145,22 +146,23 @@ def test_bad_rows_are_listed_and_counted() -> None:
     lines = refusal(rows).splitlines()
     assert lines[0] == "10 of 20 rows are unusable:"
     assert lines[1] == "row 2: field 'chosen' is empty; give it text or remove the row"
-    assert lines[-1] == "... and 5 more"
-    assert len(lines) == 7
+    assert lines[-2] == "... and 5 more"
+    assert "go on without them: --bad-rows FILE" in lines[-1]
+    assert len(lines) == 8
 
 
 @pytest.mark.parametrize(("row", "kind"), [(3, "int"), ("text", "str"), (None, "NoneType")])
 def test_a_row_in_memory_that_is_no_mapping_is_named(row: Any, kind: str) -> None:
     message = refusal([pair(0), row])
-    assert message == f"row 2: expected a mapping of columns to values, found {kind}"
+    assert f"\nrow 2: expected a mapping of columns to values, found {kind}\n" in message
 
 
 def test_a_missing_column_in_the_middle_is_named() -> None:
     assert "row 2: field 'rejected' is missing" in refusal(
         [pair(0), {"prompt": "q", "chosen": "a"}, pair(2)]
     )
-    assert refusal([pair(0), {"frage": "q"}]).startswith(
-        "row 2: no known layout among the columns frage; map your columns"
+    assert "\nrow 2: no known layout among the columns frage; map your columns" in refusal(
+        [pair(0), {"frage": "q"}]
     )
 
 
@@ -189,7 +191,8 @@ def test_the_fingerprint_covers_what_a_run_takes_from_the_seeds() -> None:
 
 def test_rows_are_located_as_given() -> None:
     rows = [pair(0, extra=[1])]
-    assert list(located_rows(FROM_MEMORY, rows)) == [("row 1", rows[0])]
+    found = Sieve().each(FROM_MEMORY, rows, lambda row, where: (where, row))
+    assert list(found) == [("row 1", rows[0])]
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(

@@ -52,7 +52,7 @@ def test_every_text_of_a_row_with_its_place(tmp_path: Path) -> None:
         ("empty.jsonl", b"", r"empty\.jsonl holds no text"),
         ("numbers.jsonl", b'{"a": 1}\n', r"numbers\.jsonl holds no text"),
         ("empty.txt", b"\n \n", r"empty\.txt holds no text"),
-        ("latin.txt", b"caf\xe9", r"latin\.txt is not UTF-8"),
+        ("latin.txt", b"caf\xe9", r"latin\.txt:1: not UTF-8"),
         ("bad.jsonl", b"{", r"bad\.jsonl:1: expected one JSON object per line"),
         ("some.doc", b"x", r"cannot tell the format"),
     ],

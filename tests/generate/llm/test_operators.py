@@ -218,6 +218,8 @@ PARAPHRASE = "t: {kind: paraphrase, preserves: [answer]}"
         ("t: {kind: worse, preserves: [answer]}", "", r"`t`: nothing that a worse .* remove"),
         ("t: {kind: golden, preserves: [answer]}", "", r"`t`: a rewrite .* set `preserves: \["),
         ("T-1: {kind: perturbation}", "", r"`T-1` is no name for an operator: write small"),
+        ("../judge: {kind: perturbation}", "", r"`../judge` is no name for an operator: write"),
+        ("/etc/passwd: {kind: perturbation}", "", r"`/etc/passwd` is no name for an operator"),
         ("1: {kind: perturbation}", "", r"`1` is no name for an operator"),
         ("u: {kind: perturbation}", "", r"`u` needs its template, .*u\.jinja, which does not"),
         (PARAPHRASE + "\nu: {kind: perturbation}", "{{ prompt }}", r"`u` needs its template"),
