@@ -220,7 +220,7 @@ def _make_parts(
     bar: Progress,
 ) -> None:
     parts = [range(first, min(first + batch, size)) for first in range(0, size, batch)]
-    missing = {n: part for n, part in enumerate(parts) if not run.has_part(stage, n)}
+    missing = {n: part for n, part in enumerate(parts) if not run.has_sound_part(stage, n)}
     bar.advance(size - sum(map(len, missing.values())), resumed=True)
     tables = executor.map("score", list(missing.values()), start)
     for number, part in missing.items():
