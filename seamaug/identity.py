@@ -41,6 +41,9 @@ _NOT_IN_THE_OUTPUT: Any = {
     "generate": {"operators_from"},  # likewise
     "verify": {"decontaminate"},  # likewise
     "diagnose": True,  # no part of `expand` and `score`
+    # Where the models run, and on how many workers.
+    "engine": True,
+    "ray": True,
     "embedder": {"allow_pickle"},
     **{
         role: {

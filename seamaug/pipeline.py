@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,11 +30,13 @@ from seamaug.retrieve.embed import STAGE as EMBED
 from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.index import VectorIndex, open_index
 from seamaug.rounds import TIME_UP, Rounds
+from seamaug.run.executor import Executor, Local
 from seamaug.run.folder import RunFolder
 from seamaug.run.track import tracking
 from seamaug.run_models import Models
-from seamaug.scoring.estimators import Parts, make_estimators
-from seamaug.scoring.seeds import SeedScores, score_seeds
+from seamaug.scoring.estimators import Parts, make_estimator
+from seamaug.scoring.hack_set import Estimator
+from seamaug.scoring.seeds import MakeEstimator, SeedScores, score_seeds
 from seamaug.seeds import Seeds
 from seamaug.selection import select_parents
 from seamaug.verify.contamination import EvaluationTexts
@@ -206,18 +209,39 @@ def run_score(config: Config, seeds: Seeds, work: Path, *, quiet: bool = False) 
 def _score(
     run: RunFolder, seeds: Seeds, models: Models, config: Config, *, quiet: bool
 ) -> tuple[VectorIndex, SeedScores]:
-    with clock.stage("embed"):
-        own = config.retrieve
-        vectors = embed_seeds(run, seeds, models.embedder, own.dtype, quiet=quiet)
-        index = open_index(vectors, own, run.stages / EMBED)
-    with clock.stage("score"):
-        estimators = make_estimators(config, _estimator_parts(seeds, index, models, config))
-        return index, score_seeds(run, seeds, estimators, models.scorer, config.score, quiet=quiet)
+    with _executor(config, models) as executor:
+        with clock.stage("embed"):
+            own = config.retrieve
+            vectors = embed_seeds(run, seeds, executor, own.dtype, quiet=quiet)
+            index = open_index(vectors, own, run.stages / EMBED)
+        with clock.stage("score"):
+            estimators: dict[str, MakeEstimator] = {
+                name: partial(_estimator, name, config, seeds, index)
+                for name in config.score.estimators
+            }
+            # The LLM that scoring asks is this process's: so are its limits and its replies.
+            scores = Local(models) if config.uses_writer_to_score else executor
+            return index, score_seeds(run, seeds, estimators, scores, config.score, quiet=quiet)
 
 
-def _estimator_parts(seeds: Seeds, index: VectorIndex, models: Models, config: Config) -> Parts:
+@contextmanager
+def _executor(config: Config, models: Models) -> Iterator[Executor]:
+    """Where models are mapped over the seeds."""
+    if config.engine == "local":
+        models.load()
+        yield Local(models)
+        return
+    from seamaug.on_ray import RayExecutor
+
+    with closing(RayExecutor(config.ray, partial(Models, config))) as executor:
+        yield executor
+
+
+def _estimator(
+    name: str, config: Config, seeds: Seeds, index: VectorIndex, models: Models
+) -> Estimator:
     names = config.score.estimators
-    return Parts(
+    parts = Parts(
         goldens=seeds.table["golden"],
         index=index,
         policy=models.policy,
@@ -227,3 +251,4 @@ def _estimator_parts(seeds: Seeds, index: VectorIndex, models: Models, config: C
         written_verifier=models.written_verifier if "llm" in names else None,
         writer=models.writer,
     )
+    return make_estimator(name, config, parts)

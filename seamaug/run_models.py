@@ -1,5 +1,7 @@
 """The models of a run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, cached_property
 from typing import Any
 
@@ -8,6 +10,7 @@ from seamaug.config import Config
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.llm.writer import LLMWriter
 from seamaug.models.embedder import Embedder
+from seamaug.models.engines import PolicyEngine
 from seamaug.models.generation import Generation, Limits
 from seamaug.models.journal import Journal
 from seamaug.models.load import load_generator, load_policy, load_reward
@@ -20,19 +23,39 @@ from seamaug.verify.worse import Verifier, make_verifier
 
 
 class Models:
-    """The models of a run, loaded once; the LLM that writes only where a folder keeps its work."""
+    """The models of a run, each loaded once, when it is first asked for.
+
+    The LLM that writes is there only where a folder keeps its work.
+    """
 
     def __init__(self, config: Config, run: RunFolder | None = None) -> None:
         require_engine(config.retrieve)  # its absence must not show after the models are loaded
-        with clock.stage("load models"), clock.kind("models"):
-            self.embedder = Embedder(config.embedder)
-            self.policy = load_policy(config.policy)
-            self.scorer = Scorer(
-                self.policy, [load_reward(member) for member in config.reward.members()]
-            )
+        self._config = config
+        with _loading():
             self.writer = load_writer(config, run) if run else None
-            self._config = config
-            self._judge = cache(lambda name: load_reward(config.reward.like(name)))
+        self._judge = cache(lambda name: load_reward(config.reward.like(name)))
+
+    def load(self) -> None:
+        """Load what every run of this process needs: what cannot be loaded must show at once."""
+        _ = self.embedder, self.scorer
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Of prompts and candidates."""
+        with _loading():
+            return Embedder(self._config.embedder)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Policy and reward models."""
+        with _loading():
+            policy = load_policy(self._config.policy)
+            return Scorer(policy, [load_reward(own) for own in self._config.reward.members()])
+
+    @property
+    def policy(self) -> PolicyEngine:
+        """The scorer's."""
+        return self.scorer.policy
 
     @property
     def accounts(self) -> dict[str, dict[str, Any]]:
@@ -55,7 +78,7 @@ class Models:
         return self._verifier(self._config.score.same_answer)
 
     def _verifier(self, max_overlap: float) -> Verifier:
-        with clock.stage("load models"), clock.kind("models"):
+        with _loading():
             prefers = self.writer.prefers if self.writer else None
             return make_verifier(self._config.verify.worse, max_overlap, self._judge, prefers)
 
@@ -69,6 +92,12 @@ class Models:
         return NewGoldenCheck(
             self.writer.prefers, lambda cases: self.samples_verifier.findings(cases)
         )
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    with clock.stage("load models"), clock.kind("models"):
+        yield
 
 
 def load_writer(config: Config, run: RunFolder) -> LLMWriter | None:

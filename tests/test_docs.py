@@ -200,6 +200,7 @@ def test_the_readme_and_the_guide_have_code() -> None:
         "start",
         "formats",
         "training",
+        "scaling",
         "scripts",
         "config",
     }

@@ -20,6 +20,7 @@ from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
 from seamaug.printable import printable
 from seamaug.records import user_message
+from seamaug.run.seal import seal
 from seamaug.seeds import read_seeds
 from seamaug.write.card import write_card
 
@@ -257,6 +258,7 @@ def test_the_terminal_shows_texts_as_text(run: Path, monkeypatch: pytest.MonkeyP
         for i, text in enumerate(texts)
     ]
     pq.write_table(pa.Table.from_pylist(rows, table.schema), folder / "provenance.parquet")
+    seal(folder / "provenance.parquet")
     summary = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     clusters = [{**summary["spending"]["clusters"][0], "cluster": text} for text in texts]
     summary["spending"]["clusters"] = clusters

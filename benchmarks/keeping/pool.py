@@ -5,6 +5,7 @@ import pickle
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 
 from keeping.world import Pool, Scored, World
 from seamaug.generate.operators import at_random
@@ -14,8 +15,10 @@ from seamaug.parents import ParentMaker
 from seamaug.records import Candidate, Parent, SetScores
 from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.index import VectorIndex
+from seamaug.run.executor import Local
 from seamaug.run.folder import RunFolder
-from seamaug.scoring.estimators import Parts, make_estimators
+from seamaug.run_models import Models
+from seamaug.scoring.estimators import Parts, make_estimator
 from seamaug.scoring.scorer import ResponseSet
 from seamaug.scoring.seam import discrepancy, worst_responses
 from seamaug.scoring.seeds import SeedScores, score_seeds
@@ -68,7 +71,7 @@ def open_run(world: World) -> RunFolder:
 
 def prepared(world: World, run: RunFolder) -> tuple[VectorIndex, SeedScores]:
     """Index and scores of the training seeds."""
-    index = VectorIndex(embed_seeds(run, world.train, Embedder(world.config.embedder), quiet=True))
+    index = VectorIndex(embed_seeds(run, world.train, Local(Models(world.config)), quiet=True))
     return index, _score(world, run, index)
 
 
@@ -84,8 +87,18 @@ def _score(world: World, run: RunFolder, index: VectorIndex) -> SeedScores:
         written_verifier=None,
         writer=None,
     )
-    estimators = make_estimators(config, parts)
-    return score_seeds(run, world.train, estimators, world.scorer, config.score, quiet=True)
+    estimators = {
+        name: lambda _, name=name: make_estimator(name, config, parts)
+        for name in config.score.estimators
+    }
+    return score_seeds(
+        run,
+        world.train,
+        estimators,
+        Local(SimpleNamespace(scorer=world.scorer)),
+        config.score,
+        quiet=True,
+    )
 
 
 def _at_random(parent: Parent, names: Sequence[str], rng: random.Random) -> Iterable[str]:

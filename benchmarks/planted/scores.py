@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -11,13 +12,14 @@ from planted.plan import GROUPS, Plan, make_plan
 from planted.policy import Size, load_tokenizer, train_policy
 from planted.tasks import Task, make_tasks
 from seamaug.config import Config, SeedsConfig, load_config
-from seamaug.models.embedder import Embedder
 from seamaug.models.policy import Policy
 from seamaug.records import Seed
 from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.index import VectorIndex
+from seamaug.run.executor import Local
 from seamaug.run.folder import RunFolder
-from seamaug.scoring.estimators import Parts, make_estimators
+from seamaug.run_models import Models
+from seamaug.scoring.estimators import Parts, make_estimator
 from seamaug.scoring.scorer import Scorer
 from seamaug.scoring.seeds import EstimatorScores, SeedScores, score_seeds
 from seamaug.seeds import Seeds
@@ -142,7 +144,7 @@ def _parts(
     world: World, config: Config, policy: Policy, reward: PlantedReward, folder: Path
 ) -> Parts:
     with _folder(world, config, folder) as run:
-        vectors = embed_seeds(run, world.seeds, Embedder(config.embedder), quiet=True)
+        vectors = embed_seeds(run, world.seeds, Local(Models(config)), quiet=True)
     return Parts(
         goldens=world.seeds.table["golden"],
         index=VectorIndex(vectors),
@@ -162,5 +164,15 @@ def _folder(world: World, config: Config, folder: Path) -> RunFolder:
 
 def _score(world: World, config: Config, parts: Parts, scorer: Scorer, folder: Path) -> SeedScores:
     with _folder(world, config, folder) as run:
-        estimators = make_estimators(config, parts)
-        return score_seeds(run, world.seeds, estimators, scorer, config.score, quiet=True)
+        estimators = {
+            name: lambda _, name=name: make_estimator(name, config, parts)
+            for name in config.score.estimators
+        }
+        return score_seeds(
+            run,
+            world.seeds,
+            estimators,
+            Local(SimpleNamespace(scorer=scorer)),
+            config.score,
+            quiet=True,
+        )

@@ -112,6 +112,12 @@ SCORE_OPTIONS = [
         type=click.IntRange(min=1),
         help="Worse responses per prompt and estimator.  [default: 30]",
     ),
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        help="Where models are mapped over rows: in this process, or by a Ray cluster's workers.  "
+        "[default: local]",
+    ),
 ]
 LIMIT_OPTIONS = [
     click.option(

@@ -17,6 +17,7 @@ from seamaug.config.models import (
     RewardConfig,
 )
 from seamaug.config.retrieve import RetrieveConfig
+from seamaug.config.scale import RayConfig, RayStageConfig
 from seamaug.config.score import (
     AdversarialConfig,
     ContrastConfig,
@@ -47,6 +48,8 @@ __all__ = [
     "ModelConfig",
     "OnPolicyConfig",
     "PolicyConfig",
+    "RayConfig",
+    "RayStageConfig",
     "RetrieveConfig",
     "RewardConfig",
     "ScoreConfig",

@@ -13,6 +13,7 @@ from seamaug.config.diagnose import DiagnoseConfig
 from seamaug.config.flow import GenerateConfig, KeepConfig, SeedsConfig, SelectConfig
 from seamaug.config.models import EmbedderConfig, GeneratorConfig, PolicyConfig, RewardConfig
 from seamaug.config.retrieve import RetrieveConfig
+from seamaug.config.scale import RayConfig
 from seamaug.config.score import ScoreConfig
 from seamaug.config.verify import VerifyConfig
 from seamaug.errors import ConfigError
@@ -37,8 +38,12 @@ class Config(Section):
     verify: VerifyConfig = VerifyConfig()
     keep: KeepConfig = KeepConfig()
     diagnose: DiagnoseConfig = DiagnoseConfig()
+    ray: RayConfig = RayConfig()
     budget: Budget = 10_000
     """Examples to keep."""
+    engine: Literal["local", "ray"] = "local"
+    """What maps models over rows: this process, or the workers of a Ray cluster: the one that
+    RAY_ADDRESS names, or one of this machine."""
     seed: int = 0
     """Seed of everything that is drawn at random."""
     max_time: Duration | None = None

@@ -4,7 +4,10 @@ A text that occurs twice is embedded once, by content. There is no cache across 
 embedded in another batch differs in its last bits, and the same inputs must give the same bytes.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from seamaug.log import logger
 from seamaug.models.embedder import Embedder
 from seamaug.records import text_key
 from seamaug.retrieve.vectors import GrowingVectors, open_vectors
+from seamaug.run.executor import Executor
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
 from seamaug.seeds import Seeds
@@ -23,7 +27,7 @@ _BATCH = 4096
 def embed_seeds(
     run: RunFolder,
     seeds: Seeds,
-    embedder: Embedder,
+    executor: Executor,
     dtype: str = "float32",
     *,
     quiet: bool = False,
@@ -40,9 +44,12 @@ def embed_seeds(
             logger.warning(f"{path} is damaged: it is made anew from row {sound:,} on")
             file.reopen()
         first = _first_of_its_text(seeds)
-        for start in range(sound, len(seeds), _BATCH):
+        starts = range(sound, len(seeds), _BATCH)
+        new = [np.flatnonzero(first[i : i + _BATCH] >= i) + i for i in starts]
+        found = executor.map(STAGE, [own for own in new if len(own)], partial(_embedding, seeds))
+        for start, own in zip(starts, new, strict=True):
             sources = first[start : start + _BATCH]
-            file.put(start, _vectors(seeds, embedder, start, sources, file))
+            file.put(start, _vectors(start, sources, next(found) if len(own) else None, file))
             bar.advance(len(sources))
         file.finish()
     return open_vectors(path)
@@ -58,15 +65,23 @@ def _first_of_its_text(seeds: Seeds) -> np.ndarray:
     return np.asarray(first[inverse])
 
 
+class _HasEmbedder(Protocol):
+    @property
+    def embedder(self) -> Embedder: ...
+
+
+def _embedding(seeds: Seeds, models: _HasEmbedder) -> Callable[[np.ndarray], np.ndarray]:
+    """What a worker does: vectors of the seeds at given positions."""
+    return lambda positions: models.embedder.embed(seeds.texts_at(positions))
+
+
 def _vectors(
-    seeds: Seeds, embedder: Embedder, start: int, sources: np.ndarray, file: GrowingVectors
+    start: int, sources: np.ndarray, embedded: np.ndarray | None, file: GrowingVectors
 ) -> np.ndarray:
     """Vectors of the seeds from `start` on: embedded, or those of the source that came before."""
     new = sources >= start  # a repetition within the batch is the embedder's to find
-    texts = seeds.texts(start, start + len(sources))
-    if not new.any():
+    if embedded is None:
         return np.asarray(file.found()[sources])
-    embedded = embedder.embed([text for text, is_new in zip(texts, new, strict=True) if is_new])
     vectors = np.empty((len(sources), embedded.shape[1]), np.float32)
     vectors[new] = embedded
     if not new.all():

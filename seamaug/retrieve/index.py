@@ -34,8 +34,13 @@ class VectorIndex:
         self, vectors: np.ndarray, engine: str = "auto", clustered: ClusteredIndex | None = None
     ) -> None:
         self.vectors = vectors
+        self._engine = engine
         self._nearest = nearest_by(engine)
         self._clustered = clustered
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As a plain array, which workers on a node then share, and which need not see the file.
+        return VectorIndex, (np.asarray(self.vectors), self._engine, self._clustered)
 
     def __len__(self) -> int:
         return len(self.vectors)

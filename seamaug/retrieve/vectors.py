@@ -9,12 +9,15 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
 from seamaug.errors import RunFolderError
 from seamaug.run.folder import writing
 
+# What numpy raises of a damaged header, which it reads as a Python literal.
+_UNREADABLE = (OSError, ValueError, SyntaxError, TokenError)
 _SUM = 65
 """Bytes of a line of checksums."""
 
@@ -46,7 +49,7 @@ class GrowingVectors:
                 start = file.tell()
             there = (self._partial.stat().st_size - start) // (shape[1] * dtype.itemsize)
             return np.memmap(self._partial, dtype, "r", start, (there, shape[1]))
-        except (OSError, ValueError):  # none, or nothing but a piece of the header
+        except _UNREADABLE:  # none, or nothing but a piece of the header
             return np.empty((0, 0), self.dtype)
 
     def sound(self) -> int:
@@ -66,7 +69,7 @@ class GrowingVectors:
                     if hashlib.sha256(content).hexdigest().encode() + b"\n" != told:
                         break
                     rows, length = rows + self.batch, size
-        except (OSError, ValueError):  # none, or nothing but a piece of the header
+        except _UNREADABLE:  # none, or nothing but a piece of the header
             return 0
         return min(rows, self.rows)
 
@@ -112,7 +115,7 @@ def open_vectors(path: Path) -> np.ndarray:
     try:
         # "c": writes would stay in memory, and torch takes such an array as it is.
         vectors: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except _UNREADABLE as error:
         raise RunFolderError(
             f"{path} is missing or damaged ({error}); delete it and run the same command again: "
             "what is missing is made anew"

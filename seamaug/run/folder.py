@@ -150,13 +150,8 @@ class RunFolder:
         from those before it, so the later ones are then made anew as well.
         """
         path = self._path(stage, number)
-        if path.exists():
-            try:
-                return read_part(path)
-            except RunFolderError as error:
-                if not _is_damage(error.__cause__):
-                    raise
-                logger.warning(f"{path} is damaged ({error.__cause__}): it is made anew")
+        if self.has_sound_part(stage, number):
+            return read_part(path)
         self._must_be_there()
         if chained:
             self._drop_from(stage, number)
@@ -174,6 +169,20 @@ class RunFolder:
     def has_part(self, stage: str, number: int) -> bool:
         """Whether the part is finished."""
         return self._path(stage, number).exists()
+
+    def has_sound_part(self, stage: str, number: int) -> bool:
+        """Whether the part is finished and as it was written; a damaged one is named in the log."""
+        path = self._path(stage, number)
+        if not path.exists():
+            return False
+        try:
+            read_part(path)
+        except RunFolderError as error:
+            if not _is_damage(error.__cause__):
+                raise
+            logger.warning(f"{path} is damaged ({error.__cause__}): it is made anew")
+            return False
+        return True
 
     def parts(self, stage: str) -> Iterator[pa.Table]:
         """All finished parts of a stage in order."""

@@ -32,12 +32,8 @@ class Parts:
     writer: Writer | None
 
 
-def make_estimators(config: Config, parts: Parts) -> list[Estimator]:
-    """The estimators that `score.estimators` names, in order."""
-    return [_make(name, config, parts) for name in config.score.estimators]
-
-
-def _make(name: str, config: Config, parts: Parts) -> Estimator:
+def make_estimator(name: str, config: Config, parts: Parts) -> Estimator:
+    """One of the estimators that `score.estimators` names."""
     own, samples, seed = config.score, config.score.samples, config.seed
     if name == "contrast":
         return Contrast(parts.goldens, parts.index, own.contrast, samples, parts.is_worse)

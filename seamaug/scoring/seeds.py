@@ -1,8 +1,8 @@
 """SEAM of every seed: hack sets from the estimators, scores from both models, in parts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +11,9 @@ from seamaug.config import ScoreConfig
 from seamaug.errors import InputError
 from seamaug.log import logger
 from seamaug.records import Evidence, Misjudged, SetScores, to_table
+from seamaug.run.executor import Executor
 from seamaug.run.folder import RunFolder
-from seamaug.run.progress import progress
+from seamaug.run.progress import Progress, progress
 from seamaug.scoring.contrast import WIDENED
 from seamaug.scoring.hack_set import Estimator, HackSet
 from seamaug.scoring.scorer import ResponseSet, Scorer
@@ -172,11 +173,24 @@ def _scale(run: RunFolder, estimator: str) -> RewardScale:
     return RewardScale(tuple(s.mean for s in spreads), tuple(s.std for s in spreads))
 
 
+class HasScorer(Protocol):
+    """Models that score."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """Policy and reward models."""
+        ...
+
+
+MakeEstimator = Callable[[Any], Estimator]
+"""From a worker's models to the estimator that asks them."""
+
+
 def score_seeds(
     run: RunFolder,
     seeds: Seeds,
-    estimators: Sequence[Estimator],
-    scorer: Scorer,
+    estimators: Mapping[str, MakeEstimator],
+    executor: Executor,
     config: ScoreConfig,
     *,
     quiet: bool = False,
@@ -185,20 +199,41 @@ def score_seeds(
 
     Raises InputError if no seed could be scored.
     """
-    batch = config.batch_seeds
-    for estimator in estimators:
-        stage = stage_of(estimator.name)
-        with progress(stage, len(seeds), "seeds", quiet=quiet) as bar:
-            for number, start in enumerate(range(0, len(seeds), batch)):
-                positions = range(start, min(start + batch, len(seeds)))
-                resumed = run.has_part(stage, number)
-                run.part(stage, number, partial(_score_batch, positions, seeds, estimator, scorer))
-                bar.advance(len(positions), resumed=resumed)
-        _require_some(run, estimator.name)  # before the next one takes its time
+    for name, make_estimator in estimators.items():
+        start = partial(_scoring, seeds, make_estimator)
+        with progress(stage_of(name), len(seeds), "seeds", quiet=quiet) as bar:
+            _make_parts(run, stage_of(name), len(seeds), config.batch_seeds, executor, start, bar)
+        _require_some(run, name)  # before the next one takes its time
     scores = SeedScores(run, len(seeds), config)
     for found in scores.by_estimator.values():
         _report(found, seeds, config)
     return scores
+
+
+def _make_parts(
+    run: RunFolder,
+    stage: str,
+    size: int,
+    batch: int,
+    executor: Executor,
+    start: Callable[[Any], Callable[[range], pa.Table]],
+    bar: Progress,
+) -> None:
+    parts = [range(first, min(first + batch, size)) for first in range(0, size, batch)]
+    missing = {n: part for n, part in enumerate(parts) if not run.has_sound_part(stage, n)}
+    bar.advance(size - sum(map(len, missing.values())), resumed=True)
+    tables = executor.map("score", list(missing.values()), start)
+    for number, part in missing.items():
+        run.part(stage, number, partial(next, tables))
+        bar.advance(len(part))
+
+
+def _scoring(
+    seeds: Seeds, make_estimator: MakeEstimator, models: HasScorer
+) -> Callable[[range], pa.Table]:
+    """What a worker does: scores of the seeds at given positions, as a part holds them."""
+    estimator, scorer = make_estimator(models), models.scorer
+    return lambda positions: _score_batch(positions, seeds, estimator, scorer)
 
 
 def _score_batch(positions: range, seeds: Seeds, estimator: Estimator, scorer: Scorer) -> pa.Table:

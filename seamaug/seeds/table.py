@@ -34,6 +34,10 @@ class Seeds:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without what was derived from them.
+        return Seeds, (self.table, self.rows_read, self.unusable)
+
     @property
     def merged(self) -> int:
         """Rows that share a prompt with an earlier one."""
@@ -55,6 +59,11 @@ class Seeds:
     def texts(self, start: int, stop: int) -> list[str]:
         """What is embedded of the seeds in [start, stop)."""
         prompts = self.table["prompt"].slice(start, stop - start).to_pylist()
+        return [user_text(prompt) for prompt in prompts]
+
+    def texts_at(self, positions: np.ndarray) -> list[str]:
+        """What is embedded of the seeds at these positions."""
+        prompts = self.table["prompt"].take(pa.array(positions, pa.int64())).to_pylist()
         return [user_text(prompt) for prompt in prompts]
 
     @cached_property

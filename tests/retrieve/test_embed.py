@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from seamaug.errors import RunFolderError
 from seamaug.models.embedder import Embedder
 from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.vectors import open_vectors
+from seamaug.run.executor import Local
 from seamaug.run.folder import RunFolder
 from seamaug.seeds import Seeds, read_seeds
 
@@ -60,6 +62,10 @@ def seeds(rows: list[dict[str, Any]]) -> Seeds:
     return read_seeds(load_config(None).seeds, rows)
 
 
+def here(embedder: Embedder) -> Local:
+    return Local(SimpleNamespace(embedder=embedder))
+
+
 def folder(path: Path) -> RunFolder:
     return RunFolder(path, {"a": "test"})
 
@@ -73,7 +79,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory, seeds: Seeds, embedder: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BATCH", BATCH)
         path = tmp_path_factory.mktemp("whole") / "run"
-        embed_seeds(folder(path), seeds, embedder, quiet=True)
+        embed_seeds(folder(path), seeds, here(embedder), quiet=True)
     return path
 
 
@@ -85,7 +91,7 @@ def whole(whole_run: Path) -> bytes:
 def test_they_are_the_embedders_in_order_and_mapped(
     tmp_path: Path, seeds: Seeds, embedder: Counting
 ) -> None:
-    vectors = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    vectors = embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     assert isinstance(vectors, np.memmap)
     assert (vectors.shape[0], vectors.dtype) == (len(seeds), np.float32)
     np.testing.assert_allclose(vectors, embedder.embed(seeds.texts(0, len(seeds))), atol=1e-6)
@@ -95,16 +101,16 @@ def test_they_are_the_embedders_in_order_and_mapped(
 def test_float16_halves_the_file(
     tmp_path: Path, seeds: Seeds, embedder: Counting, whole: bytes
 ) -> None:
-    vectors = embed_seeds(folder(tmp_path / "run"), seeds, embedder, "float16", quiet=True)
+    vectors = embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), "float16", quiet=True)
     assert vectors.dtype == np.float16
     assert len(stored(tmp_path / "run").read_bytes()) < 0.6 * len(whole)
     np.testing.assert_allclose(vectors, embedder.embed(seeds.texts(0, len(seeds))), atol=5e-4)
 
 
 def test_a_finished_file_is_opened(tmp_path: Path, seeds: Seeds, embedder: Counting) -> None:
-    first = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    first = embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     embedder.given = []
-    again = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    again = embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     assert embedder.given == []
     np.testing.assert_array_equal(again, first)
 
@@ -122,7 +128,7 @@ def test_a_text_is_embedded_once_wherever_it_occurs_again(
     rows = [{"prompt": prompt(row), "golden": "g"} for row in range(len(places))]
     seeds = read_seeds(load_config(None).seeds, rows)
     assert len(seeds) == len(places)
-    vectors = embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    vectors = embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     texts = seeds.texts(0, len(seeds))
     within_batches = [dict.fromkeys(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)]
     assert sum(len(batch) for batch in within_batches) > 10  # some repeat across batches
@@ -156,7 +162,7 @@ def test_whatever_a_kill_left_the_bytes_are_the_same(
     sums = stored(whole_run).with_suffix(".sha256").read_bytes()
     known = data.draw(st.integers(0, len(sums)))
     partial.with_suffix(".sha256").write_bytes(sums[:known])
-    embed_seeds(run, seeds, embedder, quiet=True)
+    embed_seeds(run, seeds, here(embedder), quiet=True)
     assert stored(run.path).read_bytes() == whole
     assert not partial.exists()
 
@@ -174,7 +180,7 @@ def embed_until(calls: int, rows: list[dict[str, Any]], path: Path) -> None:
 
     embedder = Counting()
     embedder.stop = stop
-    embed_seeds(folder(path), read_seeds(load_config(None).seeds, rows), embedder, quiet=True)
+    embed_seeds(folder(path), read_seeds(load_config(None).seeds, rows), here(embedder), quiet=True)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 3])
@@ -191,7 +197,7 @@ def test_killed_in_the_middle(
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
-    embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+    embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     assert stored(tmp_path / "run").read_bytes() == whole
     # All but the batch in flight.
     assert len(embedder.given) == len(seeds) - BATCH * calls
@@ -206,7 +212,7 @@ def test_an_unfinished_file_is_not_mixed_with_other_settings(
 
     embedder.stop = stop
     with pytest.raises(KeyboardInterrupt):
-        embed_seeds(folder(tmp_path / "run"), seeds, embedder, quiet=True)
+        embed_seeds(folder(tmp_path / "run"), seeds, here(embedder), quiet=True)
     with pytest.raises(RunFolderError, match="other settings"):
         RunFolder(tmp_path / "run", {"a": "other"})
 
@@ -232,7 +238,7 @@ def test_a_flipped_bit_is_found_and_made_anew_from_there(
     content = bytearray(whole)
     content[place] ^= 4
     stored(copied).write_bytes(content)
-    embed_seeds(folder(copied), seeds, embedder, quiet=True)
+    embed_seeds(folder(copied), seeds, here(embedder), quiet=True)
     assert f"{stored(copied)} is damaged" in caplog.text
     assert stored(copied).read_bytes() == whole
     sound = max(0, place % len(whole) - 128) // (97 * 4 * BATCH)
@@ -244,5 +250,5 @@ def test_a_cut_file_is_made_anew(
 ) -> None:
     copied = Path(shutil.copytree(whole_run, tmp_path / "run"))
     stored(copied).write_bytes(whole[:200])
-    embed_seeds(folder(copied), seeds, embedder, quiet=True)
+    embed_seeds(folder(copied), seeds, here(embedder), quiet=True)
     assert stored(copied).read_bytes() == whole
