@@ -17,6 +17,7 @@ import pyarrow as pa
 from seamaug.clock import clock
 from seamaug.config import RayConfig, RayStageConfig
 from seamaug.errors import ConfigError, ModelError, SeamaugError
+from seamaug.log import logger
 from seamaug.run.executor import Item, Result, Start
 
 _BLOCKS = 4096
@@ -49,31 +50,43 @@ class RayExecutor:
     def map(
         self, stage: str, items: Sequence[Item], start: Start[Item, Result]
     ) -> Iterator[Result]:
-        """As `Executor.map`; what a worker's models raise is raised here."""
-        if not items:
-            return
+        """As `Executor.map`; what a worker's models raise is raised here.
+
+        A lost node is unreachable for longer than Ray tries to reach it, and then the whole job of
+        Ray Data ends: what is left of the items is mapped anew.
+        """
+        done, tries = 0, self._config.restarts
+        while done < len(items):
+            try:
+                for result in self._results(stage, items[done:], start):
+                    done += 1
+                    yield result
+            except self._ray.exceptions.ActorUnavailableError as error:
+                if not tries:
+                    raise _failed(stage, error) from error
+                tries -= 1
+                logger.warning(f"a Ray worker of stage {stage} is out of reach: others go on")
+            except self._ray.exceptions.RayError as error:
+                raise _failed(stage, error) from error
+
+    def _results(
+        self, stage: str, items: Sequence[Item], start: Start[Item, Result]
+    ) -> Iterator[Result]:
         dataset = self._dataset(stage, items, start)
         # No prefetch: it would hold back each result until the next one is there.
         blocks = iter(
             dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         )
-        try:
-            while True:
-                with clock.kind("workers"):
-                    block = next(blocks, None)
-                if block is None:
-                    return
-                for pickled in block["result"]:
-                    result = pickle.loads(pickled.as_py())
-                    if isinstance(result, SeamaugError):
-                        raise result
-                    yield result
-        except self._ray.exceptions.RayError as error:
-            raise ModelError(
-                f"the Ray workers of stage {stage} failed: {error}\nWhat was finished is kept: run "
-                "the same command again, and it resumes. Where workers run out of memory, give "
-                f"each more of the cluster (`ray.{stage}`), or lower the models' `batch_tokens`"
-            ) from error
+        while True:
+            with clock.kind("workers"):
+                block = next(blocks, None)
+            if block is None:
+                return
+            for pickled in block["result"]:
+                result = pickle.loads(pickled.as_py())
+                if isinstance(result, SeamaugError):
+                    raise result
+                yield result
 
     def _dataset(self, stage: str, items: Sequence[Item], start: Start[Item, Result]) -> Any:
         data, pool = self._ray.data, self._pools[stage]
@@ -97,6 +110,14 @@ class RayExecutor:
             num_gpus=pool.num_gpus,
             ray_remote_args_fn=lambda: {"max_restarts": tries, "max_task_retries": tries},
         )
+
+
+def _failed(stage: str, error: Exception) -> ModelError:
+    return ModelError(
+        f"the Ray workers of stage {stage} failed: {error}\nWhat was finished is kept: run the "
+        "same command again, and it resumes. Where workers run out of memory, give each more of "
+        f"the cluster (`ray.{stage}`), or lower the models' `batch_tokens`"
+    )
 
 
 class _Worker:
