@@ -131,11 +131,16 @@ def read(results: Path) -> list[Row]:
 
 
 def merged(settings: Row, over: Row) -> Row:
-    """The settings with others in their place, section by section."""
-    return settings | {
-        key: merged(settings[key], value) if isinstance(settings[key], dict) else value
-        for key, value in over.items()
-    }
+    """The settings with others in their place, section by section; None takes one away."""
+    found = dict(settings)
+    for key, value in over.items():
+        if value is None:
+            del found[key]
+        elif isinstance(found.get(key), dict):
+            found[key] = merged(found[key], value)
+        else:
+            found[key] = value
+    return found
 
 
 def main() -> None:

@@ -61,8 +61,8 @@ class _Window:
                 if len(self._text) - self._at > LONGEST_ROW or not self._more(size):
                     raise
             else:
-                # A number may go on where the window ends.
-                if end < len(self._text) or not self._more(size):
+                # A number may go on where the window ends: of 1e+ that is read as 1, two are left.
+                if end + 2 < len(self._text) or not self._more(size):
                     text = self._text[self._at : end]
                     self._at = end
                     return text, value

@@ -43,6 +43,9 @@ def jump(seed: int) -> None:
     time.time_ns = lambda: int(jumping() * 1e9)
 
 
+_LOADER_ABORTS = 127  # glibc, which has no memory for a library's thread-local data
+
+
 def memory(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
     """A limit on the address space that the run hits somewhere: an error, not a crash."""
     for number in range(count):
@@ -54,7 +57,7 @@ def memory(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
             whole = code == scene.code
             if whole and "ran out of memory" not in said:
                 problem = scene.differs(out)  # smaller batches round otherwise
-            elif code and code < 0:
+            elif code and (code < 0 or code == _LOADER_ABORTS):
                 stage = "native code that aborts"  # as good as a kill
             elif not whole and (code != 1 or "error: " not in said or "Traceback" in said):
                 problem = f"{mebibytes} MiB: exit code {code}: {said[-1500:]}"

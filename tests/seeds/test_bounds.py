@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seamaug.config import SeedsConfig
@@ -127,6 +127,7 @@ JSON = st.recursive(
 
 @settings(deadline=None, database=None, max_examples=100, derandomize=True)
 @given(st.lists(JSON, max_size=5), st.integers(0, 3), st.integers(1, 9))
+@example([0.5, 1e-7, -1.5e300, 12], 0, 1)
 def test_an_array_in_pieces_is_the_array(values: list[Any], indent: int, chunk: int) -> None:
     text = json.dumps(values, indent=indent or None)
     with pytest.MonkeyPatch.context() as patch:
