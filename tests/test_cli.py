@@ -618,7 +618,12 @@ def test_sigterm_ends_with_143_as_cleanly(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        RuntimeError("could not create a primitive"),
+    ],
 )
 def test_out_of_memory_is_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -34,9 +34,10 @@ class _Terminated(KeyboardInterrupt):
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch has no type for it where it does not run on a GPU."""
+    """torch has no type for it where it does not run on a GPU, and oneDNN not even the word."""
     said = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
+    signs = ("out of memory", "allocate memory", "could not create a primitive")
+    return isinstance(error, MemoryError) or any(sign in said for sign in signs)
 
 
 @contextmanager

@@ -56,6 +56,10 @@ class TokenBudget:
             _release()
 
 
+# torch's allocator, and oneDNN, which says no more when it finds no memory for a matmul.
+_SIGNS_ON_A_CPU = ("DefaultCPUAllocator", "could not create a primitive")
+
+
 def _attempt(work: Callable[[Sequence[Item]], None], batch: Sequence[Item]) -> str:
     """Empty if it worked; the allocator's message if memory ran out.
 
@@ -66,7 +70,7 @@ def _attempt(work: Callable[[Sequence[Item]], None], batch: Sequence[Item]) -> s
     except torch.OutOfMemoryError as error:
         return str(error).splitlines()[0]
     except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):
+        if not any(sign in str(error) for sign in _SIGNS_ON_A_CPU):
             raise
         return str(error).splitlines()[0]
     return ""
