@@ -146,7 +146,7 @@ def merged(settings: Row, over: Row) -> Row:
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scale", default="laptop", help="laptop, real or paper: a YAML file here")
+    parser.add_argument("--scale", choices=("laptop", "real", "paper"), default="laptop")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     every = (*ARMS, *DROPS)
     parser.add_argument("--quick", action="store_true", help="a look at the machinery: no result")
