@@ -121,7 +121,11 @@ def _failed(stage: str, error: Exception) -> ModelError:
 
 
 class _Worker:
-    """An actor: models of its own, and one item after the other."""
+    """An actor: models of its own, and one item after the other.
+
+    Items and results are pickles, as all that Ray carries is: they come from this run's own
+    processes over Ray's channels, and from no file. Whoever reaches these can run code anyway.
+    """
 
     def __init__(self, shared: list[Any], folder: str) -> None:
         import ray

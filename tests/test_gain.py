@@ -118,7 +118,7 @@ def test_a_gain_is_relative_and_paired(gain: Any) -> None:
 
 
 def test_tasks_know_right_from_wrong(gain: Any) -> None:
-    tasks = gain("laptop.tasks")
+    tasks = gain("laptop.kinds")
     rng = random.Random(0)
     for kind in tasks.KINDS.values():
         for _ in range(50):
@@ -132,7 +132,7 @@ def test_tasks_know_right_from_wrong(gain: Any) -> None:
 
 
 def test_no_prompt_is_drawn_twice(gain: Any) -> None:
-    tasks = gain("laptop.tasks")
+    tasks = gain("laptop.kinds")
     rng, known = random.Random(0), set()
     first = tasks.draw(list(tasks.KINDS), 300, rng, known)
     second = tasks.draw(list(tasks.KINDS), 300, rng, known)

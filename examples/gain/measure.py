@@ -43,7 +43,7 @@ def measure_policy(
 ) -> tuple[dict[str, float], list[float]]:
     """Gold score, proxy reward and KL to the SFT policy (nats a response) of a trained policy; and
     the gold score by prompt."""
-    trained = _policy(policy, scale)
+    trained = _policy(policy)
     prompts = [user(row["prompt"]) for row in world.held_out]
     said = trained.sample(
         prompts, n=scale["measured"], seed=9000 + seed, max_new_tokens=scale["new_tokens"]
@@ -54,7 +54,7 @@ def measure_policy(
         ResponseSet(p, own[0], own[1:]) for p, own in zip(prompts, said, strict=True) if all(own)
     ]
     after = Scorer(trained, [judge]).score(sets)
-    before = Scorer(_policy(models.policy, scale), []).score(sets)
+    before = Scorer(_policy(models.policy), []).score(sets)
     ratios = [np.mean(a.logprobs) - np.mean(b.logprobs) for a, b in zip(after, before, strict=True)]
     rewards = [np.mean(own.rewards[0]) for own in after]
     return {
@@ -64,7 +64,7 @@ def measure_policy(
     }, gold
 
 
-def _policy(folder: Path, scale: Row) -> Policy:
+def _policy(folder: Path) -> Policy:
     return Policy(PolicyConfig(name=str(folder)))
 
 

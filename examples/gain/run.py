@@ -40,6 +40,8 @@ class Seed:
         self.work.mkdir(parents=True, exist_ok=True)
         module = import_module(f"{scale['world']}.world")
         self.world: World = module.make_world(seed, scale, work)
+        about = json.dumps(self.world.about, indent=1)
+        (self.work / "about.json").write_text(about + "\n", encoding="utf-8")
         self.results = results
         self.models = self._models(NONE)
 

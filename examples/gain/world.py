@@ -35,7 +35,7 @@ class World:
     settings: dict[str, Any]
     """Config keys of `seamaug` for this scale: generator, embedder, verifiers."""
     about: Row = field(default_factory=dict)
-    """What was drawn, for the results file."""
+    """What was drawn, for a reader of the results."""
 
 
 def user(prompt: str) -> Conversation:

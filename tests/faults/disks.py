@@ -40,6 +40,12 @@ def _small_disk(at: Path) -> Iterator[str]:
         at.rmdir()
 
 
+def _begun(scene: Scene, disk: Path, stage: str) -> Path:
+    """A run on that disk which has come as far as this stage."""
+    with removed(scene.copy(f"before-{disk.name}", before=stage)) as begun:
+        return Path(shutil.copytree(begun, disk / "run"))
+
+
 def full(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
     """The disk is full before, or in the middle of, what each stage stores."""
     stages = [*STAGES, "write"]
@@ -50,9 +56,7 @@ def full(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
             if why_not:
                 yield Tried("disk full", stage, skipped=why_not)
                 return
-            out = disk / "run"
-            with removed(scene.copy(f"before{number}", before=stage)) as begun:
-                shutil.copytree(begun, out)
+            out = _begun(scene, disk, stage)
             ballast = disk / "ballast"
             _fill(ballast, leave=rng.choice([0, 4096]))
             problem = refusal(scene.start(out), "cannot write", "run the same command again")
@@ -78,9 +82,7 @@ def read_only(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
             if why_not:
                 yield Tried("read-only folder", stage, skipped=why_not)
                 return
-            out = disk / "run"
-            with removed(scene.copy(f"before{number}", before=stage)) as begun:
-                shutil.copytree(begun, out)
+            out = _begun(scene, disk, stage)
             subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
             problem = refusal(scene.start(out), "the file system is read-only")
             subprocess.run(["mount", "-o", "remount,rw", disk], check=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from laptop.tasks import KINDS, Task
+from laptop.kinds import KINDS
+from laptop.tasks import Task
 from tokenizers import Tokenizer, models, pre_tokenizers
 from train import sft
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from laptop.base import answer, make_base
-from laptop.tasks import KINDS, Task, draw, words
+from laptop.kinds import KINDS, draw
+from laptop.tasks import Task, words
 from laptop.writer import Writer
 from world import Row, World, bot, user
 
@@ -89,7 +90,6 @@ def _row(task: Task, rng: random.Random) -> Row:
         "prompt": task.prompt,
         "chosen": task.answer,
         "rejected": answer(task, 0.0, rng),
-        "kind": task.kind,
     }
 
 

@@ -15,7 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from laptop.base import answer
-from laptop.tasks import KINDS, Task, words
+from laptop.kinds import KINDS
+from laptop.tasks import Task, words
 
 _FENCE = re.compile(r"\[BEGIN ([A-Z ]+) (\w+)\]\n(.*?)\n\[END \1 \2\]", re.DOTALL)
 
