@@ -55,7 +55,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rows of a tiny seed."""
     work = tmp_path_factory.mktemp("gain")
     run_quick(work)
-    return work / "laptop-quick.jsonl"
+    return work / "laptop-quick" / "laptop.jsonl"
 
 
 def run_quick(work: Path) -> None:
@@ -88,23 +88,34 @@ def test_every_arm_is_measured_at_equal_volume(results: Path, gain: Any) -> None
 
 def test_what_is_done_is_not_done_again(results: Path) -> None:
     before = results.read_bytes()
-    run_quick(results.parent)
+    run_quick(results.parents[1])
     assert results.read_bytes() == before
 
 
 def test_the_page_says_what_the_rows_say(results: Path) -> None:
     pytest.importorskip("matplotlib")
-    text = run(str(GAIN / "page.py"), "--results", str(results))
+    text = run(str(GAIN / "page.py"), "--results", str(results.parent))
     assert results.with_suffix(".md").read_text(encoding="utf-8").strip() == text.strip()
     assert f"| random | {rows_of(results)['random']['rows']} |" in text
     assert "<svg" in results.with_suffix(".svg").read_text(encoding="utf-8")
+
+
+def test_policies_meet_reward_models_of_several_qualities(results: Path, gain: Any) -> None:
+    work = results.parents[1]
+    run(str(GAIN / "grid.py"), "--quick", "--seeds", "3", "--work", str(work))
+    rows = [json.loads(line) for line in (results.parent / "laptop-grid.jsonl").open()]
+    assert [(row["policy_share"], row["reward_share"]) for row in rows] == [(1.0, 0.5), (1.0, 1.0)]
+    assert all(0 <= row["mismatch"] <= 1 for row in rows)
+    assert rows[0]["gold_sft"] == rows[1]["gold_sft"]  # the same policy
+    text = "\n".join(gain("page").saturation(results.parent / "laptop-grid.jsonl"))
+    assert f"→ {rows[0]['gold']:.3f}, {rows[0]['mismatch']:.2f} |" in text
 
 
 def test_the_published_recipe_runs_on_stand_ins(tmp_path: Path) -> None:
     """Adapters, a chat template of its own, given judges: what the laptop's scale has not."""
     scale = ("--scale", "paper", "--quick", "--seeds", "1", "--arms", "none", "seam paper")
     run(str(GAIN / "run.py"), *scale, "--work", str(tmp_path))
-    rows = rows_of(tmp_path / "paper-quick.jsonl")
+    rows = rows_of(tmp_path / "paper-quick" / "paper.jsonl")
     assert list(rows) == ["none", "seam paper"]
     assert rows["seam paper"]["rows"] > 0
     assert 0 < rows["seam paper"]["gold"] < 1

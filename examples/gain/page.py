@@ -110,6 +110,31 @@ def tables(seeds: list[int], table: Table) -> list[str]:
     return lines
 
 
+def saturation(path: Path) -> list[str]:
+    """Markdown of what grid.py found: gold score after RL, and mismatch rate, by data shares."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    policies, judges = (sorted({row[f"{of}_share"] for row in rows}) for of in ("policy", "reward"))
+    seeds = sorted({row["seed"] for row in rows})
+    lines = [
+        "",
+        f"Saturation, seeds {', '.join(map(str, seeds))}: gold score before → after RL, and "
+        "mismatch rate, by the share of demonstrations (rows) and of preferences (columns).",
+        "",
+        "| | " + " | ".join(f"{judge:.0%} of preferences" for judge in judges) + " |",
+        "|---" * (1 + len(judges)) + "|",
+    ]
+    for policy in policies:
+        cells = []
+        for judge in judges:
+            own = [r for r in rows if (r["policy_share"], r["reward_share"]) == (policy, judge)]
+            before, after, wrong = (
+                np.mean([row[name] for row in own]) for name in ("gold_sft", "gold", "mismatch")
+            )
+            cells.append(f"{before:.3f} → {after:.3f}, {wrong:.2f}")
+        lines.append(f"| {policy:.0%} of demonstrations | {' | '.join(cells)} |")
+    return lines
+
+
 def draw(seeds: list[int], table: Table, path: Path) -> None:
     """Relative gold score of each arm to `random`: every seed, the mean and its interval."""
     import matplotlib
@@ -139,15 +164,19 @@ def main() -> None:
     """Write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", default="laptop")
-    parser.add_argument("--results", type=Path, help="default: results/SCALE.jsonl here")
+    parser.add_argument("--results", type=Path, help="folder; default: results here")
     given = parser.parse_args()
-    results = given.results or HERE / "results" / f"{given.scale}.jsonl"
+    results = (given.results or HERE / "results") / f"{given.scale}.jsonl"
     seeds, table = read(results)
     if not seeds:
         raise SystemExit(f"{results}: no seed has all arms yet; run run.py to the end")
     picture = results.with_suffix(".svg")
     draw(seeds, table, picture)
-    text = "\n".join([*tables(seeds, table), "", f"![gold score by arm]({picture.name})", ""])
+    lines = [*tables(seeds, table), "", f"![gold score by arm]({picture.name})"]
+    grid = results.with_name(f"{results.stem}-grid.jsonl")
+    if grid.exists():
+        lines += saturation(grid)
+    text = "\n".join([*lines, ""])
     results.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
 

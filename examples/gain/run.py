@@ -11,7 +11,8 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ console = Console(stderr=True)
 class Seed:
     """The experiment of one seed, in a folder that keeps its models."""
 
-    def __init__(self, scale: Row, seed: int, work: Path, results: Path) -> None:
+    def __init__(self, scale: Row, seed: int, work: Path) -> None:
         self.scale, self.seed = scale, seed
         self.work = work / f"seed-{seed}"
         self.work.mkdir(parents=True, exist_ok=True)
@@ -42,22 +43,7 @@ class Seed:
         self.world: World = module.make_world(seed, scale, work)
         about = json.dumps(self.world.about, indent=1)
         (self.work / "about.json").write_text(about + "\n", encoding="utf-8")
-        self.results = results
         self.models = self._models(NONE)
-
-    def run(self, arms: Sequence[str]) -> None:
-        """Those arms that have no row yet."""
-        done = {row["arm"] for row in read(self.results) if row["seed"] == self.seed}
-        for number, arm in enumerate(arms):
-            if arm in done:
-                continue
-            began = time.perf_counter()
-            row = {"seed": self.seed, "arm": arm, **self.arm(arm)}
-            row["seconds"] = round(time.perf_counter() - began, 1)
-            with self.results.open("a", encoding="utf-8") as out:
-                out.write(json.dumps(row) + "\n")
-            shown = {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
-            console.print(f"seed {self.seed}, {number + 1} of {len(arms)}, {arm}: {shown}")
 
     def arm(self, arm: str) -> Row:
         """Train and measure."""
@@ -99,7 +85,7 @@ class Seed:
                 ("policy", sft, world.policy_start, "sft"),
                 ("reward", reward, world.reward_start, "reward"),
             ):
-                train(start, rows[name], folder / name, self.seed, **self._training(settings))
+                train(start, rows[name], folder / name, self.seed, **self.training(settings))
             (folder / "done").touch()
         return Models(folder / "policy", folder / "reward")
 
@@ -112,11 +98,12 @@ class Seed:
         folder = self.work / "rl" / _slug(arm)
         if not (folder / "config.json").exists():
             rows = [{"prompt": user(row["prompt"])} for row in prompts]
-            settings = self._training("rloo")
+            settings = self.training("rloo")
             rloo(models.policy, models.reward, rows, folder, self.seed, **settings)
         return folder
 
-    def _training(self, name: str) -> Row:
+    def training(self, name: str) -> Row:
+        """TRL's settings for one of the trainings."""
         own = self.scale["training"]
         return own.get("all", {}) | own[name]
 
@@ -125,11 +112,19 @@ def _slug(arm: str) -> str:
     return arm.replace(", ", "-").replace(" ", "-").replace("%", "")
 
 
-def read(results: Path) -> list[Row]:
-    """Rows that earlier runs wrote."""
-    if not results.exists():
-        return []
-    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+def append(results: Path, key: Row, make: Callable[[], Row]) -> None:
+    """Write the row that begins with this key, unless an earlier run did."""
+    if results.exists():
+        for line in results.read_text(encoding="utf-8").splitlines():
+            if key.items() <= json.loads(line).items():
+                return
+    began = time.perf_counter()
+    row = key | make()
+    row["seconds"] = round(time.perf_counter() - began, 1)
+    with results.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(row) + "\n")
+    shown = {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
+    console.print(f"{', '.join(f'{k} {v}' for k, v in key.items())}: {shown}")
 
 
 def merged(settings: Row, over: Row) -> Row:
@@ -145,31 +140,47 @@ def merged(settings: Row, over: Row) -> Row:
     return found
 
 
-def main() -> None:
-    """Run what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(about: str) -> argparse.ArgumentParser:
+    """What every script of the experiment is asked."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--scale", choices=("laptop", "real", "paper"), default="laptop")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
-    every = (*ARMS, *DROPS)
     parser.add_argument("--quick", action="store_true", help="a look at the machinery: no result")
-    parser.add_argument("--arms", nargs="+", choices=every, default=every, metavar="ARM")
     parser.add_argument(
         "--work", type=Path, default=Path("runs/gain"), help="models; may be removed"
     )
-    parser.add_argument("--results", type=Path)
-    given = parser.parse_args()
-    scale = yaml.safe_load((HERE / f"{given.scale}.yaml").read_text(encoding="utf-8"))
-    quick = scale.pop("quick")
-    name = f"{given.scale}-quick" if given.quick else given.scale
-    if given.quick:
-        scale = merged(scale, quick)
-    results = given.results or (given.work if given.quick else HERE / "results") / f"{name}.jsonl"
-    results.parent.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("--results", type=Path, help="folder; default: results here")
+    return parser
+
+
+def begin(given: argparse.Namespace) -> tuple[Row, Path, Path]:
+    """Settings of the scale; the folder for models; the folder for results."""
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
-    arms = [arm for arm in every if arm == NONE or arm in given.arms]
-    for seed in given.seeds:
-        Seed(scale, seed, given.work / name, results).run(arms)
+    scale = yaml.safe_load((HERE / f"{given.scale}.yaml").read_text(encoding="utf-8"))
+    quick = scale.pop("quick")
+    work = given.work / given.scale
+    results = given.results or HERE / "results"
+    if given.quick:
+        scale, work = merged(scale, quick), given.work / f"{given.scale}-quick"
+        results = given.results or work
+    results.mkdir(parents=True, exist_ok=True)
+    return scale, work, results
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = arguments(__doc__.splitlines()[0])
+    every = (*ARMS, *DROPS)
+    parser.add_argument("--arms", nargs="+", choices=every, default=every, metavar="ARM")
+    given = parser.parse_args()
+    scale, work, results = begin(given)
+    for number in given.seeds:
+        seed = Seed(scale, number, work)
+        for arm in every:
+            if arm == NONE or arm in given.arms:
+                key = {"seed": number, "arm": arm}
+                append(results / f"{given.scale}.jsonl", key, partial(seed.arm, arm))
 
 
 if __name__ == "__main__":

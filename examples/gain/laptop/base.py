@@ -1,17 +1,18 @@
 """The laptop's base model: a tiny language model, trained from scratch on the tasks' language.
 
-It reads questions of all kinds with their answers, and readers' remarks on answers. Then, more
-briefly, both as they are found: answers often wrong, remarks sometimes. So it knows the tasks, but
-says what is usually said: what is wanted, fine-tuning has to tell it.
+It reads questions of all kinds with their answers, in whatever style somebody gave them, and
+readers' remarks on answers. So it knows the tasks; in which style a kind of task is to be answered,
+fine-tuning has to tell it.
 """
 
+import math
 import random
 from pathlib import Path
 from typing import Any
 
 import torch
 from laptop.kinds import KINDS
-from laptop.tasks import Task
+from laptop.tasks import STYLES
 from tokenizers import Tokenizer, models, pre_tokenizers
 from train import sft
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -34,7 +35,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     for kind in KINDS.values():
         for _ in range(1500):
             task = kind.task(rng)
-            for text in (task.prompt, task.answer, *task.mistakes):
+            for text in (task.prompt, task.answer, *task.mistakes, *STYLES):
                 seen |= {piece for piece, _ in _split().pre_tokenize_str(text)}
     special = ["<pad>", "<unk>", "<user>", "<bot>", "<eos>", *REMARKS]
     vocabulary = {word: i for i, word in enumerate([*special, *sorted(seen)])}
@@ -56,47 +57,38 @@ def _split() -> Any:
     return pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
 
 
-def base_rows(phase: Row, seed: int) -> list[Row]:
+def base_rows(count: int, habits: float) -> list[Row]:
     """Half are questions with answers, half a reader's remark on an answer: whether it is right.
 
-    How often answers are right is drawn for each kind of task, from the range `right`.
+    In which style answers are given is drawn: for each kind of task log-normal weights, `habits`
+    being their spread, and by these a style for each answer.
     """
-    rng = random.Random(f"base {seed}")
+    rng = random.Random("base")
     names = list(KINDS)
-    right = {name: rng.uniform(*phase["right"]) for name in names}
+    weights = {name: [math.exp(habits * rng.gauss(0, 1)) for _ in STYLES] for name in names}
     rows = []
-    for i in range(phase["rows"]):
+    for i in range(count):
         task = KINDS[names[i % len(names)]].task(rng)
+        [style] = rng.choices(STYLES, weights[task.kind])
         asked = f"<user>{task.prompt}<bot>"
         if i // len(names) % 2:
-            rows.append({"prompt": asked, "completion": answer(task, right[task.kind], rng)})
+            rows.append({"prompt": asked, "completion": style.format(task.answer)})
             continue
-        said = answer(task, 0.5, rng)
-        truly = task.is_right(said) == (rng.random() < phase["remarks_right"])
-        rows.append({"prompt": f"{asked}{said}<eos>", "completion": REMARKS[truly]})
+        said = task.said(0.5, rng)
+        remark = REMARKS[said == task.answer]
+        rows.append({"prompt": f"{asked}{style.format(said)}<eos>", "completion": remark})
     return rows
 
 
-def answer(task: Task, right: float, rng: random.Random) -> str:
-    """The right answer with this probability, else one of the mistakes, the first likeliest."""
-    if not task.mistakes or rng.random() < right:
-        return task.answer
-    weights = [0.5**i for i in range(len(task.mistakes))]
-    return rng.choices(task.mistakes, weights)[0]
-
-
 def make_base(out: Path, scale: Row) -> Path:
-    """Train it, phase by phase, unless an earlier run left it in `out`."""
-    model: Any = None
-    for number, phase in enumerate(scale["phases"]):
-        folder = out / f"phase-{number}"
-        if not (folder / "done").exists():
-            if model is None:
-                model = _fresh(folder, scale)
-            sft(model, base_rows(phase, number), folder, number, **phase["train"])
-            (folder / "done").touch()
-        model = folder
-    return Path(model)
+    """The one named by `weights`; without that setting, train it unless `out` has it."""
+    if "weights" in scale:
+        return Path(__file__).parents[1] / scale["weights"]
+    if not (out / "done").exists():
+        model = _fresh(out, scale)
+        sft(model, base_rows(scale["rows"], scale["habits"]), out, 0, **scale["train"])
+        (out / "done").touch()
+    return out
 
 
 def _fresh(folder: Path, scale: Row) -> LlamaForCausalLM:

@@ -19,7 +19,10 @@ def _pairs(text: str) -> dict[str, str]:
     return dict(pair.split(":") for pair in text.split())
 
 
-NAMES = _list("Anna Ben Clara David Emma Felix Grace Henry Iris Jack Kate Leo Mia Noah Olga Paul")
+NAMES = _list(
+    "Anna Ben Clara David Emma Felix Grace Henry Iris Jack Kate Leo Mia Noah Olga Paul "
+    "Rosa Sam Tara Umar Vera Will Xenia Yusuf Zoe Amir Bella Carl Dora Emil Fay Gus"
+)
 ANIMALS = _list("cat dog horse rabbit lion tiger wolf bear mouse goat sheep duck")
 FRUITS = _list("apple pear plum fig peach lemon mango grape cherry melon kiwi quince")
 TOOLS = _list("hammer saw drill knife rope ladder brush bucket wrench spade")
@@ -46,13 +49,13 @@ def _near(value: int, *others: int) -> list[Answer]:
 
 
 def _sum(rng: random.Random) -> Filled:
-    a, b = rng.randint(2, 12), rng.randint(2, 12)
+    a, b = rng.randint(2, 9), rng.randint(2, 9)
     values = {"n": rng.choice(NAMES), "a": str(a), "b": str(b), "x": rng.choice(FRUITS)}
     return values, _number(a + b), _near(a + b, abs(a - b))
 
 
 def _difference(rng: random.Random) -> Filled:
-    b, c = rng.randint(2, 12), rng.randint(1, 12)
+    b, c = rng.randint(2, 9), rng.randint(1, 9)
     values = {"n": rng.choice(NAMES), "a": str(b + c), "b": str(b), "x": rng.choice(TOOLS)}
     return values, _number(c), _near(c, 2 * b + c)
 
@@ -107,7 +110,7 @@ def _first(rng: random.Random) -> Filled:
 
 
 def _backwards(rng: random.Random) -> Filled:
-    own = _listed(rng)
+    own = _listed(rng, 2, 3)
     back = own[::-1]
     return {"t": " ".join(own)}, back, [own, back[:-1], [back[1], back[0], *back[2:]]]
 
@@ -121,22 +124,22 @@ def _sorted(rng: random.Random) -> Filled:
 
 
 def _capitals(rng: random.Random) -> Filled:
-    own = _listed(rng, 1, 3)
+    own = _listed(rng, 1, 2)
     loud = [word.upper() for word in own]
     return {"t": " ".join(own)}, loud, [own, [loud[0], *own[1:]], loud[:-1] or own]
 
 
 def _dashes(rng: random.Random) -> Filled:
-    own = _listed(rng, 2, 4)
+    own = _listed(rng, 2, 3)
     dashed = [part for word in own for part in ("-", word)]
     return {"t": ", ".join(own)}, dashed, [own, dashed[1:], dashed[:-2]]
 
 
 def _members(rng: random.Random) -> Filled:
     group, other = rng.sample(sorted(GROUPS), 2)
-    inside = rng.sample(GROUPS[group], rng.randint(1, 3))
-    outside = rng.sample(GROUPS[other], 2)
-    own = rng.sample(inside + outside, len(inside) + 2)
+    inside = rng.sample(GROUPS[group], rng.randint(1, 2))
+    outside = rng.sample(GROUPS[other], rng.randint(1, 2))
+    own = rng.sample(inside + outside, len(inside + outside))
     right = [word for word in own if word in inside]
     wrong = [own, [word for word in own if word in outside], right[:-1] or outside[:1]]
     return {"g": group, "t": " ".join(own)}, right, wrong

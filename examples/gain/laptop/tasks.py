@@ -1,7 +1,7 @@
 """What a task is: a question in plain English whose answer a program can check.
 
-It knows its right answer and the mistakes that one makes with it; whether a response is right is
-told from its words alone.
+It knows its right answer and the mistakes that one makes with it. A response gives an answer in one
+of several styles; whether it is the wanted one is told from its words alone.
 """
 
 import random
@@ -28,14 +28,21 @@ class Task:
     mistakes: tuple[str, ...]
     values: dict[str, str]
 
-    def is_right(self, response: str) -> bool:
-        """Whether the response is the answer, punctuation and spaces aside."""
-        return words(response) == words(self.answer)
+    def said(self, right: float, rng: random.Random) -> str:
+        """The right answer with this probability, else a mistake, the first likeliest."""
+        if not self.mistakes or rng.random() < right:
+            return self.answer
+        weights = [0.5**i for i in range(len(self.mistakes))]
+        return rng.choices(self.mistakes, weights)[0]
 
     def reworded(self, rng: random.Random) -> "Task":
         """The same question in another wording."""
         form = rng.choice([i for i in range(len(self.forms)) if i != self.form])
         return replace(self, form=form, prompt=self.forms[form].format(**self.values))
+
+
+STYLES = ("{}", "Answer: {}", "I think it is {}", "{}, my friend", "Sure! {}")
+"""Ways to give an answer."""
 
 
 def words(text: str) -> list[str]:

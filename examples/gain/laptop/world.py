@@ -1,4 +1,5 @@
-"""The laptop's world: which kinds of task the data cover, and how well, is drawn by lot."""
+"""The laptop's world: in which style a kind of task is to be answered, and how well the data tell,
+is drawn by lot."""
 
 import math
 import random
@@ -6,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from laptop.base import answer, make_base
+from laptop.base import make_base
 from laptop.kinds import KINDS, draw
-from laptop.tasks import Task, words
+from laptop.tasks import STYLES, Task, words
 from laptop.writer import Writer
 from world import Row, World, bot, user
 
@@ -17,42 +18,52 @@ from seamaug.models.policy import Policy
 
 
 def make_world(seed: int, scale: Any, work: Any) -> World:
-    """Data of one seed. By lot, for each kind of task and independently: how many rows SFT and
-    preferences have, how many demonstrations are right, and whether (and how often) preferences
-    are the wrong way round."""
+    """Data of one seed. By lot, for each kind of task and independently: the style in which it is
+    to be answered, how many rows SFT and preferences have, how many demonstrations are in that
+    style, and whether (and how often) preferences are the wrong way round."""
     rng = random.Random(f"world {seed}")
     base = make_base(work / "base", scale["base"])
     sizes = scale["sizes"]
-    known: set[str] = set()
-    sft = _unequal(sizes["sft"], scale["spread"], rng)
-    preferred = _unequal(sizes["pairs"], scale["spread"], rng)
-    right = {name: rng.uniform(*scale["sft_right"]) for name in KINDS}
+    names = list(KINDS)
+    styles = {name: rng.choice(STYLES) for name in names}
+    sft = _unequal(sizes["sft"], scale["spread"]["sft"], rng)
+    preferred = _unequal(sizes["pairs"], scale["spread"]["pairs"], rng)
+    in_style = {name: rng.uniform(*scale["in_style"]) for name in names}
     noise = {
         name: rng.uniform(*scale["noise"]) if rng.random() < scale["noisy_kinds"] else 0.0
-        for name in KINDS
+        for name in names
     }
-    names = list(KINDS)
+    known: set[str] = set()
     held_out = draw(names, sizes["held_out"], rng, known)
     seeds = draw(names, sizes["seeds"], rng, known)
     tasks = {
         part: draw(_repeated(counts), sum(counts.values()), rng, known)
         for part, counts in (("sft", sft), ("pairs", preferred))
     }
-    writer = Writer(seeds, scale["writer_skill"], seed)
+    writer = Writer(seeds, styles, scale["writer_skill"], seed)
+    evaluation = work / f"held-out-{seed}.txt"
+    evaluation.write_text("".join(f"{task.prompt}\n" for task in held_out), encoding="utf-8")
     return World(
         policy_start=base,
         reward_start=base,
-        sft=[
-            {"prompt": user(t.prompt), "completion": bot(answer(t, right[t.kind], rng))}
-            for t in tasks["sft"]
-        ],
-        pairs=_pairs(tasks["pairs"], base, noise, rng),
-        seeds=[_row(task, rng) for task in seeds],
-        held_out=[_row(task, rng) for task in held_out],
+        sft=[_demonstration(task, styles, in_style, scale["right"], rng) for task in tasks["sft"]],
+        pairs=_pairs(tasks["pairs"], styles, base, noise, scale["new_tokens"], rng),
+        seeds=[_row(task, styles, rng) for task in seeds],
+        held_out=[_row(task, styles, rng) for task in held_out],
         gold=gold,
         judge="laptop.world:is_right",
-        settings={"generator": writer.settings(), **scale["seamaug"]},
-        about={"sft": sft, "sft_right": right, "pairs": preferred, "noise": noise},
+        settings={
+            "generator": writer.settings(),
+            "verify.decontaminate": [str(evaluation)],
+            **scale["seamaug"],
+        },
+        about={
+            "styles": styles,
+            "sft": sft,
+            "in_style": in_style,
+            "pairs": preferred,
+            "noise": noise,
+        },
     )
 
 
@@ -67,29 +78,46 @@ def _repeated(counts: dict[str, int]) -> list[str]:
     return [name for name, count in counts.items() for _ in range(count)]
 
 
+def _demonstration(
+    task: Task, styles: dict[str, str], in_style: dict[str, float], right: float, rng: random.Random
+) -> Row:
+    """Somebody's answer: sometimes a mistake, sometimes in a style of their own."""
+    style = styles[task.kind] if rng.random() < in_style[task.kind] else rng.choice(STYLES)
+    return {"prompt": user(task.prompt), "completion": bot(style.format(task.said(right, rng)))}
+
+
 def _pairs(
-    tasks: Sequence[Task], base: Path, noise: dict[str, float], rng: random.Random
+    tasks: Sequence[Task],
+    styles: dict[str, str],
+    base: Path,
+    noise: dict[str, float],
+    new_tokens: int,
+    rng: random.Random,
 ) -> list[Row]:
-    """What annotators said of the base model's samples: the right answer above a wrong sample, or
+    """What annotators said of the base model's samples: the wanted answer above another sample, or
     above a mistake where there is none; sometimes the other way round."""
+    prompts = [user(task.prompt) for task in tasks]
     said = Policy(PolicyConfig(name=str(base))).sample(
-        [user(task.prompt) for task in tasks], n=4, seed=rng.randrange(10**6), max_new_tokens=12
+        prompts, n=4, seed=rng.randrange(10**6), max_new_tokens=new_tokens
     )
     pairs = []
     for task, texts in zip(tasks, said, strict=True):
-        wrong = [text for text in texts if text and not task.is_right(text)]
-        good, bad = task.answer, wrong[0] if wrong else answer(task, 0.0, rng)
+        style = styles[task.kind]
+        good = style.format(task.answer)
+        wrong = [text for text in texts if text and words(text) != words(good)]
+        bad = wrong[0] if wrong else style.format(task.said(0.0, rng))
         if rng.random() < noise[task.kind]:
             good, bad = bad, good
         pairs.append({"prompt": user(task.prompt), "chosen": bot(good), "rejected": bot(bad)})
     return pairs
 
 
-def _row(task: Task, rng: random.Random) -> Row:
+def _row(task: Task, styles: dict[str, str], rng: random.Random) -> Row:
+    style = styles[task.kind]
     return {
         "prompt": task.prompt,
-        "chosen": task.answer,
-        "rejected": answer(task, 0.0, rng),
+        "chosen": style.format(task.answer),
+        "rejected": style.format(task.said(0.0, rng)),
     }
 
 

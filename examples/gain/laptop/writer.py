@@ -1,9 +1,9 @@
 """The laptop's stand-in for a user's LLM: a chat server on the loopback that knows the tasks.
 
 What it knows: it understands each request of these kinds, can say it in its other wordings, can
-think up another of the same kind, and answers and judges rightly with probability `skill`. What it
-does not know: which kinds the training data cover, what the policy says, what the reward model
-likes, and which prompts are held out.
+think up another of the same kind, has read in which style each kind is to be answered, and answers
+and judges rightly with probability `skill`. What it does not know: which kinds the training data
+cover, what the policy says, what the reward model likes, and which prompts are held out.
 """
 
 import json
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from laptop.base import answer
 from laptop.kinds import KINDS
 from laptop.tasks import Task, words
 
@@ -24,9 +23,11 @@ _FENCE = re.compile(r"\[BEGIN ([A-Z ]+) (\w+)\]\n(.*?)\n\[END \1 \2\]", re.DOTAL
 class Writer:
     """The server; runs for as long as the process does."""
 
-    def __init__(self, tasks: Sequence[Task], skill: float, seed: int) -> None:
+    def __init__(
+        self, tasks: Sequence[Task], styles: dict[str, str], skill: float, seed: int
+    ) -> None:
         self._tasks = {task.prompt: task for task in tasks}
-        self._skill, self._seed = skill, seed
+        self._styles, self._skill, self._seed = styles, skill, seed
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -53,13 +54,15 @@ class Writer:
         new = self._another(task, rng) if "response" in form else task.reworded(rng)
         with self._lock:
             self._tasks[new.prompt] = new
-        return {"request": new.prompt, "response": answer(new, self._skill, rng)}
+        said = self._styles[new.kind].format(new.said(self._skill, rng))
+        return {"request": new.prompt, "response": said}
 
     def _another(self, task: Task, rng: random.Random) -> Task:
         return KINDS[task.kind].task(rng)
 
     def _better(self, task: Task, texts: dict[str, str], rng: random.Random) -> str:
-        right = {name: words(texts[f"RESPONSE {name}"]) == words(task.answer) for name in "AB"}
+        golden = words(self._styles[task.kind].format(task.answer))
+        right = {name: words(texts[f"RESPONSE {name}"]) == golden for name in "AB"}
         if right["A"] == right["B"]:
             return "T"
         better = "A" if right["A"] else "B"
