@@ -151,7 +151,7 @@ class ParentMaker:
 
     def _sampled(self, parents: list[Parent]) -> Found:
         config = self.config.generate
-        if config.policy_samples == 0:
+        if not config.samples_policy:
             return [[] for _ in parents]
         samples = self.policy.sample(
             [parent.prompt for parent in parents],

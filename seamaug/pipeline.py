@@ -21,6 +21,7 @@ from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
 from seamaug.models.generation import COST_LIMIT, TOKEN_LIMIT
 from seamaug.models.sketch import HeadGradients
+from seamaug.own_worse import OwnWorse
 from seamaug.parents import ParentMaker, finished_parents
 from seamaug.policy_side import PolicySideMaker
 from seamaug.probes import OutlookMaker, shown_weights
@@ -100,6 +101,7 @@ def _flow(
             with clock.stage("candidates"):
                 rescoring = Rescoring(
                     config, models.scorer, screen, scores.scale,
+                    OwnWorse(config, models.policy, models.sample_findings),
                     features=bool(outlook), policy_side=policy_side,
                 )  # fmt: skip
                 rounds = Rounds(config, variants, screen, rescoring, keeper, track)

@@ -55,23 +55,29 @@ def asked_of_a_parent(config: Config) -> Asked:
     """Golden rewrites, worse responses, and what the judge is to say of these and of samples."""
     made = config.generate
     worse = made.llm_worse if "llm" in made.worse else 0
-    samples = made.policy_samples if "policy" in made.worse else 0
-    return _ONE * (made.golden_rewrites + worse) + _judged(config) * (worse + samples)
+    return _ONE * (made.golden_rewrites + worse) + _judged(config) * (worse + _samples(config))
 
 
 def asked_of_a_candidate(config: Config) -> Asked:
     """The mean over the operators: LLM operators make half of the variants where there are others.
 
-    A changed answer is judged beside the old one, and each worse response beside it.
+    A changed answer is judged beside the old one, and beside each sample of the policy, or else
+    each worse response of the parent.
     """
     rules, llm = chosen_operators(config.generate, with_llm=True)
     found = _NOTHING
     for operator in llm:
         found += Asked(1, operator.form().texts)
         if operator.changes_answer:
-            found += _IN_BOTH_ORDERS + _judged(config) * config.keep.hack_set_size
+            found += _IN_BOTH_ORDERS
+            found += _judged(config) * (_samples(config) or config.keep.hack_set_size)
     share = 0.5 if rules else 1.0
     return found * (share / len(llm)) if llm else _NOTHING
+
+
+def _samples(config: Config) -> int:
+    """What the policy says of each prompt that is to get worse responses."""
+    return config.generate.policy_samples if config.generate.samples_policy else 0
 
 
 def _judged(config: Config) -> Asked:

@@ -249,8 +249,11 @@ class Candidate:
     verifier: str = ""
     verifier_score: float | None = None
     """In the verifier's unit: see `verify.worse.by` in the config."""
+    worse: list[str] = field(default_factory=list)
+    """What the policy says to a prompt whose answer changed; empty where the parent's worse
+    responses stand. Not stored."""
     evidence: list["Evidence"] = field(default_factory=list)
-    """That each worse response of the parent is worse than a new golden one too; not stored."""
+    """That each of these, or else of the parent's, is worse than a new golden one; not stored."""
     seam_before: float | None = None
     """SEAM of the parent on the candidate's hack set, under the run's weighting."""
     seam_after: float | None = None

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from seamaug.config import Config
 from seamaug.keep.rules import Case
+from seamaug.own_worse import OwnWorse
 from seamaug.policy_side import PolicySide
 from seamaug.records import Candidate, Parent, SetScores, text_key
 from seamaug.scoring.scorer import ResponseSet, Scorer
@@ -21,7 +22,10 @@ _FEW = 10  # examples with one rejected response that are always allowed
 
 
 class Rescoring:
-    """Scores candidates on their parents' hack sets, and gives each its rejected response."""
+    """Scores candidates on their hack sets, and gives each its rejected response.
+
+    The hack set is the parent's, or where an operator changed the answer one of its own.
+    """
 
     def __init__(
         self,
@@ -29,6 +33,7 @@ class Rescoring:
         scorer: Scorer,
         screen: Screen,
         scale: RewardScale,
+        own_worse: OwnWorse,
         *,
         features: bool,
         policy_side: PolicySide | None = None,
@@ -42,6 +47,7 @@ class Rescoring:
         self._scorer = scorer
         self._screen = screen
         self._scale = scale
+        self._own_worse = own_worse
         self._features = features
         self._policy_side = policy_side
 
@@ -52,15 +58,16 @@ class Rescoring:
 
         `uses`: kept examples by `rejected_key`.
         """
+        self._own_worse.give(candidates)
         passed = [candidate for candidate in candidates if not candidate.verdict]
         results = self._scorer.score(
-            [ResponseSet(c.prompt, c.chosen, parents[c.parent].worse) for c in passed],
+            [ResponseSet(c.prompt, c.chosen, _worse(c, parents[c.parent])) for c in passed],
             features=self._features,
         )
         uses, found = uses.copy(), []
         for candidate, scores in zip(passed, results, strict=True):
             parent = parents[candidate.parent]
-            if scores.error or len(scores.kept) < len(parent.worse):
+            if scores.error or len(scores.kept) < len(_worse(candidate, parent)):
                 candidate.fail("rescore", scores.error or "a response is too long for a model")
                 continue
             candidate.seam_before = parent.seam_beside(candidate.chosen)
@@ -83,8 +90,9 @@ class Rescoring:
         """
         ranked = [int(i) for i in worst_responses(scores, self._scale)]
         most = max(_FEW, math.ceil(self._config.keep.same_rejected * self._config.budget))
-        clean = [i for i in ranked if not self._screen.is_contaminated(parent.worse[i])]
-        free = [i for i in clean if uses[rejected_key(parent.worse[i])] < most]
+        worse = _worse(candidate, parent)
+        clean = [i for i in ranked if not self._screen.is_contaminated(worse[i])]
+        free = [i for i in clean if uses[rejected_key(worse[i])] < most]
         i = (free or clean or ranked)[0]
         _describe(candidate, parent, i)
         rewards = self._scale.standardised(scores.rewards)
@@ -104,12 +112,18 @@ def rejected_key(text: str) -> str:
     return text_key(normalised(text))
 
 
+def _worse(candidate: Candidate, parent: Parent) -> list[str]:
+    """The hack set of a candidate."""
+    return candidate.worse or parent.worse
+
+
 def _describe(candidate: Candidate, parent: Parent, i: int) -> None:
     """The rejected response, where it comes from and what vouches for its being worse."""
-    candidate.rejected = parent.worse[i]
-    candidate.rejected_source = parent.worse_sources[i]
-    candidate.verifier = parent.verifiers[i]
-    candidate.verifier_score = parent.verifier_scores[i]
+    candidate.rejected = _worse(candidate, parent)[i]
+    candidate.rejected_source = "policy" if candidate.worse else parent.worse_sources[i]
     if candidate.evidence:
         told = candidate.evidence[i]
         candidate.verifier, candidate.verifier_score = told.verifier, told.score
+    else:
+        candidate.verifier = parent.verifiers[i]
+        candidate.verifier_score = parent.verifier_scores[i]

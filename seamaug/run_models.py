@@ -19,7 +19,7 @@ from seamaug.retrieve.index import require_engine
 from seamaug.run.folder import RunFolder
 from seamaug.scoring.scorer import Scorer
 from seamaug.verify.golden import NewGoldenCheck
-from seamaug.verify.worse import Verifier, make_verifier
+from seamaug.verify.worse import Cases, Findings, Verifier, make_verifier
 
 
 class Models:
@@ -88,10 +88,14 @@ class Models:
         if self.writer is None:
             return None
         # What was written to be worse than the old golden response may be right by now: against
-        # the new one it is a response like any other.
-        return NewGoldenCheck(
-            self.writer.prefers, lambda cases: self.samples_verifier.findings(cases)
-        )
+        # the new one it is a response like any other. Where the policy is asked what it says to
+        # the changed prompt, it is not used.
+        own = self._config.generate.samples_policy
+        return NewGoldenCheck(self.writer.prefers, None if own else self.sample_findings)
+
+    def sample_findings(self, cases: Cases) -> Findings:
+        """What the verifier of samples finds; its judges load where they are first asked."""
+        return self.samples_verifier.findings(cases)
 
 
 @contextmanager

@@ -133,6 +133,52 @@ def test_every_row_is_accounted_for_and_says_what_made_it(
     assert any(first["text"] in content and told in content for content in worse)
 
 
+def changed(result: Any) -> list[dict[str, Any]]:
+    table = result.provenance.to_list()
+    assert {row["operator"] for row in table} == {"change_entity"}
+    return table
+
+
+def test_a_changed_answer_gets_worse_responses_of_its_own(
+    rows: Any, llm: Any, use: Any, tmp_path: Path
+) -> None:
+    """What is worse for the parent answers another request."""
+    use(llm)
+    settings = {"generate.operators": ["change_entity"], "generate.policy_max_new_tokens": 8}
+    result = run(rows, tmp_path / "run", **settings, **{"generate.policy_samples": 2})
+    scored = [row for row in changed(result) if row["seam_after"] is not None]
+    assert scored
+    of_parents = {text for parent in parents(result.path) for text in parent["worse"]}
+    for row in scored:
+        assert row["rejected_source"] == "policy"
+        assert row["rejected"] not in of_parents
+        assert row["verifier"]
+    # Without samples the parent's have to do.
+    without = run(rows, tmp_path / "without", **settings, **{"generate.policy_samples": 0})
+    scored = [row for row in changed(without) if row["seam_after"] is not None]
+    assert {row["rejected"] for row in scored} <= of_parents | {
+        text for parent in parents(without.path) for text in parent["worse"]
+    }
+
+
+def all_right(prompt: Any, response: str, golden: str) -> bool:
+    return golden == NEW
+
+
+def test_a_changed_answer_that_the_policy_knows_is_rejected(
+    rows: Any, llm: Any, use: Any, tmp_path: Path
+) -> None:
+    use(llm)
+    result = run(
+        rows,
+        tmp_path / "run",
+        **{"generate.operators": ["change_entity"], "generate.policy_samples": 2},
+        **{"verify.worse.by": "function", "verify.worse.function": f"{__name__}:all_right"},
+    )
+    reasons = {row["reason"] for row in changed(result)}
+    assert reasons - {"duplicate", "near duplicate"} == {"no worse response of its own"}
+
+
 def test_parents_say_why_they_are_parents(rows: Any, llm: Any, use: Any, tmp_path: Path) -> None:
     """The misjudged response and its place, worked out anew from the stored scores."""
     use(llm)

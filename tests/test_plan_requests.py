@@ -84,5 +84,6 @@ def test_a_changed_answer_is_written_with_its_request_and_judged() -> None:
     assert of("change_entity") == Asked(1 + 2, 2 + 2)
     assert of("formal", "change_entity") == Asked(2, 2.5)
     judged = {"verify.worse.by": "judge", "keep.hack_set_size": 4}
-    assert of("change_entity", **judged) == Asked(3 + 8, 4 + 8)
+    assert of("change_entity", **judged) == Asked(3 + 4, 4 + 4)  # 2 samples
+    assert of("change_entity", **judged, **{"generate.worse": ["given"]}) == Asked(3 + 8, 4 + 8)
     assert asked_in_a_run(config(), 10, 2, 0) == Asked(6, 6)

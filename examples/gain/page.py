@@ -35,22 +35,26 @@ MEASURES = {
 }
 
 
-def read(path: Path) -> tuple[list[int], Table]:
-    """Seeds that have all arms of the file, and their measures."""
+def read(path: Path) -> tuple[list[int], Table, list[str]]:
+    """Seeds that have `none` and `random`; measures of the arms that all these have; other arms."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    names = {row["arm"] for row in rows}
     by_seed: dict[int, dict[str, Any]] = {}
     for row in rows:
         by_seed.setdefault(row["seed"], {})[row["arm"]] = row
-    seeds = sorted(seed for seed, own in by_seed.items() if own.keys() == names)
-    arms = [arm for arm in (*ARMS, *DROPS) if arm in names]
-    return seeds, {
-        arm: {
-            measure: np.array([by_seed[s][arm].get(measure, np.nan) for s in seeds], dtype=float)
-            for measure in (*MEASURES, "rows", "seconds")
-        }
-        for arm in arms
-    }
+    seeds = sorted(seed for seed, own in by_seed.items() if {NONE, RANDOM} <= own.keys())
+    found = [arm for arm in (*ARMS, *DROPS) if any(arm in own for own in by_seed.values())]
+    arms = [arm for arm in found if all(arm in by_seed[seed] for seed in seeds)]
+    return (
+        seeds,
+        {
+            arm: {
+                name: np.array([by_seed[s][arm].get(name, np.nan) for s in seeds], dtype=float)
+                for name in (*MEASURES, "rows", "seconds")
+            }
+            for arm in arms
+        },
+        [arm for arm in found if arm not in arms],
+    )
 
 
 class Bootstrap:
@@ -167,12 +171,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="folder; default: results here")
     given = parser.parse_args()
     results = (given.results or HERE / "results") / f"{given.scale}.jsonl"
-    seeds, table = read(results)
+    seeds, table, partial = read(results)
     if not seeds:
-        raise SystemExit(f"{results}: no seed has all arms yet; run run.py to the end")
+        raise SystemExit(f"{results}: no seed has `none` and `random` yet; run run.py")
     picture = results.with_suffix(".svg")
     draw(seeds, table, picture)
     lines = [*tables(seeds, table), "", f"![gold score by arm]({picture.name})"]
+    if partial:
+        lines += ["", f"Not run on all of these seeds, so left out: {', '.join(partial)}."]
     grid = results.with_name(f"{results.stem}-grid.jsonl")
     if grid.exists():
         lines += saturation(grid)

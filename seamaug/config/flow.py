@@ -67,7 +67,8 @@ class GenerateConfig(Section):
     """Sources of worse responses, in the order in which they fill the hack set; `scored` are those
     that weigh most in the seed's SEAM."""
     policy_samples: Annotated[int, Field(ge=0)] = 2
-    """Responses sampled from the policy per parent."""
+    """Responses sampled from the policy per parent, and per variant whose answer an operator
+    changed: the parent's worse responses would be beside the point there."""
     policy_max_new_tokens: Positive = 64
     llm_worse: Annotated[int, Field(ge=0)] = 2
     """Worse responses an LLM generator writes per parent, by its operators of kind `worse` in
@@ -75,6 +76,11 @@ class GenerateConfig(Section):
     golden_rewrites: Annotated[int, Field(ge=0)] = 1
     """Rewrites of the golden response an LLM generator writes per parent, by its operators of kind
     `golden` in turn."""
+
+    @property
+    def samples_policy(self) -> bool:
+        """Whether worse responses are looked for in what the policy says."""
+        return self.policy_samples > 0 and "policy" in self.worse
 
 
 _RULES = ("auto", "lookahead", "discrepant", "rescore")

@@ -37,7 +37,8 @@ class Case:
     """With its rejected response, and with SEAM of its parent (`seam_before`) and of itself."""
     parent: Parent
     scores: SetScores
-    """Of its chosen response (index 0) and its parent's worse ones."""
+    """Of its chosen response (index 0) and the worse ones: its parent's, or its own where its
+    answer changed."""
     rejected: int
     """Which of the worse responses is the rejected one."""
     problem: str = ""
@@ -59,7 +60,7 @@ class KeepRule(Protocol):
 
 
 class Rescore:
-    """The variant's own SEAM is below its parent's, on the same hack set.
+    """The variant's own SEAM is below its parent's, on the same hack set if both have one answer.
 
     The literal reading of "keep what reduces the discrepancy": it prefers what both models already
     handle, and says nothing of what training on the variant does.

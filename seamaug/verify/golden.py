@@ -31,19 +31,23 @@ class Judged:
 
 class NewGoldenCheck:
     """A judge prefers the new response to the old one, whichever of the two it reads first, and
-    each worse response of the old prompt is verified against the new golden response too.
+    each worse response of the old prompt is verified against the new golden response too, where
+    these are used.
 
     An LLM is all that vouches for such a response; the old golden one, which a human vouched for,
     is the hardest rival there is for it.
     """
 
-    def __init__(self, prefers: Prefers, verifier: Callable[[Cases], Findings]) -> None:
+    def __init__(self, prefers: Prefers, verifier: Callable[[Cases], Findings] | None) -> None:
+        """`verifier`: of the old prompt's worse responses; None where these are not used."""
         self._prefers = prefers
         self._verifier = verifier
 
     def __call__(self, cases: Sequence[NewGolden]) -> list[Judged]:
         """What is found of each case."""
-        findings = self._verifier([(_seed(case), case.worse) for case in cases])
+        findings: Findings = [[] for _ in cases]
+        if self._verifier:
+            findings = self._verifier([(_seed(case), case.worse) for case in cases])
         judged = [self._judged(case, own) for case, own in zip(cases, findings, strict=True)]
         left = [i for i, own in enumerate(judged) if not own.problem and not own.error]
         items = [(_seed(cases[i]), cases[i].golden, cases[i].old_golden) for i in left]

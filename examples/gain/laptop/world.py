@@ -4,6 +4,7 @@ is drawn by lot."""
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +18,64 @@ from seamaug.config import PolicyConfig
 from seamaug.models.policy import Policy
 
 
+@dataclass(frozen=True)
+class Lots:
+    """What is drawn by lot for each kind of task, independently."""
+
+    styles: dict[str, str]
+    """In which it is to be answered."""
+    sft: dict[str, int]
+    """Demonstrations."""
+    pairs: dict[str, int]
+    """Preferences."""
+    in_style: dict[str, float]
+    """Share of the demonstrations that are in the wanted style for sure."""
+    noise: dict[str, float]
+    """Share of the preferences that are the wrong way round."""
+
+    @classmethod
+    def draw(cls, scale: Row, rng: random.Random) -> "Lots":
+        """Those of one seed."""
+        sizes, spread = scale["sizes"], scale["spread"]
+        return cls(
+            styles={name: rng.choice(STYLES) for name in KINDS},
+            sft=_unequal(sizes["sft"], spread["sft"], rng),
+            pairs=_unequal(sizes["pairs"], spread["pairs"], rng),
+            in_style={name: rng.uniform(*scale["in_style"]) for name in KINDS},
+            noise={
+                name: rng.uniform(*scale["noise"]) if rng.random() < scale["noisy_kinds"] else 0.0
+                for name in KINDS
+            },
+        )
+
+    def golden(self, task: Task) -> str:
+        """The right answer in the wanted style."""
+        return self.styles[task.kind].format(task.answer)
+
+
 def make_world(seed: int, scale: Any, work: Any) -> World:
-    """Data of one seed. By lot, for each kind of task and independently: the style in which it is
-    to be answered, how many rows SFT and preferences have, how many demonstrations are in that
-    style, and whether (and how often) preferences are the wrong way round."""
+    """Data of one seed."""
     rng = random.Random(f"world {seed}")
     base = make_base(work / "base", scale["base"])
-    sizes = scale["sizes"]
-    names = list(KINDS)
-    styles = {name: rng.choice(STYLES) for name in names}
-    sft = _unequal(sizes["sft"], scale["spread"]["sft"], rng)
-    preferred = _unequal(sizes["pairs"], scale["spread"]["pairs"], rng)
-    in_style = {name: rng.uniform(*scale["in_style"]) for name in names}
-    noise = {
-        name: rng.uniform(*scale["noise"]) if rng.random() < scale["noisy_kinds"] else 0.0
-        for name in names
-    }
+    lots = Lots.draw(scale, rng)
     known: set[str] = set()
-    held_out = draw(names, sizes["held_out"], rng, known)
-    seeds = draw(names, sizes["seeds"], rng, known)
-    tasks = {
-        part: draw(_repeated(counts), sum(counts.values()), rng, known)
-        for part, counts in (("sft", sft), ("pairs", preferred))
-    }
-    writer = Writer(seeds, styles, scale["writer_skill"], seed)
+    held_out, seeds = (
+        draw(list(KINDS), scale["sizes"][part], rng, known) for part in ("held_out", "seeds")
+    )
+    sft, pairs = (
+        draw(_repeated(counts), sum(counts.values()), rng, known)
+        for counts in (lots.sft, lots.pairs)
+    )
+    writer = Writer(seeds, lots.styles, scale["writer_skill"], seed)
     evaluation = work / f"held-out-{seed}.txt"
     evaluation.write_text("".join(f"{task.prompt}\n" for task in held_out), encoding="utf-8")
     return World(
         policy_start=base,
         reward_start=base,
-        sft=[_demonstration(task, styles, in_style, scale["right"], rng) for task in tasks["sft"]],
-        pairs=_pairs(tasks["pairs"], styles, base, noise, scale["new_tokens"], rng),
-        seeds=[_row(task, styles, rng) for task in seeds],
-        held_out=[_row(task, styles, rng) for task in held_out],
+        sft=[_demonstration(task, lots, scale["right"], rng) for task in sft],
+        pairs=_pairs(pairs, lots, base, scale["new_tokens"], rng),
+        seeds=[_row(task, lots, rng) for task in seeds],
+        held_out=[_row(task, lots, rng) for task in held_out],
         gold=gold,
         judge="laptop.world:is_right",
         settings={
@@ -57,13 +83,7 @@ def make_world(seed: int, scale: Any, work: Any) -> World:
             "verify.decontaminate": [str(evaluation)],
             **scale["seamaug"],
         },
-        about={
-            "styles": styles,
-            "sft": sft,
-            "in_style": in_style,
-            "pairs": preferred,
-            "noise": noise,
-        },
+        about=asdict(lots),
     )
 
 
@@ -78,21 +98,15 @@ def _repeated(counts: dict[str, int]) -> list[str]:
     return [name for name, count in counts.items() for _ in range(count)]
 
 
-def _demonstration(
-    task: Task, styles: dict[str, str], in_style: dict[str, float], right: float, rng: random.Random
-) -> Row:
+def _demonstration(task: Task, lots: Lots, right: float, rng: random.Random) -> Row:
     """Somebody's answer: sometimes a mistake, sometimes in a style of their own."""
-    style = styles[task.kind] if rng.random() < in_style[task.kind] else rng.choice(STYLES)
+    in_style = rng.random() < lots.in_style[task.kind]
+    style = lots.styles[task.kind] if in_style else rng.choice(STYLES)
     return {"prompt": user(task.prompt), "completion": bot(style.format(task.said(right, rng)))}
 
 
 def _pairs(
-    tasks: Sequence[Task],
-    styles: dict[str, str],
-    base: Path,
-    noise: dict[str, float],
-    new_tokens: int,
-    rng: random.Random,
+    tasks: Sequence[Task], lots: Lots, base: Path, new_tokens: int, rng: random.Random
 ) -> list[Row]:
     """What annotators said of the base model's samples: the wanted answer above another sample, or
     above a mistake where there is none; sometimes the other way round."""
@@ -102,22 +116,20 @@ def _pairs(
     )
     pairs = []
     for task, texts in zip(tasks, said, strict=True):
-        style = styles[task.kind]
-        good = style.format(task.answer)
+        good = lots.golden(task)
         wrong = [text for text in texts if text and words(text) != words(good)]
-        bad = wrong[0] if wrong else style.format(task.said(0.0, rng))
-        if rng.random() < noise[task.kind]:
+        bad = wrong[0] if wrong else lots.styles[task.kind].format(task.said(0.0, rng))
+        if rng.random() < lots.noise[task.kind]:
             good, bad = bad, good
         pairs.append({"prompt": user(task.prompt), "chosen": bot(good), "rejected": bot(bad)})
     return pairs
 
 
-def _row(task: Task, styles: dict[str, str], rng: random.Random) -> Row:
-    style = styles[task.kind]
+def _row(task: Task, lots: Lots, rng: random.Random) -> Row:
     return {
         "prompt": task.prompt,
-        "chosen": style.format(task.answer),
-        "rejected": style.format(task.said(0.0, rng)),
+        "chosen": lots.golden(task),
+        "rejected": lots.styles[task.kind].format(task.said(0.0, rng)),
     }
 
 
