@@ -1,6 +1,6 @@
 """How far do a better policy and a better reward model carry? Their saturation, seed by seed.
 
-    python examples/gain/grid.py --seeds 1 2 3              # the laptop's scale
+    python examples/gain/grid.py --seeds 11 12 13            # the laptop's scale
     python examples/gain/page.py                            # shows its results too
 
 Policies come from SFT on a part of the demonstrations, reward models from a part of the
