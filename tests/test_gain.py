@@ -134,9 +134,9 @@ def test_tasks_know_right_from_wrong(gain: Any) -> None:
     for kind in tasks.KINDS.values():
         for _ in range(50):
             task = kind.task(rng)
-            assert task.is_right(task.answer)
-            assert task.mistakes
-            assert not any(task.is_right(mistake) for mistake in task.mistakes)
+            assert task.said(1.0, rng) == task.answer
+            assert task.said(0.0, rng) in task.mistakes
+            assert task.answer not in task.mistakes
             other = task.reworded(rng)
             assert other.prompt != task.prompt
             assert other.answer == task.answer
