@@ -51,10 +51,11 @@ def cell(seed: Seed, policy_share: float, reward_share: float) -> Row:
     figures = measure_models(models, seed.world, seed.scale, seed.seed)
     before, _ = measure_policy(models.policy, models, seed.world, seed.scale, seed.seed)
     after, _ = measure_policy(out, models, seed.world, seed.scale, seed.seed)
+    accuracy = figures["on_policy_accuracy"]  # None where no two samples differ in gold
     return {
         "gold_sft": before["gold"],
         "gold": after["gold"],
-        "mismatch": 1 - figures["on_policy_accuracy"],
+        "mismatch": None if accuracy is None else 1 - accuracy,
         "off_policy_accuracy": figures["off_policy_accuracy"],
         "seam": figures["seam"],
     }

@@ -131,10 +131,10 @@ def saturation(path: Path) -> list[str]:
         cells = []
         for judge in judges:
             own = [r for r in rows if (r["policy_share"], r["reward_share"]) == (policy, judge)]
-            before, after, wrong = (
-                np.mean([row[name] for row in own]) for name in ("gold_sft", "gold", "mismatch")
-            )
-            cells.append(f"{before:.3f} → {after:.3f}, {wrong:.2f}")
+            before, after = (np.mean([row[name] for row in own]) for name in ("gold_sft", "gold"))
+            known = [row["mismatch"] for row in own if row["mismatch"] is not None]
+            wrong = f"{np.mean(known):.2f}" if known else "–"
+            cells.append(f"{before:.3f} → {after:.3f}, {wrong}")
         lines.append(f"| {policy:.0%} of demonstrations | {' | '.join(cells)} |")
     return lines
 
