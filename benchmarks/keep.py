@@ -12,7 +12,9 @@ prompts with the same responses:
     seam         mean over prompts, likelihood-weighted; the hack set is the worse response given
                  and the policy's samples that are wrong, the unit is the standard deviation of the
                  trained reward model's scores over all responses
-    seam_both    the same after the policy was trained as well, with --policy
+    seam_in_spreads  the same in another unit, the standard deviation of a prompt's own samples:
+                 the first one falls as well where all responses get more alike
+    seam_both    the same as `seam` after the policy was trained as well, with --policy
     hack_rate    share of the hack set above the golden response
     off_policy   share of the pairs golden, given worse in the right order
     on_policy    the same of pairs of a right response and a sample that is wrong

@@ -39,11 +39,15 @@ def test_every_batch_is_half_new_and_half_old() -> None:
 class Opinion:
     """A reward model that scores a set of responses by their places; golden is 0, given worse 1."""
 
-    def __init__(self, score: Any) -> None:
-        self._score = score
+    def __init__(self, score: Any, apart: float = 0.0) -> None:
+        """`apart`: how far the scores of one prompt lie from those of the next."""
+        self._score, self._apart = score, apart
 
     def rewards(self, sets: Sequence[Sequence[list[int]]]) -> list[list[float]]:
-        return [[float(self._score(place)) for place in range(len(rows))] for rows in sets]
+        return [
+            [float(self._score(place)) + self._apart * number for place in range(len(rows))]
+            for number, rows in enumerate(sets)
+        ]
 
 
 @pytest.mark.usefixtures("benchmarks")
@@ -63,6 +67,10 @@ def test_measures_know_a_good_reward_model_from_a_bad_one(tmp_path: Path) -> Non
     assert bad["on_policy"] < 0.5  # a sample that passes for right may be above one that is wrong
     flat = held_out.measure(Opinion(lambda place: -(place > 1)))[0]  # type: ignore[arg-type]
     assert flat["variance"] == 0 < good["variance"]
+    # What lies between prompts makes the unit of SEAM larger, and so SEAM less.
+    far = held_out.measure(Opinion(lambda place: place, apart=100))[0]  # type: ignore[arg-type]
+    assert far["seam"] < bad["seam"] / 10
+    assert far["seam_in_spreads"] == pytest.approx(bad["seam_in_spreads"])
 
 
 @pytest.mark.usefixtures("benchmarks")
@@ -83,7 +91,7 @@ def test_arms_are_compared_seed_by_seed() -> None:
 def test_quick_run_trains_and_measures_the_arms(tmp_path: Path) -> None:
     out = tmp_path / "keep.json"
     command = [str(BENCHMARKS / "keep.py"), "--quick", "--out", str(out), "--setting", "planted"]
-    command += ["--arms", "discrepant", "lookahead + PM", "West-of-N"]
+    command += ["--arms", "discrepant", "lookahead + guard", "lookahead + PM", "West-of-N"]
     done = subprocess.run(
         [sys.executable, *command],
         env=os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
@@ -95,8 +103,9 @@ def test_quick_run_trains_and_measures_the_arms(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(out.read_text(encoding="utf-8"))["settings"]["planted"]
     [run] = result["runs"]
-    assert run["arms"].keys() == {"none", "random", *command[-3:]}
+    assert run["arms"].keys() == {"none", "random", *command[-4:]}
     assert len({own["steps"] for own in run["arms"].values()}) == 1
-    assert run["arms"]["random"]["rows"] == run["arms"]["discrepant"]["rows"] > 0
+    rows = {arm: own["rows"] for arm, own in run["arms"].items()}
+    assert rows["random"] == rows["discrepant"] >= rows["lookahead + guard"] > 0
     assert run["arms"]["random"]["seam"] != run["arms"]["none"]["seam"]
     assert len(run["batches"]["parents"]["held_out"]) > 0

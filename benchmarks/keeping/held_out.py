@@ -1,5 +1,6 @@
 """The measures on held-out prompts: one set of responses, judged by model after model."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -104,10 +105,12 @@ class HeldOut:
     ) -> tuple[dict[str, float], RewardScale]:
         """All measures, and the scale of the rewards; `policy`: another one than the world's.
 
-        seam, hack_rate: of the hack set; off_policy: share of pairs golden, given worse in the
-        right order; on_policy: the same of pairs of a right response (golden or sample) and a
-        sample that is wrong; variance: of the rewards of the samples, as in arXiv 2503.15477;
-        logprob_golden: mean per token of the golden responses, nats.
+        seam, hack_rate: of the hack set; seam_in_spreads: SEAM in the standard deviation of a
+        prompt's own samples (root mean square), which flattening does not lower; off_policy: share
+        of pairs golden, given worse in the right order; on_policy: the same of pairs of a right
+        response (golden or sample) and a sample that is wrong; variance: of the rewards of the
+        samples, as in arXiv 2503.15477; logprob_golden: mean per token of the golden responses,
+        nats.
         """
         rewards = self._sets.rewards(reward)
         scale = scale_of(rewards)
@@ -117,12 +120,16 @@ class HeldOut:
         hacks = [[own[i] for i in at] for own, at in zip(rewards, self._hacks, strict=True)]
         seam, hack_rate = mean_seam(scores, hacks, scale)
         golden = [mean_logprobs(own)[0] for own in scores]
+        variance = self._variance(rewards)
+        # `scale` is of all responses, whose spread is mostly that between prompts.
+        spread = math.sqrt(variance) * self._std(rewards) / scale.stds[0]
         figures = {
             "seam": seam,
+            "seam_in_spreads": seam / spread if spread else math.inf,
             "hack_rate": hack_rate,
             "off_policy": float(np.mean([own[0] > own[1] for own in rewards])),
             "on_policy": self._on_policy(rewards),
-            "variance": self._variance(rewards),
+            "variance": variance,
             "logprob_golden": float(np.mean(golden)),
         }
         return figures, scale
@@ -138,9 +145,16 @@ class HeldOut:
                 shares.append(np.mean([a > b for a, b in product(right, bad)]))
         return float(np.mean(shares))
 
-    def _variance(self, rewards: Sequence[Sequence[float]]) -> float:
-        draws = [
+    def _draws(self, rewards: Sequence[Sequence[float]]) -> list[np.ndarray]:
+        return [
             np.repeat(own[2:], said.counts) for own, said in zip(rewards, self._said, strict=True)
         ]
-        std = np.concatenate(draws).std() or 1.0
-        return float(np.mean([(own / std).var(ddof=1) for own in draws if len(own) > 1]))
+
+    def _std(self, rewards: Sequence[Sequence[float]]) -> float:
+        """Of all samples' rewards."""
+        return float(np.concatenate(self._draws(rewards)).std()) or 1.0
+
+    def _variance(self, rewards: Sequence[Sequence[float]]) -> float:
+        std = self._std(rewards)
+        draws = [own / std for own in self._draws(rewards) if len(own) > 1]
+        return float(np.mean([own.var(ddof=1) for own in draws]))

@@ -66,6 +66,13 @@ def lookahead(pool: Pool, n: int, world: World) -> Sequence[int]:
     return _kept([_case(row) for row in pool.rows], n, _outlook(pool, world))
 
 
+def guarded(pool: Pool, n: int, world: World) -> Sequence[int]:
+    """The same with the package's guard of the reward variance, which may leave fewer than n."""
+    tolerance = world.config.keep.variance_tolerance
+    cases = [_case(row) for row in pool.rows]
+    return _kept(cases, n, _outlook(pool, world), tolerance)
+
+
 def with_policy(pool: Pool, n: int, world: World) -> Sequence[int]:
     """The same where `keep.policy_weight` is 1."""
     falls = _policy_falls(pool, world)
@@ -75,8 +82,10 @@ def with_policy(pool: Pool, n: int, world: World) -> Sequence[int]:
     return _kept(cases, n, _outlook(pool, world))
 
 
-def _kept(cases: Sequence[Case], n: int, outlook: Outlook) -> Sequence[int]:
-    config = Config.model_validate({"keep": {"share": 1.0, "variance_tolerance": None}})
+def _kept(
+    cases: Sequence[Case], n: int, outlook: Outlook, tolerance: float | None = None
+) -> Sequence[int]:
+    config = Config.model_validate({"keep": {"share": 1.0, "variance_tolerance": tolerance}})
     Keeper(_AsManyAsAsked(), config, outlook).judge(cases, n, _NoLimits())
     kept = [i for i, case in enumerate(cases) if case.candidate.verdict == KEPT]
     for case in cases:  # other arms choose from the same rows

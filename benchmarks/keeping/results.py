@@ -11,7 +11,15 @@ from scipy import stats
 from keeping.arms import NONE, RANDOM
 from keeping.prediction import PREDICTORS
 
-MEASURES = ("seam", "seam_both", "hack_rate", "off_policy", "on_policy", "variance")
+MEASURES = (
+    "seam",
+    "seam_in_spreads",
+    "seam_both",
+    "hack_rate",
+    "off_policy",
+    "on_policy",
+    "variance",
+)
 TARGETS = ("held_out", "neighbourhood")
 """What the actual fall of SEAM is measured on."""
 
@@ -43,12 +51,14 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for name in MEASURES
             if name in own[0]
         }
-        removed, by_random = (
-            [run["arms"][NONE]["seam"] - run["arms"][which]["seam"] for run in runs]
-            for which in (arm, RANDOM)
-        )
-        found[arm]["removed"] = interval(removed)
-        found[arm]["removed_times_random"] = float(np.sum(removed) / np.sum(by_random))
+        for name, removed in (("seam", "removed"), ("seam_in_spreads", "removed_in_spreads")):
+            if name in own[0]:
+                falls, by_random = (
+                    [run["arms"][NONE][name] - run["arms"][which][name] for run in runs]
+                    for which in (arm, RANDOM)
+                )
+                found[arm][removed] = interval(falls)
+                found[arm][f"{removed}_times_random"] = float(np.sum(falls) / np.sum(by_random))
     return found
 
 
@@ -73,11 +83,12 @@ def show(setting: str, result: dict[str, Any]) -> None:
     """Print both tables."""
     console = Console(width=160)
     table = Table(title=f"{setting}: held-out prompts, {len(result['runs'])} seeds")
-    for name in ("arm", *MEASURES, "removed", "× random"):
+    ratios = ("removed_times_random", "removed_in_spreads_times_random")
+    for name in ("arm", *MEASURES, "removed, × random", "in spreads, × random"):
         table.add_column(name)
     for arm, own in result["summary"].items():
-        cells = [_written(own[name]) if name in own else "" for name in (*MEASURES, "removed")]
-        table.add_row(arm, *cells, f"{own['removed_times_random']:.2f}")
+        cells = [_written(own[name]) if name in own else "" for name in MEASURES]
+        table.add_row(arm, *cells, *(f"{own[name]:.2f}" for name in ratios))
     console.print(table)
     table = Table(title=f"{setting}: Spearman of predicted and actual fall of SEAM")
     for name in ("batches", "predictor", *TARGETS):
