@@ -150,6 +150,9 @@ def arguments(about: str) -> argparse.ArgumentParser:
         "--work", type=Path, default=Path("runs/gain"), help="models; may be removed"
     )
     parser.add_argument("--results", type=Path, help="folder; default: results here")
+    parser.add_argument(
+        "--data", type=Path, default=Path(), help="folder of the files that the scale names"
+    )
     return parser
 
 
@@ -165,6 +168,7 @@ def begin(given: argparse.Namespace) -> tuple[Row, Path, Path]:
         scale, work = merged(scale, quick), given.work / f"{given.scale}-quick"
         results = given.results or work
     results.mkdir(parents=True, exist_ok=True)
+    scale["data"] = given.data
     return scale, work, results
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 from tokenizers import ByteLevelBPETokenizer
 from train import sft
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -18,11 +18,22 @@ CHAT = (
 ROLES = ["<|user|>", "<|assistant|>"]
 
 
-def make_base(out: Path, scale: Row) -> Path:
+def rows_of(source: str, scale: Row) -> Dataset:
+    """Rows of a file of JSON lines in the folder `data`, or of a dataset of the hub."""
+    path = scale["data"] / source
+    if path.exists():
+        return load_dataset("json", data_files=str(path), split="train")
+    if path.suffix in (".gz", ".jsonl"):
+        raise SystemExit(f"{path}: no such file; --data names the folder that holds {source}")
+    return load_dataset(source, split="train")
+
+
+def make_base(out: Path, given: Row) -> Path:
     """Train it, unless an earlier run left it in `out`."""
+    scale = given["base"]
     if (out / "done").exists():
         return out
-    texts = load_dataset("json", data_files=scale["texts"], split="train").shuffle(seed=0)
+    texts = rows_of(scale["texts"], given).shuffle(seed=0)
     texts = texts.select(range(min(len(texts), scale["rows"])))
 
     def lines() -> Iterator[str]:

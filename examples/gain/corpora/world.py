@@ -10,8 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from corpora.base import make_base
-from datasets import Dataset, load_dataset
+from corpora.base import make_base, rows_of
 from train import reward
 from world import Row, World, bot, user
 
@@ -25,7 +24,7 @@ def make_world(seed: int, scale: Row, work: Path) -> World:
     """Data of one seed; `work` keeps the base model and the judges, which all seeds share."""
     parts = _dealt(scale, seed)
     demonstrations = _demonstrations(scale, parts["pairs"], seed)
-    base = scale["policy"] if "policy" in scale else make_base(work / "base", scale["base"])
+    base = scale["policy"] if "policy" in scale else make_base(work / "base", scale)
     judges = Judges(scale, parts["gold"], scale.get("reward", base), work)
     return World(
         policy_start=base,
@@ -90,7 +89,10 @@ class Judges:
 def _dealt(scale: Row, seed: int) -> dict[str, list[Row]]:
     """Rows by part, by prompt: all pairs of a prompt are in one part. The gold judges' part is the
     same for all seeds."""
-    rows = [row for row in _rows(scale["preferences"], scale.get("columns")) if _fits(row, scale)]
+    found = rows_of(scale["preferences"], scale).rename_columns(
+        {own: name for name, own in scale.get("columns", {}).items()}
+    )
+    rows = [row for row in found if _fits(row, scale)]
     prompts = list(dict.fromkeys(row["prompt"] for row in rows))
     random.Random(0).shuffle(prompts)
     gold, others = prompts[: scale["sizes"]["gold"]], prompts[scale["sizes"]["gold"] :]
@@ -114,15 +116,6 @@ def _dealt(scale: Row, seed: int) -> dict[str, list[Row]]:
     return dealt
 
 
-def _rows(source: str, columns: dict[str, str] | None = None) -> Dataset:
-    found = (
-        load_dataset("json", data_files=source, split="train")
-        if Path(source).exists()
-        else load_dataset(source, split="train")
-    )
-    return found.rename_columns({own: name for name, own in (columns or {}).items()})
-
-
 def _fits(row: Row, scale: Row) -> bool:
     """Whether it is a single turn of modest length."""
     texts = [row["prompt"], row["chosen"], row["rejected"]]
@@ -134,7 +127,7 @@ def _fits(row: Row, scale: Row) -> bool:
 def _demonstrations(scale: Row, pairs: Sequence[Row], seed: int) -> list[Row]:
     """Rows for SFT: the chosen responses, where no file of demonstrations is named."""
     if "demonstrations" in scale:
-        rows = _rows(scale["demonstrations"]).shuffle(seed=seed)
+        rows = rows_of(scale["demonstrations"], scale).shuffle(seed=seed)
         found = ((row["prompt"], row["response"]) for row in rows)
     else:
         found = ((row["prompt"], row["chosen"]) for row in pairs)
