@@ -133,6 +133,21 @@ def test_the_published_recipe_runs_on_stand_ins(tmp_path: Path) -> None:
     assert 0 < rows["seam paper"]["gold"] < 1
 
 
+def test_arms_of_some_seeds_have_a_table_of_their_own(tmp_path: Path, gain: Any) -> None:
+    page = gain("page")
+    base = {"rows": 0, "gold": 0.5, "win_rate": 0.5}
+    rows = [{"seed": s, "arm": arm} | base for s in (1, 2) for arm in ("none", "random")]
+    rows += [{"seed": 2, "arm": "margin"} | base | {"gold": 0.6}, {"seed": 3, "arm": "none"} | base]
+    path = tmp_path / "laptop.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    by_seed = page.read(path)
+    assert list(by_seed) == [1, 2]  # the third has no `random` to compare with
+    assert page.arms_of(by_seed) == (["none", "random"], ["margin"])
+    assert page.tables(by_seed)[0].startswith("2 seeds: 1, 2.")
+    text = "\n".join(page.tables({2: by_seed[2]}))
+    assert "| margin | 0 | 0.600 | +20.0% [+20.0%, +20.0%] |" in text
+
+
 def test_a_gain_is_relative_and_paired(gain: Any) -> None:
     page = gain("page")
     base = np.array([0.2, 0.4, 0.6])

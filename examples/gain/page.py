@@ -35,26 +35,31 @@ MEASURES = {
 }
 
 
-def read(path: Path) -> tuple[list[int], Table, list[str]]:
-    """Seeds that have `none` and `random`; measures of the arms that all these have; other arms."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def read(path: Path) -> dict[int, dict[str, Any]]:
+    """Rows by seed and arm, of the seeds that have `none` and `random`."""
     by_seed: dict[int, dict[str, Any]] = {}
-    for row in rows:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
         by_seed.setdefault(row["seed"], {})[row["arm"]] = row
-    seeds = sorted(seed for seed, own in by_seed.items() if {NONE, RANDOM} <= own.keys())
+    return {seed: own for seed, own in sorted(by_seed.items()) if {NONE, RANDOM} <= own.keys()}
+
+
+def arms_of(by_seed: dict[int, dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """Arms that all seeds have, and those that some have."""
     found = [arm for arm in (*ARMS, *DROPS) if any(arm in own for own in by_seed.values())]
-    arms = [arm for arm in found if all(arm in by_seed[seed] for seed in seeds)]
-    return (
-        seeds,
-        {
-            arm: {
-                name: np.array([by_seed[s][arm].get(name, np.nan) for s in seeds], dtype=float)
-                for name in (*MEASURES, "rows", "seconds")
-            }
-            for arm in arms
-        },
-        [arm for arm in found if arm not in arms],
-    )
+    whole = [arm for arm in found if all(arm in own for own in by_seed.values())]
+    return whole, [arm for arm in found if arm not in whole]
+
+
+def measures(by_seed: dict[int, dict[str, Any]]) -> Table:
+    """Of the arms that all seeds have."""
+    return {
+        arm: {
+            name: np.array([own[arm].get(name, np.nan) for own in by_seed.values()], dtype=float)
+            for name in (*MEASURES, "rows", "seconds")
+        }
+        for arm in arms_of(by_seed)[0]
+    }
 
 
 class Bootstrap:
@@ -77,8 +82,9 @@ def gain(table: Table, arm: str, other: str, bootstrap: Bootstrap) -> str:
     return f"{value:+.1%} [{low:+.1%}, {high:+.1%}]"
 
 
-def tables(seeds: list[int], table: Table) -> list[str]:
-    """Markdown."""
+def tables(by_seed: dict[int, dict[str, Any]]) -> list[str]:
+    """Markdown, of the arms that all seeds have."""
+    table, seeds = measures(by_seed), list(by_seed)
     bootstrap = Bootstrap(len(seeds))
     rivals = [name for name in (NONE, RANDOM, "margin", WEST_OF_N, EVERYTHING) if name in table]
     lines = [
@@ -139,7 +145,7 @@ def saturation(path: Path) -> list[str]:
     return lines
 
 
-def draw(seeds: list[int], table: Table, path: Path) -> None:
+def draw(table: Table, path: Path) -> None:
     """Relative gold score of each arm to `random`: every seed, the mean and its interval."""
     import matplotlib
 
@@ -147,8 +153,8 @@ def draw(seeds: list[int], table: Table, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     matplotlib.rcParams["svg.hashsalt"] = "seamaug"
-    bootstrap = Bootstrap(len(seeds))
     base = table[RANDOM]["gold"]
+    bootstrap = Bootstrap(len(base))
     arms = [arm for arm in table if arm != RANDOM][::-1]
     figure, axes = plt.subplots(figsize=(8, 0.36 * len(arms) + 1.2), layout="constrained")
     for place, arm in enumerate(arms):
@@ -156,7 +162,7 @@ def draw(seeds: list[int], table: Table, path: Path) -> None:
         low, high = bootstrap.interval(lambda at, own=own: own[at].mean(1) / base[at].mean(1) - 1)
         colour = "C1" if arm.startswith("seam") else "C2" if arm in DROPS else "C0"
         axes.plot([100 * low, 100 * high], [place, place], color=colour, lw=2)
-        axes.plot(100 * (own / base - 1), [place] * len(seeds), ".", color=colour, alpha=0.4)
+        axes.plot(100 * (own / base - 1), [place] * len(base), ".", color=colour, alpha=0.4)
         axes.plot(100 * (own.mean() / base.mean() - 1), place, "o", color=colour)
     axes.axvline(0, color="grey", lw=1)
     axes.set_yticks(range(len(arms)), arms)
@@ -171,14 +177,18 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="folder; default: results here")
     given = parser.parse_args()
     results = (given.results or HERE / "results") / f"{given.scale}.jsonl"
-    seeds, table, partial = read(results)
-    if not seeds:
+    by_seed = read(results)
+    if not by_seed:
         raise SystemExit(f"{results}: no seed has `none` and `random` yet; run run.py")
     picture = results.with_suffix(".svg")
-    draw(seeds, table, picture)
-    lines = [*tables(seeds, table), "", f"![gold score by arm]({picture.name})"]
-    if partial:
-        lines += ["", f"Not run on all of these seeds, so left out: {', '.join(partial)}."]
+    draw(measures(by_seed), picture)
+    lines = [*tables(by_seed), "", f"![gold score by arm]({picture.name})"]
+    whole, partial = arms_of(by_seed)
+    every = {seed: own for seed, own in by_seed.items() if {*whole, *partial} <= own.keys()}
+    if partial and every:
+        lines += ["", "All arms, on the seeds that have them all.", "", *tables(every)]
+    elif partial:
+        lines += ["", f"On no seed with all others, so left out: {', '.join(partial)}."]
     grid = results.with_name(f"{results.stem}-grid.jsonl")
     if grid.exists():
         lines += saturation(grid)
