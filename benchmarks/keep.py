@@ -86,17 +86,18 @@ def _planted(scale: Any, seed: int, work: Path, **size: Any) -> World:
     return planted.make_world(seed, scale, work, **size)
 
 
-def run_seed(make: Maker, seed: int, work: Path, arms: Sequence[str], policy: bool) -> Any:
+def run_seed(make: Maker, seed: int, work: Path, given: argparse.Namespace) -> Any:
     """One seed of a setting: what is stored of it."""
+    arms = [arm for arm in ARMS if arm in (NONE, RANDOM, *given.arms)]
     began = time.process_time()
     world = make(seed, work)
     made = time.process_time() - began
     bench = Bench(world)
     tell = partial(print, f"{world.name}, seed {seed}:", flush=True)
     tell(f"pool of {len(bench.pool.rows)}, {bench.kept} kept, {bench.steps} steps")
-    found = run_arms(bench, arms, with_policy=policy, tell=tell)
+    found = run_arms(bench, arms, with_policy=given.policy, tell=tell)
     batches = {}
-    for kind in KINDS:
+    for kind in KINDS if given.predictions else ():
         with bench.timed("prediction"):
             batches[kind] = try_predictions(bench, kind)
     seconds = {"world": made} | bench.seconds
@@ -129,6 +130,9 @@ def parse() -> argparse.Namespace:
         + ", ".join(ARMS),
     )
     parser.add_argument("--policy", action="store_true", help="train policies as well")
+    parser.add_argument(
+        "--no-predictions", dest="predictions", action="store_false", help="the arms alone"
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON; the picture goes beside it")
     parser.add_argument(
         "--work",
@@ -145,15 +149,12 @@ def main() -> None:
     torch.set_num_threads(1)
     hf_logging.disable_progress_bar()
     seeds = given.seeds[:1] if given.quick else given.seeds
-    arms = [arm for arm in ARMS if arm in (NONE, RANDOM, *given.arms)]
     settings = {}
     with tempfile.TemporaryDirectory(prefix="seamaug-keep-") as scratch:
         for name in given.setting:
             work = (given.work or Path(scratch)) / (f"{name}-quick" if given.quick else name)
-            runs = [
-                run_seed(makers(given.quick)[name], s, work / f"seed-{s}", arms, given.policy)
-                for s in seeds
-            ]
+            make = makers(given.quick)[name]
+            runs = [run_seed(make, s, work / f"seed-{s}", given) for s in seeds]
             settings[name] = {
                 "summary": summary(runs),
                 "correlations": correlations(runs),
@@ -179,6 +180,7 @@ def _command(given: argparse.Namespace) -> str:
     parts += ["--setting", *given.setting]
     parts += ["--arms", *map(shlex.quote, given.arms)] if given.arms != ARMS else []
     parts += ["--policy"] if given.policy else []
+    parts += ["--no-predictions"] if not given.predictions else []
     return " ".join(parts + (["--quick"] if given.quick else []))
 
 

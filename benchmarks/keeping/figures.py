@@ -22,7 +22,8 @@ def draw(settings: dict[str, Any], out: Path) -> bool:
     matplotlib.rcParams["svg.hashsalt"] = "keep"  # the same results give the same bytes
     from matplotlib import pyplot
 
-    columns = len(_SHOWN) + 1
+    predicted = all(result["correlations"] for result in settings.values())
+    columns = len(_SHOWN) + predicted
     figure, axes = pyplot.subplots(
         len(settings), columns, figsize=(4 * columns, 4 * len(settings)), squeeze=False
     )
@@ -30,7 +31,8 @@ def draw(settings: dict[str, Any], out: Path) -> bool:
         for place, (measure, title) in zip(row, _SHOWN, strict=False):
             _points(place, result["summary"], measure)
             place.set_title(f"{setting}: {title}")
-        _scatter(row[-1], result)
+        if predicted:
+            _scatter(row[-1], result)
     figure.tight_layout()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, metadata={"Date": None})
