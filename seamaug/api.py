@@ -98,6 +98,9 @@ def expand(
     max_tokens, max_cost: the same, when the generator has read and written so many tokens, or when
         they cost so many USD by the config's prices; while seeds are scored, LimitReached is
         raised instead.
+    judges: reward models other than the one under test, or the folder `ensemble` of `strength`,
+        that vote on every pair: provenance then has its mu and sigma, and no pair is kept whose
+        label they contradict.
     decontaminate: evaluation files that no example may share 13 words in a row with; the folder
         then has contamination.parquet, which says what was left out and why.
     track: "tensorboard" (event files in the run folder) or "wandb": scalars while it works.

@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -20,12 +21,11 @@ from seamaug.diagnosis.result import Diagnosis, LeftOut, Prompt
 from seamaug.errors import ConfigError, InputError
 from seamaug.identity import diagnose_identity, models_of
 from seamaug.log import logger
-from seamaug.models.load import load_reward
 from seamaug.models.loading import load_tokenizer, render
 from seamaug.pipeline import warn_of_stand_ins
 from seamaug.records import Message, Seed, text_key
 from seamaug.run.folder import RunFolder
-from seamaug.run_models import load_writer
+from seamaug.run_models import load_judges, load_writer
 from seamaug.seeds import Seeds, SeedSource
 from seamaug.verify.worse import Verifier, make_verifier
 
@@ -128,7 +128,7 @@ def _verifier(run: RunFolder, config: Config) -> Iterator[Callable[[], Verifier]
             return make_verifier(
                 config.verify.worse,
                 config.verify.reference_overlap,
-                lambda name: load_reward(config.reward.like(name)),
+                partial(load_judges, config),
                 writer.prefers if writer else None,
             )
 

@@ -48,3 +48,6 @@ def print_strength(folder: Path, found: dict[str, Any]) -> None:
     if found["unread"]:
         console.print(f"{found['unread']:,} pairs are too long for the models: left as they are")
     console.print(Text(printable(f"Pairs as treated: {folder / 'pairs.parquet'}")))
+    if found.get("ensemble"):
+        told = f"Ensemble: {folder / found['ensemble']}, for `expand --judge`"
+        console.print(Text(printable(told)))

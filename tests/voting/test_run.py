@@ -184,7 +184,6 @@ def test_heads_are_weighed_by_their_own_samples(base: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"reward": ["one"]}, "one reward model cannot disagree"),
         ({"settings": {"ensemble.trainer": {"seed": 1}}}, "ensemble.trainer.seed"),
         ({"settings": {"treat.incorect": "flip"}}, "did you mean `treat.incorrect`"),
     ],
@@ -192,6 +191,11 @@ def test_heads_are_weighed_by_their_own_samples(base: str, tmp_path: Path) -> No
 def test_bad_settings_are_named(tmp_path: Path, given: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         strength(ROWS, out=tmp_path / "out", **given)
+
+
+def test_one_reward_model_is_no_ensemble(judges: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one reward model cannot disagree"):
+        strength(ROWS, reward=judges[:1], out=tmp_path / "out")
 
 
 def test_bad_rows_are_named(tmp_path: Path) -> None:
