@@ -69,6 +69,13 @@ class ExpandResult:
         """One row per candidate, kept or not: parent, operator, scores, verdict, reason."""
         return self._dataset(PROVENANCE)
 
+    def show(self, examples: int = 5) -> None:
+        """Print what `seamaug show` prints: the counts, and so many of its examples."""
+        from seamaug.report.terminal import print_examples, print_summary
+
+        print_summary(self.path, self.summary)
+        print_examples(self.path, examples)
+
     def _dataset(self, name: str) -> Dataset:
         return Dataset(pq.read_table(dataset_file(self.path, name)))
 

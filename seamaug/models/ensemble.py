@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seamaug.models.engines import RewardEngine
-from seamaug.models.rewards import raw_votes
+from seamaug.models.rewards import raw_votes, reward_problem
 from seamaug.records import Message
 
 
@@ -67,9 +67,23 @@ class Ensemble:
 
         NaN where a member cannot read one of the two.
         """
+        return self.margins_and_problems(cases)[0]
+
+    def margins_and_problems(
+        self, cases: Sequence[Comparison]
+    ) -> tuple[list[np.ndarray], list[list[str]]]:
+        """As `margins`, and for each case what kept each member from voting; empty if nothing."""
         asked = [(case.prompt, [case.chosen, *case.others]) for case in cases]
         votes = [raw_votes(member, asked) for member in self._members]
-        return [
+        margins = [
             np.concatenate([own[number][0] - own[number][1:] for own in votes], axis=1)
             for number in range(len(cases))
         ]
+        problems = [
+            [
+                reward_problem(member, prompt, texts, own[number].sum(axis=1).tolist())
+                for member, own in zip(self._members, votes, strict=True)
+            ]
+            for number, (prompt, texts) in enumerate(asked)
+        ]
+        return margins, problems

@@ -33,6 +33,23 @@ def raw_votes(engine: RewardEngine, cases: Cases) -> list[np.ndarray]:
     return found
 
 
+def reward_problem(
+    engine: RewardEngine, prompt: list[Message], texts: Sequence[str], scores: Sequence[float]
+) -> str:
+    """What is amiss with rewards: a response that does not fit, or no number; empty if nothing."""
+    for number, (text, score) in enumerate(zip(texts, scores, strict=True), 1):
+        if math.isfinite(score):
+            continue
+        try:
+            length = len(engine.conversation_ids(prompt, [text])[0])
+        except ModelError as error:
+            return str(error)
+        if length > engine.max_length:
+            return f"too long: {length:,} tokens, limit {engine.max_length:,}"
+        return f"returned {score} for response {number} of {len(texts)}"
+    return ""
+
+
 def _votes(engine: RewardEngine, asked: Sequence[Sequence[list[int]]]) -> list[np.ndarray]:
     if isinstance(engine, VotingEngine):
         return engine.votes(asked)

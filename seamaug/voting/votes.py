@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 
 from seamaug.config import EnsembleConfig, RewardConfig
+from seamaug.log import logger
 from seamaug.models.batching import packed, right_padded
 from seamaug.models.ensemble import Comparison, Ensemble
 from seamaug.models.load import load_voter
@@ -29,6 +30,7 @@ ENSEMBLE = "ensemble"
 """Folder, among the results, of the ensemble that was trained."""
 _PART = 256
 _BATCH_TOKENS = 8192
+_NAMED = 10  # missing votes that are told of by row
 _SCHEMA = pa.schema([("margins", pa.list_(pa.float64()))])
 
 
@@ -36,22 +38,34 @@ def given_votes(
     run: RunFolder, config: RewardConfig, pairs: Iterator[Pair], count: int, *, quiet: bool
 ) -> np.ndarray:
     """Margins (pairs, M) under the given models, raw; NaN where one cannot read the pair."""
-    load = cache(lambda: Ensemble([load_voter(member) for member in config.members()]))
-    found = []
+    members = config.members()
+    load = cache(lambda: Ensemble([load_voter(member) for member in members]))
+    found, problems = [], []
     with progress("votes", count, "pairs", quiet=quiet) as bar:
         number = 0
         while chunk := list(islice(pairs, _PART)):
             resumed = run.has_part("votes", number)
             table = run.part("votes", number, partial(_margins, load, chunk))
             found.append(np.array(table["margins"].to_pylist()))
+            problems += [
+                f"{pair.where}: reward model {member.name} does not vote: {problem}"
+                for pair, own in zip(chunk, table["problems"].to_pylist(), strict=True)
+                for member, problem in zip(members, own, strict=True)
+                if problem
+            ]
             bar.advance(len(chunk), resumed=resumed)
             number += 1
+    for problem in problems[:_NAMED]:
+        logger.warning(problem)
+    if len(problems) > _NAMED:
+        logger.warning(f"{len(problems) - _NAMED:,} more votes are missing")
     return np.concatenate(found)
 
 
 def _margins(load: Callable[[], Ensemble], chunk: list[Pair]) -> pa.Table:
-    found = load().margins([Comparison(p.prompt, p.chosen, [p.rejected]) for p in chunk])
-    return pa.table({"margins": [own[0] for own in found]}, schema=_SCHEMA)
+    cases = [Comparison(pair.prompt, pair.chosen, [pair.rejected]) for pair in chunk]
+    margins, problems = load().margins_and_problems(cases)
+    return pa.table({"margins": [own[0] for own in margins], "problems": problems})
 
 
 def trained_votes(

@@ -1,6 +1,7 @@
 """`strength` from rows to treated pairs, with given models and with an ensemble trained here."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,31 @@ def test_pairs_that_no_model_can_read_stay_and_are_counted(base: str, tmp_path: 
     last = pairs(tmp_path / "out")[-1]
     assert (last["band"], last["treatment"], last["smoothing"]) == ("unread", "kept", 0.0)
     assert last["chosen"][-1]["content"] == long["chosen"]
+
+
+def test_a_reward_that_is_no_number_is_named_by_row(
+    judges: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And a pair that is too long for one of the models: the others vote on both."""
+    folder = Path(shutil.copytree(judges[0], tmp_path / "broken"))
+    model = AutoModelForSequenceClassification.from_pretrained(judges[0])
+    (mark,) = set(RewardModel(RewardConfig(name=judges[0])).tokenizer("~")["input_ids"])
+    with torch.no_grad():
+        model.get_input_embeddings().weight[mark] = float("nan")
+    model.save_pretrained(folder)
+    rows = [*ROWS[:2], {**ROWS[2], "rejected": "~"}, {**ROWS[3], "rejected": "no " * 300}]
+    voters = [str(folder), *judges[1:]]
+    for _ in range(2):  # from the stored part too
+        found = strength(rows, reward=voters, out=tmp_path / "out")
+        (tmp_path / "out" / "strength.json").unlink()
+        told = f"reward model {folder} does not vote: returned nan for response 2 of 2"
+        assert f"row 3: {told}" in caplog.text
+        assert "row 4: " in caplog.text
+        assert "too long: " in caplog.text
+        assert f"row 2: reward model {folder}" not in caplog.text
+        caplog.clear()
+    assert found["unread"] == 1  # row 4, which none of them can read
+    assert np.isfinite([row["mu"] for row in pairs(tmp_path / "out")]).all()
 
 
 def test_a_stopped_vote_goes_on_to_the_same_bytes(
