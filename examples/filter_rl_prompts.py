@@ -6,24 +6,22 @@ Without --steps only the file is written. Without models the bundled stand-ins a
 """
 
 import argparse
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from trl import RLOOConfig, RLOOTrainer
 
-from seamaug import score, select
+from seamaug import score, select, stand_in
 
 ROWS = str(Path(__file__).with_name("prefs.jsonl"))
-STAND_INS = files("seamaug") / "embedded"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("seeds", nargs="?", default=ROWS, help="prompt and golden response by row")
-    parser.add_argument("--policy", default=str(STAND_INS / "policy"))
-    parser.add_argument("--reward", default=str(STAND_INS / "reward"))
+    parser.add_argument("--policy", default=stand_in("policy"))
+    parser.add_argument("--reward", default=stand_in("reward"))
     parser.add_argument("--drop", default="20%", help="share of the prompts that goes")
     parser.add_argument("--steps", type=int, default=0, help="of RLOO on what is left")
     parser.add_argument("--out", type=Path, default=Path("runs/filtered"))

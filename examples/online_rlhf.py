@@ -8,24 +8,22 @@ Without arguments the bundled stand-ins and the rows beside this script show the
 """
 
 import argparse
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from trl import RewardConfig, RewardTrainer, RLOOConfig, RLOOTrainer
 
-from seamaug import SeamCallback
+from seamaug import SeamCallback, stand_in
 
 ROWS = str(Path(__file__).with_name("prefs.jsonl"))
-STAND_INS = files("seamaug") / "embedded"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("seeds", nargs="?", default=ROWS, help="JSONL: prompt, chosen, rejected")
-    parser.add_argument("--policy", default=str(STAND_INS / "policy"))
-    parser.add_argument("--reward", default=str(STAND_INS / "reward"))
+    parser.add_argument("--policy", default=stand_in("policy"))
+    parser.add_argument("--reward", default=stand_in("reward"))
     parser.add_argument("--out", type=Path, default=Path("runs/online"))
     parser.add_argument("--cycles", type=int, default=2)
     parser.add_argument("--budget", default=50, help="new examples in each cycle, such as 1k")

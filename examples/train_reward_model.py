@@ -7,14 +7,13 @@ bundled reward model has seen none of the held-out pairs either.
 """
 
 import argparse
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from datasets import Dataset, load_dataset
 from trl import RewardConfig, RewardTrainer
 
-from seamaug import expand
+from seamaug import expand, stand_in
 
 ROWS = Path(__file__).with_name("prefs.jsonl")
 
@@ -28,7 +27,7 @@ def conversations(row: dict) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", nargs="?", help="folder that `expand` wrote")
-    parser.add_argument("--reward", default=str(files("seamaug") / "embedded" / "reward"))
+    parser.add_argument("--reward", default=stand_in("reward"))
     parser.add_argument("--test", default=str(ROWS.with_name("held_out.jsonl")))
     parser.add_argument("--out", default="runs/reward-model")
     parser.add_argument("--rate", type=float, default=1e-5, help="learning rate")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from seamaug.diagnosis.run import diagnose
     from seamaug.exporting import export
     from seamaug.publishing import push_to_hub
+    from seamaug.resources import stand_in
     from seamaug.train import train_rm
     from seamaug.voting import strength
 
@@ -32,6 +33,7 @@ __all__ = [
     "push_to_hub",
     "score",
     "select",
+    "stand_in",
     "strength",
     "train_rm",
 ]
@@ -42,6 +44,7 @@ _ELSEWHERE = {
     "export": "seamaug.exporting",
     "load_config": "seamaug.config",
     "push_to_hub": "seamaug.publishing",
+    "stand_in": "seamaug.resources",
     "strength": "seamaug.voting",
     "train_rm": "seamaug.train",
 }

@@ -69,6 +69,13 @@ class ExpandResult:
         """One row per candidate, kept or not: parent, operator, scores, verdict, reason."""
         return self._dataset(PROVENANCE)
 
+    def show(self, examples: int = 5) -> None:
+        """Print what `seamaug show` prints: the counts, and so many of its examples."""
+        from seamaug.report.terminal import print_examples, print_summary
+
+        print_summary(self.path, self.summary)
+        print_examples(self.path, examples)
+
     def _dataset(self, name: str) -> Dataset:
         return Dataset(pq.read_table(dataset_file(self.path, name)))
 
@@ -98,6 +105,9 @@ def expand(
     max_tokens, max_cost: the same, when the generator has read and written so many tokens, or when
         they cost so many USD by the config's prices; while seeds are scored, LimitReached is
         raised instead.
+    judges: reward models other than the one under test, or the folder `ensemble` of `strength`,
+        that vote on every pair: provenance then has its mu and sigma, and no pair is kept whose
+        label they contradict.
     decontaminate: evaluation files that no example may share 13 words in a row with; the folder
         then has contamination.parquet, which says what was left out and why.
     track: "tensorboard" (event files in the run folder) or "wandb": scalars while it works.

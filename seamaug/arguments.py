@@ -51,6 +51,8 @@ class ExpandArguments(ScoreArguments, total=False):
     """Of everything that is drawn at random."""
     max_time: float | str | None
     """Seconds, or "2h": stop generating then and write what there is."""
+    judges: str | Sequence[str] | None
+    """Reward models that vote on every pair, or the ensemble of `strength`."""
     decontaminate: str | Sequence[str] | None
     """Evaluation files that no example may repeat."""
     track: str | None
@@ -110,6 +112,7 @@ def _overrides(arguments: ScoreArguments) -> dict[str, Any]:
         "score.estimators": [estimator] if isinstance(estimator, str) else estimator,
         "score.weighting": given.pop("weighting", None),
         "score.samples": given.pop("samples", None),
+        "verify.worse.judges": given.pop("judges", None),
         "verify.decontaminate": given.pop("decontaminate", None),
     }
     # None must not hide what `settings` says under the same name.

@@ -3,6 +3,7 @@
 This is where verbs meet (write, exports), so it stands beside the library's other functions.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,13 @@ from seamaug.arguments import paths_of
 from seamaug.config import load_config
 from seamaug.errors import ConfigError, InputError, RunFolderError
 from seamaug.exports.dialects import DIALECTS, dialect_names
-from seamaug.exports.example import Example, kept_examples, original_examples
+from seamaug.exports.example import (
+    AUGMENTED,
+    ORIGINAL,
+    Example,
+    kept_examples,
+    original_examples,
+)
 from seamaug.exports.guide import write_guide
 from seamaug.exports.merge import counts_at, mix, parse_ratio, sample
 from seamaug.exports.split import TRAIN, VALIDATION, side_of
@@ -68,8 +75,10 @@ def export(
         mixed, and row by row, so rows that share a prompt stay apart.
     ratio: original to augmented examples, such as "4:1": what is in excess is sampled at random.
         None takes all of both.
-    margin: write a column `margin`, the mean margin of the check `vote`, where the consumer reads
-        one (reward models of TRL and OpenRLHF).
+    margin: write a column `margin`, the preference strength mu, where the consumer reads one
+        (reward models of TRL and OpenRLHF). A run has it where judges voted
+        (`verify.worse.judges`), rows of `merge_with` in a column of that name, as `strength`
+        writes it; ConfigError unless every preference has one.
     settings: how `merge_with` is read, by dotted config key such as
         ``{"seeds.columns": {"prompt": "q", "golden": "a"}}``.
 
@@ -86,6 +95,8 @@ def export(
             raise ConfigError(f"{name} reads no margin: export it without --margin")
     share = 0.0 if validation is None else parse_share(validation)
     examples = _mixture(folder, merge_with, settings or {}, ratio, margin)
+    if margin:
+        _check_margins(examples)
     _check_sides(examples, share)
     return _write(names, target, examples, share, margin)
 
@@ -126,30 +137,15 @@ def _mixture(
     def kept() -> Iterator[Example]:
         return kept_examples(_provenance(run))
 
-    augmented, unknown = 0, 0
-    for example in kept():
-        augmented += 1
-        unknown += example.margin is None
-    if margin and unknown:
-        raise ConfigError(
-            f"{unknown:,} of {augmented:,} examples have no margin, and trainers take one on every "
-            "row or on none: leave out --margin, or make a run in which an ensemble votes on every "
-            "worse response (`verify.worse.by: vote` with `judges`, and `generate.worse: [policy]`)"
-        )
-    if merge_with is None:
-        if ratio is not None or settings:
-            raise ConfigError("a ratio and columns are of the original data: give --merge-with")
-        return kept
-    if margin:
-        raise ConfigError(
-            "original rows have no margin, and trainers take one on every row or on none: leave "
-            "out --margin or --merge-with"
-        )
-    return _merged(merge_with, settings, ratio, kept, augmented)
+    if merge_with is not None:
+        return _merged(merge_with, settings, ratio, kept, margin)
+    if ratio is not None or settings:
+        raise ConfigError("a ratio and columns are of the original data: give --merge-with")
+    return kept
 
 
 def _merged(
-    source: SeedSource, settings: dict[str, Any], ratio: str | None, kept: Stream, augmented: int
+    source: SeedSource, settings: dict[str, Any], ratio: str | None, kept: Stream, margin: bool
 ) -> Stream:
     parts = parse_ratio(ratio) if ratio is not None else None
     paths = paths_of(source)
@@ -158,9 +154,9 @@ def _merged(
     layouts = Layouts(dict(config.columns))  # one for all readings, since it logs what is new
 
     def original() -> Iterator[Example]:
-        return original_examples(config, rows, layouts)
+        return original_examples(config, rows, layouts, margin=margin)
 
-    originals = sum(1 for _ in original())
+    originals, augmented = sum(1 for _ in original()), sum(1 for _ in kept())
     if not originals:
         raise InputError(f"{', '.join(config.paths)} holds no rows to merge with")
     take_original, take_augmented = counts_at(parts, originals, augmented)
@@ -193,6 +189,21 @@ def _check_free(folder: Path, run: Path) -> None:
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not empty: choose another --out, or remove it")
+
+
+def _check_margins(examples: Stream) -> None:
+    """Raise ConfigError where a preference has no margin."""
+    lacking = Counter(e.source for e in examples() if e.rejected and e.margin is None)
+    fixes = {
+        AUGMENTED: "judges give every pair of a run one (`expand --judge MODEL`)",
+        ORIGINAL: "`seamaug strength --margin` writes it for original pairs",
+    }
+    if lacking:
+        source, count = min(lacking.items())
+        raise ConfigError(
+            f"{count:,} {source} examples have no margin, and trainers take one on every row or on "
+            f"none: leave out --margin, or see to it: {fixes[source]}"
+        )
 
 
 def _check_sides(examples: Stream, validation: float) -> None:

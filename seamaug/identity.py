@@ -89,9 +89,10 @@ def models_of(config: Config) -> dict[str, dict[str, Any]]:
             "fingerprint": fingerprint(own, "policy"),
             **_place(own, "policy"),
         }
-    for name in (*config.reward.others, *config.verify.worse.judges):
+    further = [("reward", name) for name in config.reward.others]
+    for role, name in (*further, *(("judge", name) for name in config.verify.worse.judges)):
         other = config.reward.like(name)
-        models[f"reward {name}"] = {
+        models[f"{role} {name}"] = {
             "name": name,
             "fingerprint": fingerprint(other, "reward"),
             **_place(other, "reward"),

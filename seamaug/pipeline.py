@@ -102,7 +102,7 @@ def _flow(
                 rescoring = Rescoring(
                     config, models.scorer, screen, scores.scale,
                     OwnWorse(config, models.policy, models.sample_findings),
-                    features=bool(outlook), policy_side=policy_side,
+                    features=bool(outlook), policy_side=policy_side, strength=models.pair_strength,
                 )  # fmt: skip
                 rounds = Rounds(config, variants, screen, rescoring, keeper, track)
                 labels = chosen.clusters.labels

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 import numpy as np
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised when stored columns or their meaning change: older run folders are then refused."""
 
 
@@ -259,6 +259,12 @@ class Candidate:
     seam_after: float | None = None
     margin_after: float | None = None
     """Reward of chosen minus reward of rejected, in standard deviations of the scores."""
+    mu: float | None = None
+    """Preference strength: mean over the votes of the judges (`verify.worse.judges`) of the reward
+    of chosen less that of rejected, in their units. None without judges, or where none can read it.
+    """
+    sigma: float | None = None
+    """Its standard deviation over the votes (1/M)."""
     predicted_reduction: float | None = None
     """Predicted fall of mean SEAM by training on it; None where it is not known."""
     logprob_chosen: float | None = None
@@ -288,6 +294,8 @@ class Candidate:
             ("seam_before", pa.float64()),
             ("seam_after", pa.float64()),
             ("margin_after", pa.float64()),
+            ("mu", pa.float64()),
+            ("sigma", pa.float64()),
             ("predicted_reduction", pa.float64()),
             ("logprob_chosen", pa.float64()),
             ("logprob_rejected", pa.float64()),

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from seamaug.diagnosis.result import Diagnosis
 from seamaug.errors import RunFolderError
 from seamaug.report import figures, payload
 from seamaug.report.candidates import Candidates, read_candidates
+from seamaug.report.diagnosis_page import read_diagnosis, section
 from seamaug.report.funnel import funnel_steps
 from seamaug.report.html import render
 from seamaug.report.prompts import (
@@ -33,14 +35,22 @@ _NEEDED = {"budget", "weighting", "counts", "kept", "spending", "foreseen", "gen
            "reward_scores", "models", "versions", "config", "times"}  # fmt: skip
 
 
-def report(run: str | Path, out: str | Path | None = None) -> Path:
+def report(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    diagnosis: Diagnosis | str | Path | None = None,
+) -> Path:
     """Write the report of a finished run, one HTML file below 10 MB; returns where it lies.
 
     out: the file; None is `report.html` in the run folder. An earlier report is replaced.
+    diagnosis: what `diagnose` found of the run's models, or a file of the JSON that the command
+        `diagnose --json` prints: it becomes a section of the page.
 
     Of a large run the page shows samples, and says so; its other figures are over everything. What
     was removed from the folder's stages is left out, and the page says that too. Raises
-    RunFolderError where the folder holds no finished run, or one of another version.
+    RunFolderError where the folder holds no finished run, or one of another version, and InputError
+    where the file holds no diagnosis.
     """
     folder = Path(run)
     summary = stored_summary(folder)
@@ -49,14 +59,17 @@ def report(run: str | Path, out: str | Path | None = None) -> Path:
             f"{folder / 'run.json'} lacks {', '.join(missing)}: another version of seamaug wrote "
             "it; report it with that version, or make the run anew"
         )
-    page = _page(folder, summary)
+    found = diagnosis
+    if isinstance(found, (str, Path)):
+        found = read_diagnosis(found)
+    page = _page(folder, summary, found)
     target = Path(out) if out is not None else folder / REPORT
     with whole_file(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target
 
 
-def _page(run: Path, summary: Summary) -> str:
+def _page(run: Path, summary: Summary, diagnosis: Diagnosis | None) -> str:
     seed = summary["config"]["seed"]
     parents = read_parents(run)
     shown = [parents.ids[place] for place in parents.some(payload.PROMPTS)]
@@ -71,6 +84,7 @@ def _page(run: Path, summary: Summary) -> str:
     names = _cluster_names(parents, clusters.centres if clusters else [])
     clustered = figures.cluster_rows(candidates, labels, names)
     return render(
+        "page.html.jinja",
         {name: table.data() for name, table in tables.items()},
         run=summary,
         name=run.resolve().name,
@@ -87,6 +101,7 @@ def _page(run: Path, summary: Summary) -> str:
         foreseen=figures.foreseen_charts(summary),
         length=figures.length_chart(responses, candidates) if responses else None,
         responses=responses,
+        teacher=section(diagnosis, summary["models"]) if diagnosis else None,
     )  # fmt: skip
 
 

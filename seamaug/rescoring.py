@@ -16,6 +16,7 @@ from seamaug.records import Candidate, Parent, SetScores, text_key
 from seamaug.scoring.scorer import ResponseSet, Scorer
 from seamaug.scoring.seam import RewardScale, discrepancy, mean_logprobs, worst_responses
 from seamaug.verify.screen import CONTAMINATED, Screen
+from seamaug.verify.strength import PairStrength
 from seamaug.verify.text import normalised
 
 _FEW = 10  # examples with one rejected response that are always allowed
@@ -37,11 +38,12 @@ class Rescoring:
         *,
         features: bool,
         policy_side: PolicySide | None = None,
+        strength: PairStrength | None = None,
     ) -> None:
         """`scale`: of the reward models' scores over all seeds, the unit of SEAM.
 
         `features`: whether the keeper looks at what the scores are made of; `policy_side`: what
-        foresees the policy's side, where it counts.
+        foresees the policy's side, where it counts; `strength`: of the pairs, where judges vote.
         """
         self._config = config
         self._scorer = scorer
@@ -50,6 +52,7 @@ class Rescoring:
         self._own_worse = own_worse
         self._features = features
         self._policy_side = policy_side
+        self._strength = strength
 
     def cases(
         self, candidates: Sequence[Candidate], parents: Mapping[str, Parent], uses: Counter[str]
@@ -75,6 +78,12 @@ class Rescoring:
                 self._config.score.weighting
             )
             found.append(self._with_rejected(candidate, parent, scores, uses))
+        if self._strength is not None:
+            against = self._strength.problems([case.candidate for case in found])
+            found = [
+                replace(case, problem=case.problem or problem)
+                for case, problem in zip(found, against, strict=True)
+            ]
         if self._policy_side is None:
             return found
         falls = self._policy_side.falls([case.candidate for case in found])

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from seamaug.errors import ConfigError
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -16,3 +18,14 @@ def resource(*parts: str) -> Path:
 
 EMBEDDED = "embedded"
 """The model name that stands for the bundled stand-in of a role."""
+
+
+def stand_in(role: str) -> str:
+    """Folder of a bundled model, for other libraries: `policy`, `reward` or `embedder`.
+
+    It is what `seamaug` takes where no model is given: tiny, to show the flow and not a result.
+    Raises ConfigError for another role.
+    """
+    if role not in ("policy", "reward", "embedder"):
+        raise ConfigError(f"there is no stand-in for {role!r}: only for policy, reward, embedder")
+    return str(resource(EMBEDDED, role))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from seamaug.clock import clock
@@ -11,14 +11,16 @@ from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.llm.writer import LLMWriter
 from seamaug.models.embedder import Embedder
 from seamaug.models.engines import PolicyEngine
+from seamaug.models.ensemble import Ensemble
 from seamaug.models.generation import Generation, Limits
 from seamaug.models.journal import Journal
-from seamaug.models.load import load_generator, load_policy, load_reward
+from seamaug.models.load import load_generator, load_policy, load_reward, load_voter
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.index import require_engine
 from seamaug.run.folder import RunFolder
 from seamaug.scoring.scorer import Scorer
 from seamaug.verify.golden import NewGoldenCheck
+from seamaug.verify.strength import PairStrength
 from seamaug.verify.worse import Cases, Findings, Verifier, make_verifier
 
 
@@ -33,7 +35,6 @@ class Models:
         self._config = config
         with _loading():
             self.writer = load_writer(config, run) if run else None
-        self._judge = cache(lambda name: load_reward(config.reward.like(name)))
 
     def load(self) -> None:
         """Load what every run of this process needs: what cannot be loaded must show at once."""
@@ -51,6 +52,18 @@ class Models:
         with _loading():
             policy = load_policy(self._config.policy)
             return Scorer(policy, [load_reward(own) for own in self._config.reward.members()])
+
+    @cached_property
+    def judges(self) -> Ensemble:
+        """Reward models that vote, loaded where they are first asked for."""
+        with _loading():
+            return load_judges(self._config)
+
+    @property
+    def pair_strength(self) -> PairStrength | None:
+        """Of what may be kept; None without judges."""
+        own = self._config.verify.worse
+        return PairStrength(lambda: self.judges, own.spread) if own.judges else None
 
     @property
     def policy(self) -> PolicyEngine:
@@ -80,7 +93,9 @@ class Models:
     def _verifier(self, max_overlap: float) -> Verifier:
         with _loading():
             prefers = self.writer.prefers if self.writer else None
-            return make_verifier(self._config.verify.worse, max_overlap, self._judge, prefers)
+            return make_verifier(
+                self._config.verify.worse, max_overlap, lambda: self.judges, prefers
+            )
 
     @property
     def new_golden_check(self) -> NewGoldenCheck | None:
@@ -102,6 +117,12 @@ class Models:
 def _loading() -> Iterator[None]:
     with clock.stage("load models"), clock.kind("models"):
         yield
+
+
+def load_judges(config: Config) -> Ensemble:
+    """The reward models of the check `vote`, with the settings of those under test."""
+    own = config.reward
+    return Ensemble([load_voter(own.like(name)) for name in config.verify.worse.judges])
 
 
 def load_writer(config: Config, run: RunFolder) -> LLMWriter | None:

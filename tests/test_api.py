@@ -2,8 +2,18 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import seamaug
+from seamaug import expand, stand_in
+from seamaug.cli import main
+from seamaug.errors import ConfigError
 
 
 def test_every_public_name_is_what_it_says_also_after_its_modules_are_imported() -> None:
@@ -18,3 +28,28 @@ def test_every_public_name_is_what_it_says_also_after_its_modules_are_imported()
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert {"expand", "export", "score", "select"} <= set(seamaug.__all__)
+
+
+def test_stand_ins_are_folders_that_other_libraries_load() -> None:
+    policy = AutoModelForCausalLM.from_pretrained(stand_in("policy"))
+    reward = AutoModelForSequenceClassification.from_pretrained(stand_in("reward"))
+    assert policy.config.vocab_size > 1000
+    assert reward.config.num_labels == 1
+    with pytest.raises(ConfigError, match="no stand-in for 'judge'"):
+        stand_in("judge")
+
+
+def test_a_result_prints_what_the_command_shows(
+    bundled: Callable[[int], list[dict[str, Any]]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = {"select.share": 0.5, "keep.rule": "discrepant", "score.samples": 2}
+    result = expand(bundled(6), budget=2, out=tmp_path / "run", settings=settings)
+    capsys.readouterr()
+    result.show(1)
+    said = capsys.readouterr().out
+    shown = CliRunner().invoke(main, ["show", str(tmp_path / "run"), "--examples", "1"])
+    assert shown.exit_code == 0
+    assert said == shown.stdout
+    assert "2 of 2 examples kept" in said

@@ -29,7 +29,8 @@ def test_the_run_has_what_consumers_trip_over(result: ExpandResult) -> None:
     assert ("system", "user") in roles
     assert any(turns[-3:] == ("user", "assistant", "user") for turns in roles)
     kept = result.provenance.filter(lambda row: row["verdict"] == "kept")
-    assert set(kept["verifier"]) == {"vote"}
+    assert None not in kept["mu"]
+    assert len(set(kept["verifier"])) > 1
 
 
 def test_trl_trains_on_every_form_by_the_exported_scripts(

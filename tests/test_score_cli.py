@@ -168,7 +168,10 @@ def test_the_two_files_must_differ(tmp_path: Path, seeds: Path) -> None:
     ("settings", "message"),
     [
         ({"verify.worse.by": "vote"}, "the check `vote` needs `judges`"),
-        ({"verify.worse.judges": ["a"]}, "the check `vote` needs `judges`"),
+        (
+            {"verify.worse.by": "number", "verify.worse.judges": ["a"]},
+            "the check `vote` needs `judges`",
+        ),
         ({"verify.worse.by": "function"}, "the check `function` needs `function`"),
         ({"verify.worse.function": "a:b"}, "the check `function` needs `function`"),
         ({"verify.worse.answer": "a"}, "only the check `match` reads `answer`"),

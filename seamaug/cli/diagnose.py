@@ -84,13 +84,11 @@ def diagnose(
     """
     from seamaug.diagnosis import run
     from seamaug.report.diagnosis import print_diagnosis
-    from seamaug.report.diagnosis_page import write_page
 
     if out is not None and out.suffix != ".html":
         raise click.UsageError(f"--out {out} must end in .html: it is a page to look at")
-    found = run.diagnose(list(seeds) or None, work=work, quiet=quiet(), **arguments(flags))
-    if out is not None:
-        write_page(found, out)
+    given = arguments(flags)
+    found = run.diagnose(list(seeds) or None, work=work, out=out, quiet=quiet(), **given)
     if as_json:
         click.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=2, allow_nan=False))
         return

@@ -44,8 +44,9 @@ from seamaug.cli.options import SEED_OPTIONS, arguments, formats, options, parse
 @click.option(
     "--margin",
     is_flag=True,
-    help="A column `margin` for reward models of TRL and OpenRLHF: by how many logits an ensemble "
-    "(the check `vote`) prefers the chosen response. Every example must have one.",
+    help="A column `margin` for reward models of TRL and OpenRLHF: the preference strength mu, by "
+    "how many logits the judges of the run (`expand --judge`) prefer the chosen response. Original "
+    "rows bring their own, as `seamaug strength --margin` writes it. Every pair must have one.",
 )
 @options(*SEED_OPTIONS)
 @click.option(

@@ -13,7 +13,13 @@ import click
     metavar="FILE",
     help="The page.  [default: report.html in RUN]",
 )
-def report(run: Path, out: Path | None) -> None:
+@click.option(
+    "--diagnosis",
+    type=click.Path(path_type=Path),
+    metavar="FILE.json",
+    help="What `seamaug diagnose --json` printed about the run's models: a section of the page.",
+)
+def report(run: Path, out: Path | None, diagnosis: Path | None) -> None:
     """Write a run's report: one HTML page that needs no network, below 10 MB.
 
     The funnel, SEAM before and after, what the policy says against what the reward model likes, a
@@ -23,7 +29,9 @@ def report(run: Path, out: Path | None) -> None:
     \b
     seamaug report runs/mine
     seamaug report runs/mine --out mine.html
+    seamaug diagnose prefs.jsonl --policy my-sft --reward my-rm --json > teacher.json
+    seamaug report runs/mine --diagnosis teacher.json
     """
     from seamaug.reporting import report as write_report
 
-    click.echo(write_report(run, out))
+    click.echo(write_report(run, out, diagnosis=diagnosis))

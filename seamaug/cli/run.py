@@ -47,6 +47,15 @@ from seamaug.cli.options import (
 )
 @options(*LIMIT_OPTIONS)
 @click.option(
+    "--judge",
+    "judges",
+    multiple=True,
+    metavar="MODEL",
+    help="A reward model that votes on every pair (not the one under test), or the ensemble of "
+    "`seamaug strength`; repeat it for several. Pairs whose label they contradict are not kept; mu "
+    "and sigma are in provenance.parquet, and `export --margin` writes mu.",
+)
+@click.option(
     "--decontaminate",
     multiple=True,
     metavar="FILE",

@@ -25,7 +25,10 @@ _FLAGS = {
     help="Folder for pairs.parquet and strength.json.",
 )
 @click.option(
-    "--reward", multiple=True, metavar="MODEL", help="A reward model that votes; give two or more."
+    "--reward",
+    multiple=True,
+    metavar="MODEL",
+    help="A reward model that votes; give two or more, or an ensemble trained earlier.",
 )
 @click.option("--model", metavar="MODEL", help="Without --reward: what the ensemble starts from.")
 @click.option("--judge", metavar="MODEL|MODULE:FUNCTION", help="Show the bands against it.")
@@ -63,12 +66,14 @@ def strength(
     do not agree, ambiguous. Without --reward an ensemble is trained on the pairs themselves, ten
     last layers on one backbone for the price of one reward model.
 
-    OUT/pairs.parquet has the pairs as treated, for TRL's RewardTrainer or `seamaug train-rm`.
+    OUT/pairs.parquet has the pairs as treated, for TRL's RewardTrainer or `seamaug train-rm`, and
+    OUT/ensemble what was trained, for `seamaug expand --judge`, where it votes on every new pair.
 
     \b
     seamaug strength prefs.jsonl --model my-sft --out strength
     seamaug strength prefs.jsonl --reward rm-1 --reward rm-2 --reward rm-3 --margin --out strength
     seamaug train-rm strength/pairs.parquet --model my-sft --out my-rm
+    seamaug expand strength/pairs.parquet --judge strength/ensemble --out runs/mine
     """
     from seamaug.report.training import print_strength
     from seamaug.voting import strength as find

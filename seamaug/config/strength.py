@@ -46,8 +46,8 @@ class StrengthConfig(Section):
 
     pairs: SeedsConfig = SeedsConfig()
     reward: RewardConfig | None = None
-    """Reward models that vote (`name` and `others`, two at least); without them an ensemble is
-    trained."""
+    """Reward models that vote: `name` and `others`, or an ensemble trained earlier. Without them
+    one is trained."""
     ensemble: EnsembleConfig = EnsembleConfig()
     certain: Annotated[float, Field(gt=0)] = 1.0
     """A pair is certain where \\|mu\\| exceeds so many sigma; less is ambiguous."""
@@ -59,9 +59,3 @@ class StrengthConfig(Section):
     as `package.module:name`, called with prompt (a list of messages), response and chosen response;
     it returns a number, the higher the better, or None where it cannot tell. It changes nothing."""
     seed: int = 0
-
-    @model_validator(mode="after")
-    def _several_vote(self) -> Self:
-        if self.reward is not None and not self.reward.others:
-            raise ValueError("one reward model cannot disagree: give two or more, or none")
-        return self

@@ -1,7 +1,7 @@
 """Section `verify`: which candidates are worth scoring, and what vouches for their labels."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -21,7 +21,8 @@ class WorseConfig(Section):
         "overlap",
     )
     """Checks in order. The first one that can tell decides; a response that none can tell of is
-    not taken. Its score goes to `verifier_score`:
+    not taken. Where `judges` are given and this is not, it is `number, vote`. Its score goes to
+    `verifier_score`:
 
     `number`: another final number than the golden response's, or none and the right one nowhere;
     cannot tell where the golden response ends in no number. Score 1.
@@ -30,7 +31,8 @@ class WorseConfig(Section):
     `match`: another answer, as `answer` finds it; cannot tell where the golden response has none.
     Score 1.
     `function`: the value of `function` is below the one of the golden response. Score: by how much.
-    `vote`: the ensemble `judges` puts it below the golden response. Score: the mean margin.
+    `vote`: the ensemble `judges` puts it below the golden response; cannot tell where none of them
+    can read it. Score: the mean margin.
     `judge`: the generator prefers the golden response in both orders; a tie is no proof. Score: the
     share of the two orders, which is 1.
     """
@@ -42,14 +44,24 @@ class WorseConfig(Section):
     """For `function`: your Python function as `package.module:name`. It is called with the prompt
     (a list of messages), the response and the golden response, and returns a bool or a number, the
     higher the better, or None where it cannot tell."""
-    judges: tuple[str, ...] = ()
-    """For `vote`: reward models other than the one under test."""
+    judges: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
+    """For `vote`: reward models other than the one under test, or an ensemble that `strength`
+    trained, which has a vote for each of its heads. They also give every pair its preference
+    strength: mu and sigma, the mean and the standard deviation over their votes of the golden
+    response's reward less the other's (in logits; who cannot read a text does not vote). Where they
+    agree against a pair's label, mu + `spread` * sigma < 0, it is not kept, whatever else vouches
+    for it."""
     margin: Annotated[float, Field(ge=0)] = 0.0
-    """For `vote`: with mu and sigma the mean and the standard deviation over the judges of the
-    golden response's reward less the other's (in logits), mu - `spread` * sigma must exceed this. A
-    judge for which a text is too long has the margin 0."""
+    """For `vote`: mu - `spread` * sigma must exceed this."""
     spread: Annotated[float, Field(ge=0)] = 1.0
-    """For `vote`: how many standard deviations of the judges count against the mean."""
+    """How many standard deviations of the judges count against their mean."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _judges_are_asked(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("judges") and "by" not in given:
+            return {**given, "by": ("number", "vote")}
+        return given
 
     @field_validator("by")
     @classmethod

@@ -105,8 +105,8 @@ def _cell(
         own.name,
         reward,
         {figure: bootstrap.figure(statistics[figure], missing[figure]) for figure in FIGURES},
-        per_prompt,
         is_constant(rewarded.samples),
+        per_prompt,
     )
 
 

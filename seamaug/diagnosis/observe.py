@@ -18,7 +18,7 @@ from seamaug.diagnosis.judging import judge, unknown
 from seamaug.errors import ModelError
 from seamaug.models.engines import PolicyEngine, RewardEngine
 from seamaug.models.load import load_policy, load_reward
-from seamaug.models.rewards import raw_rewards
+from seamaug.models.rewards import raw_rewards, reward_problem
 from seamaug.records import Seed, text_key
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
@@ -195,21 +195,6 @@ def _rewarded(model: RewardEngine, batch: Sequence[tuple[Seed, Sequence[str]]]) 
     with clock.kind("reward"):
         found = raw_rewards(model, cases)
     return [
-        {"rewards": scores, "error": _error(model, seed, texts, scores)}
+        {"rewards": scores, "error": reward_problem(model, seed.prompt, texts, scores)}
         for (seed, texts), scores in zip(batch, found, strict=True)
     ]
-
-
-def _error(model: RewardEngine, seed: Seed, texts: Sequence[str], scores: Sequence[float]) -> str:
-    """What is amiss with rewards: a response that does not fit, or no number; empty if nothing."""
-    for number, (text, score) in enumerate(zip(texts, scores, strict=True), 1):
-        if math.isfinite(score):
-            continue
-        try:
-            length = len(model.conversation_ids(seed.prompt, [text])[0])
-        except ModelError as error:
-            return str(error)
-        if length > model.max_length:
-            return f"too long: {length:,} tokens, limit {model.max_length:,}"
-        return f"returned {score} for response {number} of {len(texts)}"
-    return ""

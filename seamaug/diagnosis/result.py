@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from seamaug.diagnosis.statistics import Figure
 
 FIGURES = {
@@ -36,11 +38,11 @@ class Cell:
     reward: str
     figures: dict[str, Figure]
     """By the names in FIGURES."""
-    per_prompt: dict[str, list[float]]
-    """Of the figures that each prompt has by itself, in the order of `Diagnosis.prompts`; NaN where
-    it has none."""
     is_constant: bool
     """Whether the reward model gives all samples one reward."""
+    per_prompt: dict[str, list[float]] = field(default_factory=dict)
+    """Of the figures that each prompt has by itself, in the order of `Diagnosis.prompts`; NaN where
+    it has none. Empty where it was read from JSON."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Diagnosis:
 
     policies: list[str]
     rewards: list[str]
-    prompts: list[Prompt]
+    prompt_count: int
+    """That were looked at."""
     samples: int
     """Responses of each policy to each prompt."""
     cells: list[Cell]
@@ -92,6 +95,8 @@ class Diagnosis:
     """By policy: how many responses each verifier judged, `unknown` where none could."""
     floor: float
     """Below which a prompt's reward variance counts as flat."""
+    prompts: list[Prompt] = field(default_factory=list)
+    """Each of them; none where it was read from JSON."""
     left_out: list[LeftOut] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -114,7 +119,26 @@ class Diagnosis:
         for cell in found["cells"]:
             del cell["per_prompt"]
         ranking = {policy: [c.reward for c in self.ranked(policy)] for policy in self.policies}
-        return {**found, "prompts": len(self.prompts), "ranking": ranking}
+        found["prompts"] = found.pop("prompt_count")
+        return {**found, "ranking": ranking}
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> "Diagnosis":
+        """The diagnosis that `to_dict` told of, without single prompts.
+
+        Raises ValueError where it is none.
+        """
+        known = {**told, "prompt_count": told.get("prompts"), "prompts": []}
+        found = TypeAdapter(cls).validate_python(known)
+        pairs = {(cell.policy, cell.reward) for cell in found.cells}
+        figures = [figure for cell in found.cells for figure in cell.figures.values()]
+        whole = all(cell.figures.keys() == FIGURES.keys() for cell in found.cells)
+        whole &= not any(None in (f.low, f.high) for f in figures if f.value is not None)
+        if not whole or pairs != {(p, r) for p in found.policies for r in found.rewards}:
+            raise ValueError("a figure or a pair of models is missing")
+        if found.judged.keys() != set(found.policies):
+            raise ValueError("`judged` is not by policy")
+        return found
 
 
 def _rank_value(cell: Cell) -> float:

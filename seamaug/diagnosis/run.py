@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -20,12 +21,12 @@ from seamaug.diagnosis.result import Diagnosis, LeftOut, Prompt
 from seamaug.errors import ConfigError, InputError
 from seamaug.identity import diagnose_identity, models_of
 from seamaug.log import logger
-from seamaug.models.load import load_reward
 from seamaug.models.loading import load_tokenizer, render
 from seamaug.pipeline import warn_of_stand_ins
 from seamaug.records import Message, Seed, text_key
+from seamaug.report.diagnosis_page import write_page
 from seamaug.run.folder import RunFolder
-from seamaug.run_models import load_writer
+from seamaug.run_models import load_judges, load_writer
 from seamaug.seeds import Seeds, SeedSource
 from seamaug.verify.worse import Verifier, make_verifier
 
@@ -34,6 +35,7 @@ def diagnose(
     seeds: SeedSource = None,
     *,
     work: str | Path | None = None,
+    out: str | Path | None = None,
     quiet: bool = True,
     **arguments: Unpack[DiagnoseArguments],
 ) -> Diagnosis:
@@ -46,9 +48,12 @@ def diagnose(
     judge: what tells which of a policy's responses are better, see `DiagnoseArguments`.
     prompts, samples: 500 and 10, as in arXiv 2503.15477.
     work: a folder to resume from; it must be given where a server's generator is the judge.
+    out: an HTML file for all of it as a page to look at, which asks nothing of a network.
 
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
+    if out is not None and Path(out).suffix != ".html":
+        raise ConfigError(f"out {out} must end in .html: it is a page to look at")
     config, table = prepare(seeds, score_arguments(arguments), prompts_alone=True)
     names = [model.name for model in config.reward.members()]
     if len(set(names)) < len(names):
@@ -62,7 +67,10 @@ def diagnose(
         identity = diagnose_identity(config, table, models_of(config))
         run = stack.enter_context(RunFolder(Path(work), identity))
         with clock.stage("diagnose"):
-            return _diagnose(run, config, table, quiet=quiet)
+            found = _diagnose(run, config, table, quiet=quiet)
+    if out is not None:
+        write_page(found, Path(out))
+    return found
 
 
 def _diagnose(run: RunFolder, config: Config, table: Seeds, *, quiet: bool) -> Diagnosis:
@@ -81,12 +89,13 @@ def _diagnose(run: RunFolder, config: Config, table: Seeds, *, quiet: bool) -> D
     return Diagnosis(
         policies=[policy.name for policy in policies],
         rewards=list(given),
-        prompts=[Prompt(seed.id, seed.where, seed.text) for seed in seeds],
+        prompt_count=len(seeds),
         samples=own.samples,
         cells=cells,
         advice=advise(cells),
         judged={one.name: _judged(one.verdicts) for one in observed},
         floor=own.floor,
+        prompts=[Prompt(seed.id, seed.where, seed.text) for seed in seeds],
         left_out=left_out,
         warnings=warnings,
     )
@@ -128,7 +137,7 @@ def _verifier(run: RunFolder, config: Config) -> Iterator[Callable[[], Verifier]
             return make_verifier(
                 config.verify.worse,
                 config.verify.reference_overlap,
-                lambda name: load_reward(config.reward.like(name)),
+                partial(load_judges, config),
                 writer.prefers if writer else None,
             )
 

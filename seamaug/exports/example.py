@@ -14,6 +14,7 @@ from seamaug.records import KEPT, Message
 from seamaug.run.seal import check
 from seamaug.seeds.bad_rows import Sieve
 from seamaug.seeds.columns import Layouts
+from seamaug.seeds.pairs import MARGIN, number_of
 
 AUGMENTED, ORIGINAL = "augmented", "original"
 """Where an example comes from: a run, or the dataset that it is merged with."""
@@ -34,16 +35,17 @@ class Example:
     chosen: str
     rejected: Sequence[str]
     margin: float | None = None
-    """How far an ensemble of reward models puts `chosen` above `rejected`, in logits: the mean
-    margin of the check `vote`. None where no ensemble was asked. (`margin_after` of the provenance
-    is what the reward model under test already believes, so it is no target for it.)"""
+    """Preference strength: how far an ensemble puts `chosen` above `rejected`, in logits. A run's
+    is mu of its judges, an original row's its own `margin`; None where there is none.
+    (`margin_after` of the provenance is what the reward model under test already believes, so it is
+    no target for it.)"""
 
     def with_response(self, response: str) -> list[Message]:
         """The prompt and this response as one conversation."""
         return [*self.prompt, {"role": "assistant", "content": response}]
 
 
-_COLUMNS = ["id", "parent", "prompt", "chosen", "rejected", "verifier", "verifier_score", "verdict"]
+_COLUMNS = ["id", "parent", "prompt", "chosen", "rejected", "mu", "verdict"]
 
 
 def kept_examples(provenance: Path) -> Iterator[Example]:
@@ -70,16 +72,26 @@ def _example(row: dict[str, Any]) -> Example:
         prompt=row["prompt"],
         chosen=row["chosen"],
         rejected=[row["rejected"]],
-        margin=row["verifier_score"] if row["verifier"] == "vote" else None,
+        margin=row.get("mu"),  # not there in a run of an earlier version
     )
 
 
 def original_examples(
-    config: SeedsConfig, rows: Iterable[dict[str, Any]] | None, layouts: Layouts
+    config: SeedsConfig,
+    rows: Iterable[dict[str, Any]] | None,
+    layouts: Layouts,
+    *,
+    margin: bool,
 ) -> Iterator[Example]:
     """The rows of the dataset to merge with, in their order, whatever prompts they share.
 
-    rows: in memory; None reads the configured paths. Bad rows are dealt with as in `read_seeds`.
+    rows: in memory; None reads the configured paths. margin: whether to read their `margin`. Bad
+    rows are dealt with as in `read_seeds`.
     """
-    for seed in Sieve().each(config, rows, layouts.seed):
-        yield Example(seed.id, seed.id, ORIGINAL, seed.prompt, seed.golden, seed.worse)
+
+    def example(row: dict[str, Any], where: str) -> Example:
+        seed = layouts.seed(row, where)
+        own = number_of(row, MARGIN) if margin else None
+        return Example(seed.id, seed.id, ORIGINAL, seed.prompt, seed.golden, seed.worse, own)
+
+    yield from Sieve().each(config, rows, example)

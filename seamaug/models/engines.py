@@ -89,6 +89,15 @@ class FeatureEngine(RewardEngine, Protocol):
         ...
 
 
+@runtime_checkable
+class VotingEngine(RewardEngine, Protocol):
+    """A reward model that may have several scores, each a vote of its own."""
+
+    def votes(self, sets: Sequence[Sequence[list[int]]]) -> list[np.ndarray]:
+        """Raw scores of every conversation: (conversations, M) per set, float64."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What an LLM is asked to write."""

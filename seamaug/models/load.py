@@ -37,6 +37,18 @@ def load_reward(config: RewardConfig) -> RewardEngine:
     return RewardModel(config)
 
 
+def load_voter(config: RewardConfig) -> RewardEngine:
+    """A reward model that votes: as `load_reward`, and an ensemble that `strength` trained."""
+    from seamaug.models.loading import load_model_config
+    from seamaug.models.tokens import votes_of
+
+    if config.engine == "transformers" and votes_of(load_model_config(config, "reward")) > 1:
+        from seamaug.models.reward import RewardHeads
+
+        return RewardHeads(config)
+    return load_reward(config)
+
+
 def load_generator(config: GeneratorConfig) -> GeneratorEngine:
     """The LLM that writes on the configured engine; else as `load_policy`."""
     if config.engine == "vllm":

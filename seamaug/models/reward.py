@@ -57,11 +57,15 @@ class RewardModel(RewardTokens):
 
         A causal backbone reads what the conversations of a set begin with once.
         """
-        scores = [[0.0] * len(rows) for rows in sets]
+        return [own[:, 0].tolist() for own in self.votes(sets)]
+
+    def votes(self, sets: Sequence[Sequence[list[int]]]) -> list[np.ndarray]:
+        """As `rewards`, with every score that the model has: (rows, M) per set, float64."""
+        scores = [np.zeros((len(rows), self.model.config.num_labels)) for rows in sets]
 
         def keep(places: Sequence[Place], values: torch.Tensor, _features: Features) -> None:
-            for (i, k), value in zip(places, values.float().flatten().tolist(), strict=True):
-                scores[i][k] = value
+            for (i, k), own in zip(places, values.float().numpy(force=True), strict=True):
+                scores[i][k] = own
 
         self._read(sets, keep)
         return scores
@@ -207,6 +211,13 @@ class RewardModel(RewardTokens):
         )
         self.model.config.pad_token_id = self.model.config.get_text_config().pad_token_id = free
         return free
+
+
+class RewardHeads(RewardModel):
+    """Several last layers on one backbone, as `strength` trains them: a vote each."""
+
+    def _check_labels(self) -> None:
+        """It has as many as votes."""
 
 
 @contextmanager

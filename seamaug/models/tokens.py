@@ -11,6 +11,9 @@ from seamaug.models.literal import LiteralText
 from seamaug.models.loading import load_model_config, load_tokenizer, longest_sequence, render
 from seamaug.records import Message
 
+VOTES = "reward_heads"
+"""Attribute of an ensemble's config.json."""
+
 
 class _Tokens:
     """A tokenizer with its chat template, and the longest sequence that its model takes.
@@ -110,9 +113,22 @@ class RewardTokens(ConversationTokens):
 
     def __init__(self, config: RewardConfig) -> None:
         super().__init__(config, "reward")
+        self._name = config.name
+        self._check_labels()
+
+    def _check_labels(self) -> None:
         labels = self.model_config.num_labels
         if labels != 1:
+            judge = votes_of(self.model_config) > 1
             raise ModelError(
-                f"reward model {config.name!r} has {labels} labels; SEAM needs one score per "
+                f"reward model {self._name!r} has {labels} labels; SEAM needs one score per "
                 "response: give a sequence classifier that was trained with num_labels=1"
+                + judge
+                * " (an ensemble of `strength` can only be a judge, on transformers)"
             )
+
+
+def votes_of(model_config: Any) -> int:
+    """How many reward models a model's config says that it is: what `strength` trains says so, so
+    that a classifier of several classes does not pass for an ensemble."""
+    return int(getattr(model_config, VOTES, 1))

@@ -29,7 +29,7 @@ def print_diagnosis(found: Diagnosis) -> None:
         judged = ", ".join(f"{name} {count:,}" for name, count in found.judged[policy].items())
         console.print(
             _plain(
-                f"\npolicy {policy}: {len(found.prompts):,} prompts, {found.samples} samples each"
+                f"\npolicy {policy}: {found.prompt_count:,} prompts, {found.samples} samples each"
             )
         )
         console.print(_plain(f"judged by: {judged}"))

@@ -1,18 +1,17 @@
-"""A diagnosis as one page that asks nothing of a network."""
+"""A diagnosis as a page of its own, and as a section of a run's report."""
 
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from seamaug.diagnosis.result import FIGURES, Cell, Diagnosis
-from seamaug.printable import printable
+from seamaug.errors import InputError
 from seamaug.report.diagnosis import GRID, RANKED, shade, shown, with_short_names
+from seamaug.report.html import render
 from seamaug.run.folder import whole_file
 
-_TEMPLATE = Path(__file__).parent / "diagnosis.html.jinja"
 _LISTED = 20
 _PER_PROMPT = ("reward_variance", "on_policy_accuracy", "seam_prob", "hack_rate", "conflict")
 _CHARACTERS = 300
@@ -20,26 +19,44 @@ _CHARACTERS = 300
 
 def write_page(found: Diagnosis, out: Path) -> None:
     """Write the page; raises RunFolderError where that cannot be done."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
     found = with_short_names(found)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    text = template.render(
-        found=found,
-        titles=FIGURES,
-        ranked=RANKED,
-        shown=shown,
-        grids=[_heat_map(found, name) for name in GRID] if len(found.cells) > 1 else [],
+    text = render(
+        "diagnosis.html.jinja",
+        **_shared(found),
         prompts=[_prompts(found, cell) for cell in found.cells],
         per_prompt=_PER_PROMPT,
     )
     with whole_file(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def section(found: Diagnosis, models: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's report shows of a diagnosis; `models` are those of the run, by role."""
+    known = {"policy": found.policies, "reward": found.rewards}
+    absent = [
+        f"{role} {models[role]['name']}"
+        for role, names in known.items()
+        if models[role]["name"] not in names
+    ]
+    return {**_shared(with_short_names(found)), "absent": absent}
+
+
+def read_diagnosis(path: str | Path) -> Diagnosis:
+    """A diagnosis from the JSON that `seamaug diagnose --json` prints; raises InputError."""
+    try:
+        return Diagnosis.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise InputError(
+            f"{path} is no diagnosis: give what `seamaug diagnose --json` prints"
+        ) from None
+
+
+def _shared(found: Diagnosis) -> dict[str, Any]:
+    """What both pages show."""
+    grids = [_heat_map(found, name) for name in GRID] if len(found.cells) > 1 else []
+    return {"found": found, "grids": grids, "titles": FIGURES, "ranked": RANKED}
 
 
 def _heat_map(found: Diagnosis, name: str) -> dict[str, Any]:
@@ -49,7 +66,7 @@ def _heat_map(found: Diagnosis, name: str) -> dict[str, Any]:
         for policy in found.policies
     ]
     return {
-        "name": name,
+        "title": FIGURES[name],
         "rows": [
             [
                 {

@@ -1,4 +1,4 @@
-"""The page: one file that asks nothing of a network.
+"""The pages, of a run and of a diagnosis: one file each that asks nothing of a network.
 
 Charts whose numbers are few are SVG out of the template, readable without scripts; plots of
 thousands of dots are canvases that a little JavaScript of our own draws. (Vega would bring about a
@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from seamaug.printable import printable
 from seamaug.report import charts
+from seamaug.report.diagnosis import shown
 from seamaug.report.sample import embedded
 from seamaug.units import human_count, human_seconds
 
@@ -25,8 +26,8 @@ _FOLDER = Path(__file__).parent / "page"
 _SCRIPTS = ("data.js", "plot.js", "responses.js", "prompts.js", "examples.js")
 
 
-def render(data: dict[str, Any], **figures: Any) -> str:
-    """The whole page; `data` is for its scripts, `figures` for its template."""
+def render(template: str, data: dict[str, Any] | None = None, **figures: Any) -> str:
+    """The whole page; `data` is for its scripts, if it has any, `figures` for its template."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -36,17 +37,23 @@ def render(data: dict[str, Any], **figures: Any) -> str:
         finalize=_finalized,
     )
     environment.globals["frame"] = charts
-    environment.filters |= {"n": "{:,}".format, "count": human_count, "seconds": human_seconds}
+    environment.filters |= {
+        "n": "{:,}".format,
+        "count": human_count,
+        "seconds": human_seconds,
+        "interval": shown,
+    }
     style = _asset("page.css")
     script = "\n".join(_asset(name) for name in _SCRIPTS)
-    return environment.get_template("page.html.jinja").render(
+    runs = "" if data is None else f"script-src {_source(script)}; "
+    return environment.get_template(template).render(
         figures,
         # They are this package's own files, and the JSON has no sign that could end its element.
         style=Markup(style),
         script=Markup(script),
-        data=Markup(embedded(data)),
-        policy=(
-            f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; "
+        data=Markup(embedded(data or {})),
+        csp=(
+            f"default-src 'none'; style-src {_source(style)}; {runs}"
             "base-uri 'none'; form-action 'none'"
         ),
     )

@@ -46,5 +46,8 @@ def print_strength(folder: Path, found: dict[str, Any]) -> None:
     told = ", ".join(f"{count:,} {name}" for name, count in found["treated"].items())
     console.print(f"{found['pairs']:,} pairs, {found['models']} votes each: {told}")
     if found["unread"]:
-        console.print(f"{found['unread']:,} pairs are too long for the models: left as they are")
+        console.print(f"{found['unread']:,} pairs got no vote, and are left as they are")
     console.print(Text(printable(f"Pairs as treated: {folder / 'pairs.parquet'}")))
+    if found.get("ensemble"):
+        told = f"Ensemble: {folder / found['ensemble']}, for `expand --judge`"
+        console.print(Text(printable(told)))

@@ -50,14 +50,15 @@ def _pairs(row: dict[str, Any], where: str, layouts: Layouts) -> list[Pair]:
             "there is no rejected response, or it equals the chosen one; remove the row, or name "
             "the column with --column worse=NAME"
         )
-    margin, smoothing = (_number(row, name) for name in (MARGIN, SMOOTHING))
+    margin, smoothing = (number_of(row, name) for name in (MARGIN, SMOOTHING))
     return [
         Pair(seed.prompt, seed.golden, rejected, margin, smoothing, row, where)
         for rejected in seed.worse
     ]
 
 
-def _number(row: dict[str, Any], name: str) -> float | None:
+def number_of(row: dict[str, Any], name: str) -> float | None:
+    """What a row says under MARGIN or SMOOTHING; None where it does not. Raises FieldError."""
     value = row.get(name)
     if value is None or value == "":
         return None

@@ -3,7 +3,6 @@
 A *check* says for every text whether it is worse, or None where it cannot tell.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamaug.config import WorseConfig
-from seamaug.models.engines import Preference, RewardEngine
-from seamaug.models.rewards import raw_rewards
+from seamaug.models.engines import Preference
+from seamaug.models.ensemble import Comparison, Ensemble, strength
 from seamaug.records import Evidence, Seed
 from seamaug.verify.function import UserFunction
 from seamaug.verify.response import by_match, by_number, by_overlap, passes_for_right
@@ -102,31 +101,30 @@ def compared(compare: Callable[[str, str], Evidence | None]) -> Check:
 class Vote:
     """An ensemble of reward models: they must agree that the golden response is better.
 
-    The mean margin less `spread` standard deviations must exceed `margin`: mu and sigma of a pair's
-    preference strength (arXiv 2401.06080). None of them may be the one under test: where it errs,
-    it would vote the error away.
+    With mu and sigma of the pair's preference strength, mu less `spread` · sigma must exceed
+    `margin`. None of them may be the one under test: where it errs, it would vote the error away.
     """
 
-    def __init__(self, judges: Sequence[RewardEngine], margin: float, spread: float) -> None:
+    def __init__(self, judges: Ensemble, margin: float, spread: float) -> None:
         self._judges = judges
         self._margin = margin
         self._spread = spread
 
     def __call__(self, cases: Cases) -> Findings:
-        """The mean margin for every text; always tells."""
-        asked = [(seed.prompt, [seed.golden, *texts]) for seed, texts in cases]
-        votes = [raw_rewards(judge, asked) for judge in self._judges]
-        return [
-            [self._counted([own[number] for own in votes], i) for i in range(1, len(texts) + 1)]
-            for number, (_, texts) in enumerate(cases)
-        ]
+        """With mu as the score; None where no judge can read the two."""
+        margins = self._judges.margins(
+            [Comparison(seed.prompt, seed.golden, texts) for seed, texts in cases]
+        )
+        return [self._told(own) for own in margins]
 
-    def _counted(self, scores: list[list[float]], i: int) -> Evidence:
-        # Who cannot read a response, since it is too long (NaN), has no opinion of it.
-        margins = [0.0 if math.isnan(own[0] - own[i]) else own[0] - own[i] for own in scores]
-        mean = float(np.mean(margins))
-        bound = mean - self._spread * float(np.std(margins))
-        return Evidence("vote", mean, worse=bound > self._margin)
+    def _told(self, margins: np.ndarray) -> list[Evidence | None]:
+        found = strength(margins)
+        return [
+            Evidence("vote", float(mu), worse=bool(worse)) if votes else None
+            for mu, worse, votes in zip(
+                found.mu, found.agrees(self._spread, self._margin), found.votes, strict=True
+            )
+        ]
 
 
 class Judge:
@@ -157,18 +155,18 @@ class Judge:
 def make_verifier(
     config: WorseConfig,
     max_overlap: float,
-    load_judge: Callable[[str], RewardEngine],
+    load_judges: Callable[[], Ensemble],
     prefers: Prefers | None,
 ) -> Verifier:
-    """The configured checks in order; `load_judge` loads a reward model by name."""
-    return Verifier([_check(name, config, max_overlap, load_judge, prefers) for name in config.by])
+    """The configured checks in order; `load_judges` is asked only where there is a vote."""
+    return Verifier([_check(name, config, max_overlap, load_judges, prefers) for name in config.by])
 
 
 def _check(
     name: str,
     config: WorseConfig,
     max_overlap: float,
-    load_judge: Callable[[str], RewardEngine],
+    load_judges: Callable[[], Ensemble],
     prefers: Prefers | None,
 ) -> Check:
     if name == "number":
@@ -182,6 +180,6 @@ def _check(
         assert config.function is not None, "the config sees to it"
         return UserFunction(config.function)
     if name == "vote":
-        return Vote([load_judge(judge) for judge in config.judges], config.margin, config.spread)
+        return Vote(load_judges(), config.margin, config.spread)
     assert prefers is not None, "the config sees to it that there is a generator"
     return Judge(prefers)

@@ -26,7 +26,8 @@ def strength(
     pairs: path(s) or globs, a dataset id, a list of rows or a `datasets.Dataset`, with a prompt, a
         chosen and a rejected response. None takes the bundled seeds.
     out: folder that gets pairs.parquet and strength.json; the same call resumes there.
-    reward: two or more reward models that vote; None trains an ensemble on the pairs.
+    reward: two or more reward models that vote, or the folder `ensemble` of an earlier call; None
+        trains an ensemble on the pairs.
     model: what that starts from, a causal LM or a reward model; None is the bundled policy.
     judge: what the bands are shown against: a reward model, or `package.module:function`.
     config: YAML file of a `StrengthConfig`; `settings` overrides its keys by dotted name, such as
@@ -35,10 +36,11 @@ def strength(
     pairs.parquet has `chosen` and `rejected` (conversations, flipped where the treatment says so),
     `smoothing`, `margin` if asked for (reward units), `mu` and `sigma` (of the label as it came),
     `band`, `treatment` and `where`; dropped pairs are not in it. TRL's RewardTrainer reads it as it
-    is, and `train_rm` its `smoothing` too.
+    is, and `train_rm` its `smoothing` too. What was trained is in the folder `ensemble` beside it:
+    `expand(judges=...)` has it vote on every new pair.
 
-    Returns what strength.json holds: pairs, models, bands, treated, unread, config, versions and
-    times.
+    Returns what strength.json holds: pairs, models, bands, treated, unread, ensemble, config,
+    versions and times.
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
     try:

@@ -1,8 +1,4 @@
-"""Preference strength: what an ensemble's votes say of each pair's label (arXiv 2401.06080).
-
-For pair i and reward model m, ``d_im = r_m(chosen) − r_m(rejected)``; mu and sigma are mean and
-standard deviation over m.
-"""
+"""Bands of preference strength, and what becomes of the labels in each (arXiv 2401.06080)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,32 +6,10 @@ from typing import Any
 import numpy as np
 
 from seamaug.config import TreatmentConfig
+from seamaug.models.ensemble import Strength
 
 INCORRECT, AMBIGUOUS, HELPFUL, STRONG = BANDS = ("incorrect", "ambiguous", "helpful", "strong")
 KEPT, FLIPPED, SOFTENED, DROPPED = "kept", "flipped", "softened", "dropped"
-
-
-@dataclass(frozen=True)
-class Strength:
-    """Of each pair: (pairs,)."""
-
-    mu: np.ndarray
-    """Mean margin of the chosen response, in the reward models' units (log-odds where they are
-    Bradley–Terry models)."""
-    sigma: np.ndarray
-    """Standard deviation of the margin over the models (1/M)."""
-
-
-def strength(margins: np.ndarray) -> Strength:
-    """mu and sigma of margins (pairs, M), over the votes that there are: NaN is none.
-
-    Both are 0 for a pair without any vote.
-    """
-    there = np.isfinite(margins)
-    count = np.maximum(there.sum(axis=1), 1)
-    mu = np.where(there, margins, 0.0).sum(axis=1) / count
-    spread = np.where(there, (margins - mu[:, None]) ** 2, 0.0).sum(axis=1) / count
-    return Strength(mu, np.sqrt(spread))
 
 
 def bands(found: Strength, certain: float, strong: float) -> np.ndarray:
@@ -46,11 +20,11 @@ def bands(found: Strength, certain: float, strong: float) -> np.ndarray:
     mu. The thresholds follow the models' own spread: fixed shares, as published for one dataset,
     would find as many incorrect labels in clean data as in noisy data.
     """
-    mu, sigma = found.mu, found.sigma
-    sure = np.abs(mu) > certain * sigma
-    named = np.where(sure, np.where(mu < 0, INCORRECT, HELPFUL), AMBIGUOUS)
-    count = int(strong * len(mu))
-    top = np.argsort(-mu, kind="stable")[:count]
+    named = np.select(
+        [found.contradicts(certain), found.agrees(certain)], [INCORRECT, HELPFUL], AMBIGUOUS
+    )
+    count = int(strong * len(named))
+    top = np.argsort(-found.mu, kind="stable")[:count]
     named[top[named[top] == HELPFUL]] = STRONG
     return named
 

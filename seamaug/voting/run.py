@@ -14,17 +14,20 @@ import pyarrow.parquet as pq
 
 from seamaug.clock import clock
 from seamaug.config import RewardConfig, StrengthConfig, WorseConfig
+from seamaug.errors import ConfigError
 from seamaug.identity import versions
-from seamaug.models.load import load_reward
-from seamaug.models.loading import fingerprint
+from seamaug.models.ensemble import Ensemble, strength
+from seamaug.models.load import load_voter
+from seamaug.models.loading import fingerprint, load_model_config
+from seamaug.models.tokens import votes_of
 from seamaug.records import MESSAGES, Seed, text_key
 from seamaug.run.folder import RunFolder, whole_file
 from seamaug.seeds.pairs import Pair, read_pairs
 from seamaug.train.data import fingerprint_of_pairs
 from seamaug.train.setup import ROLE, start_model
 from seamaug.verify.worse import make_verifier
-from seamaug.voting.bands import DROPPED, FLIPPED, Label, bands, strength, summary, treated
-from seamaug.voting.votes import given_votes, trained_votes
+from seamaug.voting.bands import DROPPED, FLIPPED, Label, bands, summary, treated
+from seamaug.voting.votes import ENSEMBLE, given_votes, trained_votes
 
 SUMMARY = "strength.json"
 PAIRS = "pairs.parquet"
@@ -59,6 +62,7 @@ def find_strength(
     The same call resumes; a finished one is left as it is.
     """
     clock.reset()
+    _check_several(config.reward)
     with RunFolder(out, _identity(config, rows)) as run:
         if (done := out / SUMMARY).is_file():
             known: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
@@ -66,10 +70,9 @@ def find_strength(
         pairs = list(read_pairs(config.pairs, rows))
         with clock.stage("votes"):
             margins = _votes(run, config, pairs, quiet)
-        read = np.isfinite(margins).any(axis=1)
         found = strength(margins)
         named = bands(found, config.certain, config.strong)
-        named[~read] = UNREAD
+        named[found.votes == 0] = UNREAD
         labels = [
             treated(band, float(mu), config.treat) for band, mu in zip(named, found.mu, strict=True)
         ]
@@ -81,7 +84,8 @@ def find_strength(
             "models": margins.shape[1],
             "bands": summary(found, named, treatments, right),
             "treated": dict(Counter(treatments)),
-            "unread": int((~read).sum()),
+            "unread": int((found.votes == 0).sum()),
+            "ensemble": None if config.reward else ENSEMBLE,
             "config": config.model_dump(mode="json"),
             "versions": versions(),
         }
@@ -91,6 +95,17 @@ def find_strength(
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(run.stages / "train", ignore_errors=True)
     return result
+
+
+def _check_several(config: RewardConfig | None) -> None:
+    """Raise ConfigError where there is one vote alone."""
+    if config is None or config.others:
+        return
+    if votes_of(load_model_config(config, "reward")) == 1:
+        raise ConfigError(
+            "one reward model cannot disagree: give two or more, an ensemble that `strength` "
+            "trained, or none"
+        )
 
 
 def _identity(config: StrengthConfig, rows: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
@@ -124,7 +139,7 @@ def _judged(judge: str, pairs: list[Pair]) -> list[bool | None]:
     check = make_verifier(
         WorseConfig.model_validate({**by, "spread": 0.0}),
         _OVERLAP,
-        lambda name: load_reward(RewardConfig(name=name)),
+        lambda: Ensemble([load_voter(RewardConfig(name=judge))]),
         prefers=None,
     )
     cases = [

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,12 @@ import torch
 from datasets import Dataset
 
 from seamaug.config import EnsembleConfig, RewardConfig
+from seamaug.log import logger
 from seamaug.models.batching import packed, right_padded
-from seamaug.models.engines import RewardEngine
-from seamaug.models.load import load_reward
-from seamaug.models.rewards import raw_rewards
-from seamaug.models.tokens import ConversationTokens
-from seamaug.run.folder import RunFolder
+from seamaug.models.ensemble import Comparison, Ensemble
+from seamaug.models.load import load_voter
+from seamaug.models.tokens import VOTES, ConversationTokens
+from seamaug.run.folder import RunFolder, whole_folder
 from seamaug.run.progress import progress
 from seamaug.seeds.pairs import Pair
 from seamaug.train.data import pad, tokenised
@@ -25,8 +26,11 @@ from seamaug.train.setup import ROLE, last_checkpoint, load_start, start_model, 
 from seamaug.train.trainer import PairCollator, score_layer
 from seamaug.voting.ensemble import PAIR, EnsembleTrainer, bagging, with_heads
 
+ENSEMBLE = "ensemble"
+"""Folder, among the results, of the ensemble that was trained."""
 _PART = 256
 _BATCH_TOKENS = 8192
+_NAMED = 10  # missing votes that are told of by row
 _SCHEMA = pa.schema([("margins", pa.list_(pa.float64()))])
 
 
@@ -34,23 +38,34 @@ def given_votes(
     run: RunFolder, config: RewardConfig, pairs: Iterator[Pair], count: int, *, quiet: bool
 ) -> np.ndarray:
     """Margins (pairs, M) under the given models, raw; NaN where one cannot read the pair."""
-    load = cache(lambda: [load_reward(member) for member in config.members()])
-    found = []
+    members = config.members()
+    load = cache(lambda: Ensemble([load_voter(member) for member in members]))
+    found, problems = [], []
     with progress("votes", count, "pairs", quiet=quiet) as bar:
         number = 0
         while chunk := list(islice(pairs, _PART)):
             resumed = run.has_part("votes", number)
             table = run.part("votes", number, partial(_margins, load, chunk))
             found.append(np.array(table["margins"].to_pylist()))
+            problems += [
+                f"{pair.where}: reward model {member.name} does not vote: {problem}"
+                for pair, own in zip(chunk, table["problems"].to_pylist(), strict=True)
+                for member, problem in zip(members, own, strict=True)
+                if problem
+            ]
             bar.advance(len(chunk), resumed=resumed)
             number += 1
+    for problem in problems[:_NAMED]:
+        logger.warning(problem)
+    if len(problems) > _NAMED:
+        logger.warning(f"{len(problems) - _NAMED:,} more votes are missing")
     return np.concatenate(found)
 
 
-def _margins(load: Callable[[], list[RewardEngine]], chunk: list[Pair]) -> pa.Table:
-    cases = [(pair.prompt, [pair.chosen, pair.rejected]) for pair in chunk]
-    votes = np.array([raw_rewards(model, cases) for model in load()])  # (M, pairs, 2)
-    return pa.table({"margins": list((votes[..., 0] - votes[..., 1]).T)}, schema=_SCHEMA)
+def _margins(load: Callable[[], Ensemble], chunk: list[Pair]) -> pa.Table:
+    cases = [Comparison(pair.prompt, pair.chosen, [pair.rejected]) for pair in chunk]
+    margins, problems = load().margins_and_problems(cases)
+    return pa.table({"margins": [own[0] for own in margins], "problems": problems})
 
 
 def trained_votes(
@@ -63,6 +78,8 @@ def trained_votes(
     quiet: bool,
 ) -> np.ndarray:
     """Margins (pairs, M) under an ensemble that is trained on them; NaN for a pair too long for it.
+
+    The ensemble stays in the folder, as a judge for `expand` and for other pairs.
 
     All heads vote on all pairs: in a trial those that had not seen a pair found wrong labels less
     surely (ROC-AUC 0.59 against 0.61 with 20 % of the labels flipped), being fewer.
@@ -91,6 +108,7 @@ def trained_votes(
             weights=weights,
         )
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        _save(trainer, run.path / ENSEMBLE, config.heads)
         with progress("votes", len(numbers), "pairs", quiet=quiet) as bar:
             margins = np.full((count, config.heads), math.nan)
             chosen, rejected = (
@@ -102,6 +120,16 @@ def trained_votes(
         return pa.table({"margins": list(margins)}, schema=_SCHEMA)
 
     return np.array(run.part("votes", 0, vote)["margins"].to_pylist())
+
+
+def _save(trainer: EnsembleTrainer, folder: Path, heads: int) -> None:
+    """The backbone with its last layers, and its tokenizer."""
+    config = trainer.model.config
+    config.num_labels = heads
+    setattr(config, VOTES, heads)
+    with whole_folder(folder) as temporary:
+        trainer.model.save_pretrained(temporary)
+        trainer.processing_class.save_pretrained(temporary)
 
 
 class _Collator(PairCollator):

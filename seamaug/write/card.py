@@ -120,8 +120,10 @@ def _published(name: str) -> str:
 
 
 def _role(name: str) -> str:
-    """Further reward models are told apart in run.json by name; the name has its own column."""
-    return "reward model" if name.split()[0] == "reward" else name
+    """Further reward models and judges are told apart in run.json by name; the name has its own
+    column."""
+    role = name.split()[0]
+    return "reward model" if role == "reward" else role
 
 
 def _cell(value: object) -> str:

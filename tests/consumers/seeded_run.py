@@ -39,20 +39,18 @@ def conversations(count: int) -> list[dict[str, Any]]:
 
 
 def make_run(folder: Path) -> "ExpandResult":
-    """The run, in which every rejected response is voted on, so that margins are known."""
+    """The run, in which a judge votes on every pair, so that margins are known."""
     from seamaug import expand
 
     settings = {
         "select.share": 0.9,
         "keep.rule": "discrepant",
-        "generate.worse": ["policy"],
         "generate.policy_samples": 4,
         "generate.policy_max_new_tokens": 16,
-        "verify.worse.by": ["vote"],
-        "verify.worse.judges": [_judge(folder.parent / "judge")],
         "score.samples": 3,
     }
-    return expand(conversations(30), budget=40, out=folder, settings=settings)
+    judge = _judge(folder.parent / "judge")
+    return expand(conversations(30), judges=judge, budget=40, out=folder, settings=settings)
 
 
 def _judge(folder: Path) -> str:

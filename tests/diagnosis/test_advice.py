@@ -20,7 +20,7 @@ def said(prompts: int = 50, spread: float = 0.01, **changes: float | None) -> li
     for name, value in {**SOUND, **changes}.items():
         if value is not None:
             figures[name] = Figure(value, value - spread, value + spread, prompts)
-    return [a.finding for a in advise([Cell("p", "r", figures, {}, False)])]
+    return [a.finding for a in advise([Cell("p", "r", figures, False)])]
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from seamaug import export
-from seamaug.errors import ConfigError, RunFolderError
+from seamaug.errors import ConfigError, InputError, RunFolderError
 from seamaug.exports import writer
 from seamaug.exports.example import kept_examples
 from seamaug.records import REJECTED
 from seamaug.run.folder import whole_folder
+from seamaug.run.seal import seal
 
 Make = Callable[..., Any]
 
@@ -83,10 +84,8 @@ def test_load_dataset_opens_each_form_by_name(run: Path, tmp_path: Path) -> None
             }
 
 
-def test_margin_is_the_ensemble_s_and_on_every_row(finished: Make, candidate: Make) -> None:
-    voted = [
-        candidate(n, verifier="vote", verifier_score=n / 4, margin_after=99.0) for n in range(8)
-    ]
+def test_margin_is_the_judges_mu_and_on_every_row(finished: Make, candidate: Make) -> None:
+    voted = [candidate(n, mu=n / 4, sigma=1.0, margin_after=99.0) for n in range(8)]
     run = finished("run", voted)
     for done in export(run, to="trl,openrlhf", margin=True):
         rows = pq.read_table(done.path / "preference" / "train.parquet").to_pylist()
@@ -98,11 +97,37 @@ def test_margin_is_the_ensemble_s_and_on_every_row(finished: Make, candidate: Ma
     assert "margin" not in (done.path / "reward.sh").read_text(encoding="utf-8")
     with pytest.raises(ConfigError, match="verl reads no margin"):
         export(run, to="verl", margin=True)
-    with pytest.raises(ConfigError, match="original rows have no margin"):
-        export(run, to="trl", out=run.parent / "x", margin=True, merge_with=[{}])
     mixed = finished("mixed", [*voted, candidate(9)])
-    with pytest.raises(ConfigError, match="1 of 9 examples have no margin"):
+    with pytest.raises(ConfigError, match=r"1 augmented examples have no margin.*expand --judge"):
         export(mixed, to="trl", margin=True)
+
+
+def test_original_rows_bring_their_own_margin(finished: Make, candidate: Make) -> None:
+    run = finished("run", [candidate(n, mu=2.0, sigma=1.0) for n in range(3)])
+    original = [
+        {"prompt": f"Old {n}?", "chosen": "Yes.", "rejected": "No.", "margin": -n} for n in range(3)
+    ]
+    alone = {"prompt": "No preference?", "response": "Right."}  # needs no margin
+    (done,) = export(run, to="trl", margin=True, merge_with=[*original, alone])
+    rows = pq.read_table(done.path / "preference" / "train.parquet").to_pylist()
+    found = {row["chosen"][0]["content"]: row["margin"] for row in rows}
+    assert found == {f"Question {n}?": 2.0 for n in range(3)} | {f"Old {n}?": -n for n in range(3)}
+    bare = [*original, {"prompt": "Old 4?", "chosen": "Yes.", "rejected": "No."}]
+    with pytest.raises(ConfigError, match=r"1 original examples have no margin.*strength --margin"):
+        export(run, to="trl", out=run.parent / "x", margin=True, merge_with=bare)
+    worded = [{"prompt": "Old?", "chosen": "Yes.", "rejected": "No.", "margin": "wide"}]
+    with pytest.raises(InputError, match="field 'margin' must be a number"):
+        export(run, to="trl", out=run.parent / "x", margin=True, merge_with=worded)
+    export(run, to="trl", out=run.parent / "x", merge_with=worded)  # nobody asks for it
+
+
+def test_a_run_from_before_there_was_mu_is_exported(finished: Make, candidate: Make) -> None:
+    run = finished("run", [candidate(1)])
+    file = run / "provenance.parquet"
+    pq.write_table(pq.read_table(file).drop_columns(["mu", "sigma"]), file)
+    seal(file)
+    (done,) = export(run, to="trl")
+    assert done.rows["preference/train.parquet"] == {"augmented": 1}
 
 
 def test_what_is_no_finished_run_is_refused(

@@ -115,3 +115,38 @@ def browser() -> Iterator[Any]:
         )
         yield started
         started.close()
+
+
+SLOW = 120_000  # milliseconds: a busy machine is no fault of the page
+
+
+class Visit:
+    """A page, and all that it complained of or asked for."""
+
+    def __init__(self, page: Any, path: Path) -> None:
+        self.page = page
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        page.set_default_timeout(SLOW)
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.goto(path.as_uri())
+
+    def shown(self, selector: str) -> str:
+        return str(self.page.locator(selector).inner_text())
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Visit]]:
+    contexts = []
+
+    def go(path: Path, width: int = 1200, scheme: str = "light") -> Visit:
+        size = {"width": width, "height": 900}
+        contexts.append(browser.new_context(viewport=size, color_scheme=scheme))
+        return Visit(contexts[-1].new_page(), path)
+
+    yield go
+    for context in contexts:
+        context.close()

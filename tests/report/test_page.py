@@ -1,6 +1,6 @@
 """The report in a real browser: it loads, search and clicks work, and hostile text stays text."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,40 +10,6 @@ import pytest
 from seamaug.printable import printable
 from seamaug.reporting import report
 
-SLOW = 120_000  # milliseconds: a busy machine is no fault of the page
-
-
-class Visit:
-    """A page, and all that it complained of or asked for."""
-
-    def __init__(self, page: Any, path: Path) -> None:
-        self.page = page
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        page.set_default_timeout(SLOW)
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.goto(path.as_uri())
-
-    def shown(self, selector: str) -> str:
-        return str(self.page.locator(selector).inner_text())
-
-
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Visit]]:
-    contexts = []
-
-    def go(path: Path, width: int = 1200, scheme: str = "light") -> Visit:
-        size = {"width": width, "height": 900}
-        contexts.append(browser.new_context(viewport=size, color_scheme=scheme))
-        return Visit(contexts[-1].new_page(), path)
-
-    yield go
-    for context in contexts:
-        context.close()
-
 
 @pytest.fixture(scope="module")
 def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -51,7 +17,7 @@ def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_loads_without_a_complaint_and_asks_for_nothing(
-    visit: Callable[..., Visit], page: Path
+    visit: Callable[..., Any], page: Path
 ) -> None:
     seen = visit(page)
     assert seen.page.locator("#example-rows tr.summary").count() > 5
@@ -65,7 +31,7 @@ def test_it_loads_without_a_complaint_and_asks_for_nothing(
     assert seen.said == []
 
 
-def test_no_script_of_the_page_reaches_a_network(visit: Callable[..., Visit], page: Path) -> None:
+def test_no_script_of_the_page_reaches_a_network(visit: Callable[..., Any], page: Path) -> None:
     seen = visit(page)
     asked = "fetch('http://127.0.0.1:9/x').then(() => 'reached', error => error.message)"
     with seen.page.expect_console_message() as told:
@@ -74,7 +40,7 @@ def test_no_script_of_the_page_reaches_a_network(visit: Callable[..., Visit], pa
 
 
 def test_search_finds_a_prompt_and_a_click_leads_to_its_examples(
-    visit: Callable[..., Visit], page: Path
+    visit: Callable[..., Any], page: Path
 ) -> None:
     seen = visit(page)
     row = seen.page.evaluate("prompts.findIndex(prompt => prompt.kept && prompt.made > 1)")
@@ -95,7 +61,7 @@ def test_search_finds_a_prompt_and_a_click_leads_to_its_examples(
 
 @pytest.mark.parametrize("plot", ["prompt", "response"])
 def test_a_click_on_a_dot_shows_what_it_stands_for(
-    visit: Callable[..., Visit], page: Path, plot: str
+    visit: Callable[..., Any], page: Path, plot: str
 ) -> None:
     seen = visit(page)
     seen.page.locator(f"#{plot}-plot").scroll_into_view_if_needed()
@@ -110,7 +76,7 @@ def test_a_click_on_a_dot_shows_what_it_stands_for(
 
 
 def test_examples_are_filtered_ordered_paged_and_opened(
-    visit: Callable[..., Visit], page: Path
+    visit: Callable[..., Any], page: Path
 ) -> None:
     seen = visit(page)
     total = seen.page.evaluate("examples.length")
@@ -139,7 +105,7 @@ def test_examples_are_filtered_ordered_paged_and_opened(
 
 
 def test_the_other_axis_shows_the_golden_responses_too(
-    visit: Callable[..., Visit], page: Path
+    visit: Callable[..., Any], page: Path
 ) -> None:
     seen = visit(page)
     before = seen.page.evaluate("responsePlot.dots.length")
@@ -148,7 +114,7 @@ def test_the_other_axis_shows_the_golden_responses_too(
     assert seen.page.evaluate("responsePlot.dots.length") == before + golden > before
 
 
-def test_all_operators_are_a_click_away(visit: Callable[..., Visit], page: Path) -> None:
+def test_all_operators_are_a_click_away(visit: Callable[..., Any], page: Path) -> None:
     seen = visit(page)
     rows = seen.page.locator("#operators tbody tr:visible")
     assert rows.count() == 12
@@ -158,7 +124,7 @@ def test_all_operators_are_a_click_away(visit: Callable[..., Visit], page: Path)
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_it_without_scrolling_sideways(
-    visit: Callable[..., Visit], page: Path, scheme: str
+    visit: Callable[..., Any], page: Path, scheme: str
 ) -> None:
     seen = visit(page, width=360, scheme=scheme)
     seen.page.locator("#example-rows button.open").first.click()
@@ -169,7 +135,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(
     assert light == (scheme == "light")
 
 
-def test_whoever_sees_nothing_is_told_everything(visit: Callable[..., Visit], page: Path) -> None:
+def test_whoever_sees_nothing_is_told_everything(visit: Callable[..., Any], page: Path) -> None:
     seen = visit(page)
     nameless = seen.page.evaluate(
         "[...document.querySelectorAll('input, select, button, canvas, svg[role], section')]"
@@ -187,7 +153,7 @@ def test_whoever_sees_nothing_is_told_everything(visit: Callable[..., Visit], pa
 
 
 def test_hostile_text_stays_text(
-    visit: Callable[..., Visit], hostile: list[str], hostile_page: Path
+    visit: Callable[..., Any], hostile: list[str], hostile_page: Path
 ) -> None:
     seen = visit(hostile_page)
     seen.page.click("#all-operators")

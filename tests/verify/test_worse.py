@@ -7,6 +7,7 @@ import pytest
 from seamaug.config import RewardConfig, WorseConfig
 from seamaug.errors import ModelError
 from seamaug.models.engines import Preference
+from seamaug.models.ensemble import Ensemble
 from seamaug.models.reward import RewardModel
 from seamaug.models.rewards import raw_rewards
 from seamaug.records import Evidence, Message, Seed, user_message
@@ -95,8 +96,8 @@ def test_the_judges_must_agree_that_it_is_worse() -> None:
     cases = [(seed("p", "g"), ["r"])]
 
     def voted(*margins: float, more: float = 0.0, spread: float = 1.0) -> Evidence:
-        found = Vote([judge(m) for m in margins], more, spread)(cases)[0][0]
-        assert found is not None  # a vote always tells
+        found = Vote(Ensemble([judge(m) for m in margins]), more, spread)(cases)[0][0]
+        assert isinstance(found, Evidence)
         assert found.score == pytest.approx(sum(margins) / len(margins))
         return found
 
@@ -111,9 +112,10 @@ def test_the_judges_must_agree_that_it_is_worse() -> None:
     assert not voted(1.5, 0.5, more=0.5).worse
     assert voted(1.5, 0.5, more=0.49).worse
     assert not voted(3.0, 3.0, -3.0).worse  # a majority that one contradicts
-    # Who cannot read it has no opinion: the margins are 0 and 1.
-    short = Vote([judge(1.0, max_length=1), judge(1.0)], 0.0, 1.0)(cases)[0][0]
-    assert short == Evidence("vote", 0.5, worse=False)
+    # Who cannot read it does not vote; where nobody can, nobody can tell.
+    short = judge(-9.0, max_length=1)
+    assert Vote(Ensemble([short, judge(1.0)]), 0.0, 1.0)(cases)[0][0] == Evidence("vote", 1.0)
+    assert Vote(Ensemble([short, short]), 0.0, 1.0)(cases)[0][0] is None
 
 
 def test_vote_of_real_reward_models(saved: Callable[..., str]) -> None:
@@ -126,7 +128,7 @@ def test_vote_of_real_reward_models(saved: Callable[..., str]) -> None:
         (seed("Hey", "Hello"), []),
         (seed("1 + 1?", "2"), ["3", "a hundred"]),
     ]
-    found = Vote(judges, 0.0, 1.0)(cases)
+    found = Vote(Ensemble(judges), 0.0, 1.0)(cases)
     assert [len(row) for row in found] == [4, 0, 2]
     for (item, texts), row in zip(cases, found, strict=True):
         for text, evidence in zip(texts, row, strict=True):
@@ -272,6 +274,6 @@ def test_the_configured_checks_in_order() -> None:
     assert verdicts("match", answer=r"\d+")[0] == ["answer match", "", "answer match"]
     assert verdicts("judge") == [["", "", ""], [], ["", "", ""]]  # what stands first: a tie
     voted = make_verifier(
-        WorseConfig(by="vote", judges=("a", "b")), 0.5, lambda name: Fixed(), None
+        WorseConfig(by="vote", judges=("a", "b")), 0.5, lambda: Ensemble([Fixed()]), None
     )
     assert names(voted(CASES))[2] == ["vote", "vote", ""]  # longer is better to `Fixed`

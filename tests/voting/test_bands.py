@@ -1,26 +1,13 @@
-"""mu, sigma, bands and treatments by hand."""
+"""Bands and treatments by hand."""
 
 import numpy as np
 import pytest
 
 from seamaug.config import TreatmentConfig
-from seamaug.voting.bands import Strength, bands, strength, summary, treated
+from seamaug.models.ensemble import Strength, strength
+from seamaug.voting.bands import bands, summary, treated
 
 MARGINS = np.array([[1.0, 3.0], [-2.0, -2.0], [0.5, -0.5], [4.0, 5.0]])
-
-
-def test_mu_and_sigma_by_hand() -> None:
-    found = strength(MARGINS)
-    np.testing.assert_allclose(found.mu, [2, -2, 0, 4.5])
-    np.testing.assert_allclose(found.sigma, [1, 0, 0.5, 0.5])  # over M, not M - 1
-
-
-def test_missing_votes_are_left_out() -> None:
-    margins = MARGINS.copy()
-    margins[0, 1] = margins[2] = np.nan
-    found = strength(margins)
-    np.testing.assert_allclose(found.mu, [1, -2, 0, 4.5])
-    np.testing.assert_allclose(found.sigma, [0, 0, 0, 0.5])
 
 
 def test_bands_follow_the_spread() -> None:
@@ -28,12 +15,12 @@ def test_bands_follow_the_spread() -> None:
     assert bands(found, 1.0, 0.25).tolist() == ["helpful", "incorrect", "ambiguous", "strong"]
     # Twice the spread is asked for: the first pair's models no longer agree enough.
     assert bands(found, 2.0, 0.0).tolist() == ["ambiguous", "incorrect", "ambiguous", "helpful"]
-    scaled = Strength(found.mu * 100, found.sigma * 100)
+    scaled = Strength(found.mu * 100, found.sigma * 100, found.votes)
     assert (bands(scaled, 1.0, 0.25) == bands(found, 1.0, 0.25)).all()
 
 
 def test_the_strong_are_among_the_certain() -> None:
-    wild = Strength(np.array([9.0, 1.0]), np.array([20.0, 0.1]))
+    wild = Strength(np.array([9.0, 1.0]), np.array([20.0, 0.1]), np.array([2, 2]))
     assert bands(wild, 1.0, 0.5).tolist() == ["ambiguous", "helpful"]
 
 

@@ -1,6 +1,7 @@
 """`strength` from rows to treated pairs, with given models and with an ensemble trained here."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,31 @@ def test_pairs_that_no_model_can_read_stay_and_are_counted(base: str, tmp_path: 
     assert last["chosen"][-1]["content"] == long["chosen"]
 
 
+def test_a_reward_that_is_no_number_is_named_by_row(
+    judges: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And a pair that is too long for one of the models: the others vote on both."""
+    folder = Path(shutil.copytree(judges[0], tmp_path / "broken"))
+    model = AutoModelForSequenceClassification.from_pretrained(judges[0])
+    (mark,) = set(RewardModel(RewardConfig(name=judges[0])).tokenizer("~")["input_ids"])
+    with torch.no_grad():
+        model.get_input_embeddings().weight[mark] = float("nan")
+    model.save_pretrained(folder)
+    rows = [*ROWS[:2], {**ROWS[2], "rejected": "~"}, {**ROWS[3], "rejected": "no " * 300}]
+    voters = [str(folder), *judges[1:]]
+    for _ in range(2):  # from the stored part too
+        found = strength(rows, reward=voters, out=tmp_path / "out")
+        (tmp_path / "out" / "strength.json").unlink()
+        told = f"reward model {folder} does not vote: returned nan for response 2 of 2"
+        assert f"row 3: {told}" in caplog.text
+        assert "row 4: " in caplog.text
+        assert "too long: " in caplog.text
+        assert f"row 2: reward model {folder}" not in caplog.text
+        caplog.clear()
+    assert found["unread"] == 1  # row 4, which none of them can read
+    assert np.isfinite([row["mu"] for row in pairs(tmp_path / "out")]).all()
+
+
 def test_a_stopped_vote_goes_on_to_the_same_bytes(
     base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +210,6 @@ def test_heads_are_weighed_by_their_own_samples(base: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"reward": ["one"]}, "one reward model cannot disagree"),
         ({"settings": {"ensemble.trainer": {"seed": 1}}}, "ensemble.trainer.seed"),
         ({"settings": {"treat.incorect": "flip"}}, "did you mean `treat.incorrect`"),
     ],
@@ -192,6 +217,11 @@ def test_heads_are_weighed_by_their_own_samples(base: str, tmp_path: Path) -> No
 def test_bad_settings_are_named(tmp_path: Path, given: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         strength(ROWS, out=tmp_path / "out", **given)
+
+
+def test_one_reward_model_is_no_ensemble(judges: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="one reward model cannot disagree"):
+        strength(ROWS, reward=judges[:1], out=tmp_path / "out")
 
 
 def test_bad_rows_are_named(tmp_path: Path) -> None:

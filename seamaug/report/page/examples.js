@@ -55,6 +55,7 @@ function detail(row) {
       ["SEAM", `${digits(row.before)} (parent) → ${digits(row.after)}`],
       ["predicted fall of mean SEAM", small(row.reduction)],
       ["reward of chosen less rejected", row.margin === null ? null : `${digits(row.margin, 2)} SD`],
+      ["preference strength (judges)", row.mu === null ? null : `${digits(row.mu, 2)} ± ${digits(row.sigma, 2)} logits`],
       ["log-probability of chosen, rejected", row.logprobChosen === null ? null
         : `${digits(row.logprobChosen, 2)}, ${digits(row.logprobRejected, 2)} nats per token`],
       ["tokens", counted(row.tokens)],
