@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from seamaug.errors import RunFolderError
+from seamaug.places import below, written
 from seamaug.report import figures, payload
 from seamaug.report.candidates import Candidates, read_candidates
 from seamaug.report.funnel import funnel_steps
@@ -23,35 +24,39 @@ from seamaug.report.prompts import (
 )
 from seamaug.report.responses import ScoredResponses
 from seamaug.report.sample import clipped
-from seamaug.run.folder import whole_file
+from seamaug.run.mirror import run_here
 from seamaug.scored_responses import read_scored_responses
+from seamaug.storage import Place
 from seamaug.write.summary import Summary, stored_summary
 
 REPORT = "report.html"
 _NAME_CHARS = 200
 _NEEDED = {"budget", "weighting", "counts", "kept", "spending", "foreseen", "generation",
            "reward_scores", "models", "versions", "config", "times"}  # fmt: skip
+_READ = ("provenance.parquet", "stages/parents/*", "stages/score-*", "stages/embed/vectors.npy")
+"""Files of a run that its report reads beside run.json."""
 
 
-def report(run: str | Path, out: str | Path | None = None) -> Path:
+def report(run: Place, out: Place | None = None) -> Place:
     """Write the report of a finished run, one HTML file below 10 MB; returns where it lies.
 
-    out: the file; None is `report.html` in the run folder. An earlier report is replaced.
+    run: its folder, a path or an address such as "s3://bucket/run".
+    out: the file, likewise; None is `report.html` in the run folder. An earlier report is replaced.
 
     Of a large run the page shows samples, and says so; its other figures are over everything. What
     was removed from the folder's stages is left out, and the page says that too. Raises
     RunFolderError where the folder holds no finished run, or one of another version.
     """
-    folder = Path(run)
-    summary = stored_summary(folder)
-    if missing := sorted(_NEEDED - summary.keys()):
-        raise RunFolderError(
-            f"{folder / 'run.json'} lacks {', '.join(missing)}: another version of seamaug wrote "
-            "it; report it with that version, or make the run anew"
-        )
-    page = _page(folder, summary)
-    target = Path(out) if out is not None else folder / REPORT
-    with whole_file(target) as temporary:
+    with run_here(run, *_READ) as folder:
+        summary = stored_summary(folder)
+        if missing := sorted(_NEEDED - summary.keys()):
+            raise RunFolderError(
+                f"{folder / 'run.json'} lacks {', '.join(missing)}: another version of seamaug "
+                "wrote it; report it with that version, or make the run anew"
+            )
+        page = _page(folder, summary)
+    target = out if out is not None else below(run, REPORT)
+    with written(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target
 

@@ -4,16 +4,18 @@ from pathlib import Path
 
 import click
 
+from seamaug.cli.options import PLACE
+
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PLACE)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     metavar="FILE",
     help="The page.  [default: report.html in RUN]",
 )
-def report(run: Path, out: Path | None) -> None:
+def report(run: str | Path, out: str | Path | None) -> None:
     """Write a run's report: one HTML page that needs no network, below 10 MB.
 
     The funnel, SEAM before and after, what the policy says against what the reward model likes, a

@@ -27,6 +27,7 @@ from seamaug.records import Message, Seed, text_key
 from seamaug.run.folder import RunFolder
 from seamaug.run_models import load_writer
 from seamaug.seeds import Seeds, SeedSource
+from seamaug.storage import here
 from seamaug.verify.worse import Verifier, make_verifier
 
 
@@ -60,7 +61,7 @@ def diagnose(
                 refuse_to_lose_replies(config, "work")
             work = stack.enter_context(tempfile.TemporaryDirectory(prefix="seamaug-"))
         identity = diagnose_identity(config, table, models_of(config))
-        run = stack.enter_context(RunFolder(Path(work), identity))
+        run = stack.enter_context(RunFolder(here(work), identity))
         with clock.stage("diagnose"):
             return _diagnose(run, config, table, quiet=quiet)
 

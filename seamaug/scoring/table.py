@@ -15,10 +15,12 @@ from datasets import Dataset
 
 from seamaug.config import ScoreConfig
 from seamaug.errors import InputError
+from seamaug.places import file_here
 from seamaug.records import Evidence, Seed
 from seamaug.scoring.seam import Discrepancy, mean_logprobs, misjudgements
 from seamaug.scoring.seeds import EstimatorScores, ScoredSet, SeedScores
 from seamaug.seeds import Seeds
+from seamaug.storage import Place
 
 _SHARED = ("golden_reward", "golden_logprob")
 """Parts of a discrepancy that do not depend on the estimator."""
@@ -136,9 +138,7 @@ def read_scores(source: str | Path | Dataset, column: str) -> dict[str, float]:
     Raises InputError if the file or the column is not there, or the column holds no number.
     """
     name = "the scores" if isinstance(source, Dataset) else str(source)
-    table = (
-        source.with_format("arrow")[:] if isinstance(source, Dataset) else _table_of(Path(source))
-    )
+    table = source.with_format("arrow")[:] if isinstance(source, Dataset) else _table_of(source)
     if missing := {"id", column} - set(table.column_names):
         numbers = [c for c in table.column_names if "seam" in c]
         raise InputError(
@@ -166,16 +166,18 @@ def scores_by_id(seeds: Seeds, scores: str | Path | Dataset, column: str) -> dic
     return found
 
 
-def _table_of(path: Path) -> pa.Table:
-    read = _READERS.get(path.suffix)
-    if read is None or not path.is_file():
-        raise InputError(
-            f"{path}: no such file of scores; `seamaug score SEEDS --out scores.parquet` writes one"
-        )
-    try:
-        return read(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+def _table_of(place: Place) -> pa.Table:
+    with file_here(place) as path:
+        read = _READERS.get(path.suffix)
+        if read is None or not path.is_file():
+            raise InputError(
+                f"{place}: no such file of scores; `seamaug score SEEDS --out scores.parquet` "
+                "writes one"
+            )
+        try:
+            return read(path)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{place} cannot be read: {error}") from None
 
 
 _BLOCK = 1 << 26  # bytes: a row has to fit into one
