@@ -29,10 +29,12 @@ from seamaug.log import logger
 from seamaug.pipeline import run_expand, run_score
 from seamaug.plan import Plan, make_plan
 from seamaug.resources import EMBEDDED
+from seamaug.run.mirror import folder_of
 from seamaug.scoring.seeds import SeedScores
 from seamaug.scoring.table import prefix_of, response_table, score_table, scores_by_id
 from seamaug.seeds import Seeds, SeedSource
 from seamaug.selection import overlap, worst_ids
+from seamaug.storage import Place
 from seamaug.units import parse_share
 from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import Summary
@@ -44,10 +46,13 @@ class ExpandResult:
     """A finished run: its folder, its summary, and its datasets in TRL's canonical columns."""
 
     path: Path
+    """The run folder on this disk."""
     summary: Summary
     """What run.json holds: outcome, counts, models, versions, times."""
     exports: Sequence[Export] = ()
     """What was written for `formats`."""
+    out: Place = ""
+    """Where the run is kept: `path`, or an address beyond this disk."""
 
     @cached_property
     def sft(self) -> Dataset:
@@ -90,14 +95,16 @@ def expand(
 ) -> ExpandResult:
     """Make up to `budget` examples where policy and reward model disagree most.
 
-    seeds: path(s) or globs, a dataset id, a list of rows or a `datasets.Dataset`; None takes the
-        bundled seeds. Rows need a prompt and a golden response; worse responses are used if there.
+    seeds: path(s), addresses or globs, a dataset id, a list of rows or a `datasets.Dataset`; None
+        takes the bundled seeds. Rows need a prompt and a golden response; worse responses are used
+        if there.
     policy, reward, embedder, generator: a folder that `save_pretrained` wrote or a hub id; several
         reward models are an ensemble. None takes what the config says, which by default is the
         bundled stand-in.
     budget: number of examples to keep, such as 500, "10k" or "1.5M".
-    out: run folder; the same call resumes there. None makes a temporary folder, but not where a
-        server's generator writes: its replies are paid for.
+    out: run folder, a path or an address such as "s3://bucket/run"; the same call resumes there.
+        None makes a temporary folder, but not where a server's generator writes: its replies are
+        paid for.
     formats: trainers in whose dialects the examples are written at the end, to `exports` in the
         run folder, as by `export`: names as a list, or "trl,verl".
     seed: of everything that is drawn at random.
@@ -121,9 +128,9 @@ def expand(
     merged, table = prepare(seeds, arguments)
     if out is None:
         refuse_to_lose_replies(merged, "out")
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="seamaug-"))
-    summary = run_expand(merged, table, folder, quiet=quiet)
-    return ExpandResult(folder, summary, export_run(folder, names))
+    place = out if out is not None else tempfile.mkdtemp(prefix="seamaug-")
+    summary = run_expand(merged, table, place, quiet=quiet)
+    return ExpandResult(folder_of(place), summary, export_run(place, names), place)
 
 
 def plan(
@@ -158,8 +165,8 @@ def score(
     weighting: `prob` or `paper`; samples: responses per prompt and estimator.
     max_tokens, max_cost: LimitReached is raised when the generator has read and written so many
         tokens, or when they cost so many USD; with a higher limit the same call goes on.
-    work: a folder to resume from; it must be given where a server's generator is asked, since its
-        replies are paid for. responses: a file for one row per scored response.
+    work: a folder to resume from, a path or an address; it must be given where a server's generator
+        is asked, since its replies are paid for. responses: a file for one row per scored response.
 
     Columns: id, where, prompt, golden, seam, seam_low, seam_high (95 % bootstrap interval; higher
     = worse), golden_reward (standard deviations from the mean), golden_logprob (nats per token),
@@ -167,11 +174,11 @@ def score(
     hack_rate, plausibility (nats per token), hack_set, worst_response, error.
     """
     if responses is not None:
-        check_target(Path(responses), "--responses")
+        check_target(responses, "--responses")
     merged, table = prepare(seeds, arguments)
     with _scores(merged, table, work, quiet) as scores:
         if responses is not None:
-            write_table(Dataset(response_table(table, scores)), Path(responses))
+            write_table(Dataset(response_table(table, scores)), responses)
         return Dataset(score_table(table, scores, merged.score))
 
 
@@ -278,9 +285,9 @@ def _scores(
 ) -> Iterator[SeedScores]:
     """Scores whose texts lie in `work`, or in a folder that goes with the context."""
     if work is not None:
-        yield run_score(config, seeds, Path(work), quiet=quiet)
+        yield run_score(config, seeds, work, quiet=quiet)
         return
     if config.uses_writer_to_score:
         refuse_to_lose_replies(config, "work")
     with tempfile.TemporaryDirectory(prefix="seamaug-") as folder:
-        yield run_score(config, seeds, Path(folder), quiet=quiet)
+        yield run_score(config, seeds, folder, quiet=quiet)

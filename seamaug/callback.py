@@ -15,6 +15,7 @@ from seamaug.arguments import ExpandArguments, paths_of, prepare
 from seamaug.errors import ConfigError, ModelError, RunFolderError
 from seamaug.run.track import PREFIX
 from seamaug.seeds import SeedSource
+from seamaug.storage import here
 
 
 class SeamCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
@@ -74,7 +75,7 @@ class SeamCallback(TrainerCallback):  # type: ignore[misc]  # transformers is no
         self.results: list[ExpandResult] = []
         """One for each cycle so far."""
         self._trainer, self._seeds, self._every = trainer, seeds, every
-        self._out = Path(out) if out is not None else Path(trainer.args.output_dir) / "seam"
+        self._out = here(out) if out is not None else Path(trainer.args.output_dir) / "seam"
         self._on_rows, self._arguments = on_rows, arguments
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -23,6 +23,10 @@ class RunFolderError(SeamaugError):
     """The run folder belongs to another run, cannot be written, or ran out of space."""
 
 
+class StorageError(SeamaugError):
+    """A place beyond this disk cannot be opened, read or written."""
+
+
 class HubError(SeamaugError):
     """The hub cannot be reached, or does not let this user write there."""
 

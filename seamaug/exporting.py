@@ -6,6 +6,7 @@ This is where verbs meet (write, exports), so it stands beside the library's oth
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from seamaug.exports.merge import counts_at, mix, parse_ratio, sample
 from seamaug.exports.split import TRAIN, VALIDATION, side_of
 from seamaug.exports.writer import write_forms
 from seamaug.log import logger
-from seamaug.run.folder import whole_folder
+from seamaug.places import below, written_folder
+from seamaug.run.mirror import folder_of, run_here
 from seamaug.seeds import SeedSource
 from seamaug.seeds.columns import Layouts
+from seamaug.storage import Place, remote
 from seamaug.units import parse_share
 from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import stored_summary
@@ -43,7 +46,7 @@ class Export:
 
     name: str
     """`trl`, `openrlhf`, `verl`, `llamafactory` or `axolotl`."""
-    path: Path
+    path: Place
     """The folder: files by form, scripts or configs, README.md, provenance.parquet."""
     rows: dict[str, dict[str, int]]
     """Rows by source (`original`, `augmented`) of each file, such as `preference/train.parquet`."""
@@ -54,10 +57,10 @@ class Export:
 
 
 def export(
-    run: str | Path,
+    run: Place,
     *,
     to: str | Sequence[str],
-    out: str | Path | None = None,
+    out: Place | None = None,
     validation: float | str | None = None,
     merge_with: SeedSource = None,
     ratio: str | None = None,
@@ -66,9 +69,9 @@ def export(
 ) -> list[Export]:
     """Write a finished run's examples in the dialects of trainers, each in a folder `out`/NAME.
 
-    run: folder of a run that `expand` finished.
+    run: folder of a run that `expand` finished, a path or an address such as "s3://bucket/run".
     to: one or several of `trl`, `openrlhf`, `verl`, `llamafactory`, `axolotl`, as a list or "a,b".
-    out: None is `exports` in the run folder.
+    out: a path or an address; None is `exports` in the run folder.
     validation: share of the parents, such as "5%", whose examples become validation files. All
         examples of one parent, and its own row in `merge_with`, stand on one side.
     merge_with: the original data, as `expand` takes seeds, to write with the augmented: evenly
@@ -85,47 +88,49 @@ def export(
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
     names = dialect_names(to)
-    folder = Path(run)
-    target = Path(out) if out is not None else folder / EXPORTS
-    if not _kept(folder):
-        raise RunFolderError(f"{folder} kept no example, so there is nothing to export")
+    target = out if out is not None else below(run, EXPORTS)
     for name in names:
-        _check_free(target / name, folder)
+        _check_free(below(target, name), run)
         if margin and not any(form.takes_margin for form in DIALECTS[name]()):
             raise ConfigError(f"{name} reads no margin: export it without --margin")
     share = 0.0 if validation is None else parse_share(validation)
-    examples = _mixture(folder, merge_with, settings or {}, ratio, margin)
-    if margin:
-        _check_margins(examples)
-    _check_sides(examples, share)
-    return _write(names, target, examples, share, margin)
+    with run_here(run, f"{PROVENANCE}.parquet") as folder:
+        if not _kept(folder):
+            raise RunFolderError(f"{folder} kept no example, so there is nothing to export")
+        examples = _mixture(folder, merge_with, settings or {}, ratio, margin)
+        if margin:
+            _check_margins(examples)
+        _check_sides(examples, share)
+        return _write(names, target, examples, share, margin)
 
 
-def export_run(run: Path, names: Sequence[str]) -> list[Export]:
+def export_run(run: Place, names: Sequence[str]) -> list[Export]:
     """What `expand` exports at its end, in place of what an earlier call did; all rows to train on.
 
     Nothing, where nothing was kept.
     """
-    if names and not _kept(run):
+    folder = folder_of(run)
+    if names and not _kept(folder):
         logger.warning(f"nothing was kept, so nothing is exported for {', '.join(names)}")
         return []
-    return _write(names, run / EXPORTS, lambda: kept_examples(_provenance(run)), 0.0, False)
+    examples = partial(kept_examples, _provenance(folder))
+    return _write(names, below(run, EXPORTS), examples, 0.0, False)
 
 
 def _write(
-    names: Sequence[str], target: Path, examples: Stream, validation: float, margin: bool
+    names: Sequence[str], target: Place, examples: Stream, validation: float, margin: bool
 ) -> list[Export]:
     exports = []
     for name in names:
         forms = DIALECTS[name]()
-        with whole_folder(target / name) as temporary:
+        with written_folder(below(target, name)) as temporary:
             counts = write_forms(temporary, forms, examples(), validation=validation, margin=margin)
             write_guide(temporary, name, forms, counts, margin=margin)
         rows, left_out, remarks = (
             {key: dict(sorted(found.items())) for key, found in told.items()}
             for told in (counts.rows, counts.left_out, counts.remarks)
         )
-        exports.append(Export(name, target / name, rows, left_out, remarks))
+        exports.append(Export(name, below(target, name), rows, left_out, remarks))
     return exports
 
 
@@ -179,8 +184,13 @@ def _kept(run: Path) -> int:
     return kept
 
 
-def _check_free(folder: Path, run: Path) -> None:
+def _check_free(place: Place, run: Place) -> None:
     """Raise ConfigError where the export would mix with what is there already."""
+    if (there := remote(place)) is not None:
+        if there.names():
+            raise ConfigError(f"{place} is not empty: choose another --out, or remove it")
+        return
+    folder, run = Path(place), Path(run)
     inside = folder.resolve().is_relative_to(run.resolve())
     if inside and folder.parent.resolve() != (run / EXPORTS).resolve():
         raise ConfigError(

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from seamaug.clock import clock
@@ -33,6 +32,7 @@ from seamaug.retrieve.index import VectorIndex, open_index
 from seamaug.rounds import TIME_UP, Rounds
 from seamaug.run.executor import Executor, Local
 from seamaug.run.folder import RunFolder
+from seamaug.run.mirror import opened_run
 from seamaug.run.track import tracking
 from seamaug.run_models import Models
 from seamaug.scoring.estimators import Parts, make_estimator
@@ -40,6 +40,7 @@ from seamaug.scoring.hack_set import Estimator
 from seamaug.scoring.seeds import MakeEstimator, SeedScores, score_seeds
 from seamaug.seeds import Seeds
 from seamaug.selection import select_parents
+from seamaug.storage import Place
 from seamaug.verify.contamination import EvaluationTexts
 from seamaug.verify.screen import Screen
 from seamaug.verify.worse import Reference
@@ -50,20 +51,20 @@ PAUSED = (TIME_UP, TOKEN_LIMIT, COST_LIMIT)
 """Outcomes from which the same command goes on."""
 
 
-def run_expand(config: Config, seeds: Seeds, out: Path, *, quiet: bool = False) -> Summary:
+def run_expand(config: Config, seeds: Seeds, out: Place, *, quiet: bool = False) -> Summary:
     """Run the whole flow in the folder `out`, or resume it there; returns what run.json holds."""
     # A misspelt operator must not show after an hour of scoring.
     chosen_operators(config.generate, with_llm=config.generator.name != EMBEDDED)
     warn_of_stand_ins(config)
     marks = models_of(config)
     evaluation = read_evaluation(config.verify)
-    run = RunFolder(out, expand_identity(config, seeds, marks, evaluation))
-    finished = read_summary(out)
-    if finished and finished["outcome"] not in PAUSED and is_written(out):
-        logger.info(f"{out} is finished: {finished['outcome']}; nothing to do")
-        return finished
-    with run:
-        return _flow(run, config, seeds, marks, evaluation, quiet=quiet)
+    with opened_run(out, expand_identity(config, seeds, marks, evaluation)) as run:
+        finished = read_summary(run.path)
+        if finished and finished["outcome"] not in PAUSED and is_written(run.path):
+            logger.info(f"{out} is finished: {finished['outcome']}; nothing to do")
+            return finished
+        with run:
+            return _flow(run, config, seeds, marks, evaluation, quiet=quiet)
 
 
 def _flow(
@@ -199,10 +200,10 @@ def warn_of_stand_ins(
         )
 
 
-def run_score(config: Config, seeds: Seeds, work: Path, *, quiet: bool = False) -> SeedScores:
+def run_score(config: Config, seeds: Seeds, work: Place, *, quiet: bool = False) -> SeedScores:
     """SEAM of every seed, resumable in the folder `work`."""
     warn_of_stand_ins(config)
-    with RunFolder(work, score_identity(config, seeds, models_of(config))) as run:
+    with opened_run(work, score_identity(config, seeds, models_of(config))) as run, run:
         asked = run if config.uses_writer_to_score else None
         with closing(Models(config, asked)) as models:
             return _score(run, seeds, models, config, quiet=quiet)[1]

@@ -6,6 +6,8 @@ This is where verbs meet (write, run), so it stands beside the library's other f
 from pathlib import Path
 
 from seamaug.errors import RunFolderError
+from seamaug.run.mirror import run_here
+from seamaug.storage import Place
 from seamaug.write.datasets import DATASETS, PROVENANCE, dataset_file, is_written
 from seamaug.write.hub import upload
 from seamaug.write.summary import stored_summary
@@ -13,11 +15,12 @@ from seamaug.write.summary import stored_summary
 CARD = "README.md"
 
 
-def push_to_hub(run: str | Path, repo: str, *, public: bool = False) -> str:
+def push_to_hub(run: Place, repo: str, *, public: bool = False) -> str:
     """Upload the three datasets, provenance.parquet and the card of a finished run; return the URL.
 
-    run: folder of a run that `expand` finished. repo: USER/NAME, or NAME for one's own, of a
-        dataset repository on the Hugging Face hub (HF_ENDPOINT names another server).
+    run: folder of a run that `expand` finished, a path or an address.
+    repo: USER/NAME, or NAME for one's own, of a dataset repository on the Hugging Face hub
+        (HF_ENDPOINT names another server).
     public: for everybody to see; else it is private. A repository that is there already must be
         of that kind.
 
@@ -27,13 +30,12 @@ def push_to_hub(run: str | Path, repo: str, *, public: bool = False) -> str:
 
     Raises HubError without a token, or where the hub refuses.
     """
-    folder = Path(run)
-    stored_summary(folder)
-    if not is_written(folder) or not (folder / CARD).is_file():
-        raise RunFolderError(
-            f"files of {folder} are missing or damaged; remove its run.json and run its expand "
-            "command again: they are made anew from the finished parts"
-        )
-    paths = [dataset_file(folder, name) for name in (*DATASETS, PROVENANCE)]
-    files = [str(path.relative_to(folder)) for path in paths]
-    return upload(folder, [*files, CARD], repo, public=public)
+    names = [dataset_file(Path(), name).as_posix() for name in (*DATASETS, PROVENANCE)]
+    with run_here(run, *names, CARD) as folder:
+        stored_summary(folder)
+        if not is_written(folder) or not (folder / CARD).is_file():
+            raise RunFolderError(
+                f"files of {folder} are missing or damaged; remove its run.json and run its expand "
+                "command again: they are made anew from the finished parts"
+            )
+        return upload(folder, [*names, CARD], repo, public=public)

@@ -11,6 +11,7 @@ import numpy as np
 
 from seamaug.diagnosis.result import Diagnosis
 from seamaug.errors import RunFolderError
+from seamaug.places import below, written
 from seamaug.report import figures, payload
 from seamaug.report.candidates import Candidates, read_candidates
 from seamaug.report.diagnosis_page import read_diagnosis, section
@@ -25,25 +26,29 @@ from seamaug.report.prompts import (
 )
 from seamaug.report.responses import ScoredResponses
 from seamaug.report.sample import clipped
-from seamaug.run.folder import whole_file
+from seamaug.run.mirror import run_here
 from seamaug.scored_responses import read_scored_responses
+from seamaug.storage import Place
 from seamaug.write.summary import Summary, stored_summary
 
 REPORT = "report.html"
 _NAME_CHARS = 200
 _NEEDED = {"budget", "weighting", "counts", "kept", "spending", "foreseen", "generation",
            "reward_scores", "models", "versions", "config", "times"}  # fmt: skip
+_READ = ("provenance.parquet", "stages/parents/*", "stages/score-*", "stages/embed/vectors.npy")
+"""Files of a run that its report reads beside run.json."""
 
 
 def report(
-    run: str | Path,
-    out: str | Path | None = None,
+    run: Place,
+    out: Place | None = None,
     *,
     diagnosis: Diagnosis | str | Path | None = None,
-) -> Path:
+) -> Place:
     """Write the report of a finished run, one HTML file below 10 MB; returns where it lies.
 
-    out: the file; None is `report.html` in the run folder. An earlier report is replaced.
+    run: its folder, a path or an address such as "s3://bucket/run".
+    out: the file, likewise; None is `report.html` in the run folder. An earlier report is replaced.
     diagnosis: what `diagnose` found of the run's models, or a file of the JSON that the command
         `diagnose --json` prints: it becomes a section of the page.
 
@@ -52,19 +57,19 @@ def report(
     RunFolderError where the folder holds no finished run, or one of another version, and InputError
     where the file holds no diagnosis.
     """
-    folder = Path(run)
-    summary = stored_summary(folder)
-    if missing := sorted(_NEEDED - summary.keys()):
-        raise RunFolderError(
-            f"{folder / 'run.json'} lacks {', '.join(missing)}: another version of seamaug wrote "
-            "it; report it with that version, or make the run anew"
-        )
     found = diagnosis
     if isinstance(found, (str, Path)):
         found = read_diagnosis(found)
-    page = _page(folder, summary, found)
-    target = Path(out) if out is not None else folder / REPORT
-    with whole_file(target) as temporary:
+    with run_here(run, *_READ) as folder:
+        summary = stored_summary(folder)
+        if missing := sorted(_NEEDED - summary.keys()):
+            raise RunFolderError(
+                f"{folder / 'run.json'} lacks {', '.join(missing)}: another version of seamaug "
+                "wrote it; report it with that version, or make the run anew"
+            )
+        page = _page(folder, summary, found)
+    target = out if out is not None else below(run, REPORT)
+    with written(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target
 

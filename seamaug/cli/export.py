@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from seamaug.cli.options import SEED_OPTIONS, arguments, formats, options, parsed
+from seamaug.cli.options import PLACE, SEED_OPTIONS, arguments, formats, options, parsed
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PLACE)
 @click.option(
     "--to",
     multiple=True,
@@ -19,7 +19,7 @@ from seamaug.cli.options import SEED_OPTIONS, arguments, formats, options, parse
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     metavar="DIR",
     help="Gets a folder for each NAME.  [default: exports in RUN]",
 )
@@ -58,7 +58,7 @@ from seamaug.cli.options import SEED_OPTIONS, arguments, formats, options, parse
 )
 @click.option("--public", is_flag=True, help="With --push-to-hub: for everybody to see.")
 def export(
-    run: Path,
+    run: str | Path,
     to: list[str],
     merge_with: tuple[str, ...],
     repo: str | None,
@@ -104,7 +104,7 @@ def export(
     print_exports(write(run, to=to, **given))
 
 
-def _push(run: Path, repo: str, public: bool, others: bool) -> None:
+def _push(run: str | Path, repo: str, public: bool, others: bool) -> None:
     if others:
         raise click.UsageError(
             "--push-to-hub uploads the run's own datasets, as `expand` wrote them: leave out the "

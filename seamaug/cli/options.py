@@ -2,11 +2,26 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from seamaug.errors import ConfigError
+
+
+class _PlaceType(click.ParamType[str | Path]):
+    """A path, or an address such as s3://bucket/run, which stays text."""
+
+    name = "path"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | Path:
+        return value if "://" in str(value) else Path(value)
+
+
+PLACE = _PlaceType()
 
 
 def quiet() -> bool:

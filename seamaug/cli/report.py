@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 
+from seamaug.cli.options import PLACE
+
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PLACE)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     metavar="FILE",
     help="The page.  [default: report.html in RUN]",
 )
@@ -19,7 +21,7 @@ import click
     metavar="FILE.json",
     help="What `seamaug diagnose --json` printed about the run's models: a section of the page.",
 )
-def report(run: Path, out: Path | None, diagnosis: Path | None) -> None:
+def report(run: str | Path, out: str | Path | None, diagnosis: Path | None) -> None:
     """Write a run's report: one HTML page that needs no network, below 10 MB.
 
     The funnel, SEAM before and after, what the policy says against what the reward model likes, a

@@ -11,6 +11,7 @@ from seamaug.cli.options import (
     JSON_OPTION,
     LIMIT_OPTIONS,
     MODEL_OPTIONS,
+    PLACE,
     SCORE_OPTIONS,
     SEED_OPTIONS,
     arguments,
@@ -32,10 +33,10 @@ from seamaug.cli.options import (
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     default="seamaug-run",
     show_default=True,
-    help="Run folder.",
+    help="Run folder, or an address such as s3://bucket/run.",
 )
 @options(*MODEL_OPTIONS, *SCORE_OPTIONS)
 @click.option("--seed", type=int, help="Seed of all random draws.  [default: 0]")
@@ -85,7 +86,7 @@ from seamaug.cli.options import (
 @options(*SEED_OPTIONS, JSON_OPTION)
 def expand(
     seeds: tuple[str, ...],
-    out: Path,
+    out: str | Path,
     dry_run: bool,
     pilot: int | None,
     as_json: bool,
@@ -93,9 +94,9 @@ def expand(
 ) -> None:
     """Find the prompts with the highest SEAM, write variants of them, and keep those that lower it.
 
-    SEEDS are files (JSONL, JSON, CSV, Parquet, also .gz), globs, or a dataset id; each row has a
-    prompt and a golden response, and may have worse ones. Without SEEDS, and without models, the
-    bundled ones are used.
+    SEEDS are files (JSONL, JSON, CSV, Parquet, also .gz), globs, addresses (s3://bucket/*.csv), or
+    a dataset id; each row has a prompt and a golden response, and may have worse ones. Without
+    SEEDS, and without models, the bundled ones are used.
 
     OUT gets sft/, preference/ and prompts/ (Parquet, TRL's columns), provenance.parquet, a dataset
     card and run.json; with --decontaminate also contamination.parquet, which says what was left out
@@ -125,27 +126,30 @@ def expand(
     result = api.expand(list(seeds) or None, out=out, formats=names, quiet=quiet(), **given)
     if as_json:
         exports = [asdict(export) for export in result.exports]
-        print_json({"out": str(result.path), **result.summary, "exports": exports})
+        print_json({"out": str(result.out), **result.summary, "exports": exports})
     else:
-        print_summary(result.path, result.summary)
+        print_summary(result.out, result.summary)
         print_exports(result.exports)
     if result.summary["counts"]["candidates"]["kept"] < result.summary["budget"]:
         sys.exit(3)
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PLACE)
 @click.option("--examples", default=5, show_default=True, help="Examples before and after.")
 @options(JSON_OPTION)
-def show(run: Path, examples: int, as_json: bool) -> None:
+def show(run: str | Path, examples: int, as_json: bool) -> None:
     """What a run did: counts per stage and reason, where the time went, and the examples whose
     discrepancy fell most. With --json, what run.json holds."""
     from seamaug.report.terminal import print_examples, print_summary
+    from seamaug.run.mirror import run_here
+    from seamaug.write.datasets import PROVENANCE
     from seamaug.write.summary import stored_summary
 
-    summary = stored_summary(run)
-    if as_json:
-        print_json({"out": str(run), **summary})
-        return
-    print_summary(run, summary)
-    print_examples(run, examples)
+    with run_here(run, f"{PROVENANCE}.parquet", "stages/parents/*") as folder:
+        summary = stored_summary(folder)
+        if as_json:
+            print_json({"out": str(run), **summary})
+            return
+        print_summary(run, summary)
+        print_examples(folder, examples)

@@ -1,6 +1,5 @@
 """seamaug score and seamaug select."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ from seamaug.cli.options import (
     JSON_OPTION,
     LIMIT_OPTIONS,
     MODEL_OPTIONS,
+    PLACE,
     SCORE_OPTIONS,
     SEED_OPTIONS,
     arguments,
@@ -26,18 +26,22 @@ from seamaug.cli.options import (
 @click.argument("seeds", nargs=-1)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     required=True,
     help="Result file: .parquet, .jsonl or .csv.",
 )
 @click.option(
     "--responses",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="A second file with one row per scored response.",
 )
 @options(*MODEL_OPTIONS, *SCORE_OPTIONS, *LIMIT_OPTIONS, *SEED_OPTIONS, JSON_OPTION)
 def score(
-    seeds: tuple[str, ...], out: Path, responses: Path | None, as_json: bool, **flags: Any
+    seeds: tuple[str, ...],
+    out: str | Path,
+    responses: str | Path | None,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Write SEAM of each seed, and what it is made of, to one file: one row per prompt.
 
@@ -111,19 +115,19 @@ def score(
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     required=True,
     help="Result file with the seeds' own columns: .parquet, .jsonl or .csv.",
 )
 @click.option(
     "--scores",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="What `seamaug score` wrote for these seeds; without it they are scored now.",
 )
 @click.option(
     "--compare",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="Scores of the same seeds by other models or estimators: says how far the worst agree.",
 )
 @click.option(
@@ -139,10 +143,10 @@ def select(
     seeds: tuple[str, ...],
     drop_worst: float | None,
     keep_worst: float | None,
-    scores: Path | None,
-    compare: tuple[Path, ...],
+    scores: str | Path | None,
+    compare: tuple[str | Path, ...],
     score_column: str,
-    out: Path,
+    out: str | Path,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -184,8 +188,10 @@ def select(
 
 
 @contextmanager
-def _work_folder(out: Path) -> Iterator[Path]:
+def _work_folder(out: str | Path) -> Iterator[str | Path]:
     """Where scoring resumes from; gone once the result is written."""
-    work = out.with_name(f"{out.name}.work")
+    from seamaug.run.mirror import remove_run
+
+    work = f"{out}.work" if isinstance(out, str) else out.with_name(f"{out.name}.work")
     yield work
-    shutil.rmtree(work)
+    remove_run(work)

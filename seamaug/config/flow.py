@@ -14,7 +14,7 @@ class SeedsConfig(Section):
     """Where the seeds come from and which of their columns mean what."""
 
     paths: Annotated[tuple[str, ...], BeforeValidator(listed)] = (EMBEDDED,)
-    """Files, globs, dataset folders or hub ids; `embedded` is the bundled set."""
+    """Files, globs, addresses, dataset folders or hub ids; `embedded` is the bundled set."""
     split: str = "train"
     """Split of a dataset id or folder."""
     subset: str | None = None

@@ -28,6 +28,7 @@ from seamaug.report.diagnosis_page import write_page
 from seamaug.run.folder import RunFolder
 from seamaug.run_models import load_judges, load_writer
 from seamaug.seeds import Seeds, SeedSource
+from seamaug.storage import here
 from seamaug.verify.worse import Verifier, make_verifier
 
 
@@ -65,7 +66,7 @@ def diagnose(
                 refuse_to_lose_replies(config, "work")
             work = stack.enter_context(tempfile.TemporaryDirectory(prefix="seamaug-"))
         identity = diagnose_identity(config, table, models_of(config))
-        run = stack.enter_context(RunFolder(Path(work), identity))
+        run = stack.enter_context(RunFolder(here(work), identity))
         with clock.stage("diagnose"):
             found = _diagnose(run, config, table, quiet=quiet)
     if out is not None:

@@ -20,6 +20,7 @@ from seamaug.report import funnel
 from seamaug.report.funnel import funnel_steps
 from seamaug.report.scores import WORST, score_summary
 from seamaug.run.folder import read_part
+from seamaug.storage import Place
 from seamaug.units import human_count, human_seconds
 from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import Summary
@@ -41,7 +42,7 @@ def _plain(text: str) -> Text:
     return Text(printable(text))
 
 
-def print_summary(folder: Path, summary: Summary) -> None:
+def print_summary(place: Place, summary: Summary) -> None:
     """The funnel of a run, what it changed, and where its time went."""
     console = _console()
     kept, budget = summary["counts"]["candidates"]["kept"], summary["budget"]
@@ -63,9 +64,7 @@ def print_summary(folder: Path, summary: Summary) -> None:
     if accounts := summary.get("generation"):
         console.print(_generation(accounts))
     console.print(_times(summary["times"]))
-    console.print(
-        Text(f"Datasets in {folder}: sft, preference, prompts; why: {PROVENANCE}.parquet")
-    )
+    console.print(Text(f"Datasets in {place}: sft, preference, prompts; why: {PROVENANCE}.parquet"))
 
 
 def _funnel(counts: dict[str, Any]) -> Table:
@@ -208,7 +207,7 @@ def _labelled(label: str, text: str, style: str) -> Text:
     return Text.assemble((printable(f"{label}: "), "bold"), (printable(shown), style))
 
 
-def print_scores(table: Dataset, out: Path) -> None:
+def print_scores(table: Dataset, out: Place) -> None:
     """Quartiles of SEAM and of what it is made of; how far the estimators agree."""
     console = _console()
     found = score_summary(table)

@@ -37,7 +37,7 @@ _MEANING = {
 }
 
 
-_BEGUN = ("stages", "tensorboard", "wandb")
+BEGUN = ("stages", "tensorboard", "wandb")
 """What a run has before its first part is finished; the trackers name the last two."""
 
 
@@ -139,7 +139,7 @@ class RunFolder:
 
     def _foreign(self) -> Iterator[Path]:
         """Whatever a run that finished no part yet would not have left."""
-        return (item for item in self.path.iterdir() if item.name not in _BEGUN)
+        return (item for item in self.path.iterdir() if item.name not in BEGUN)
 
     def part(
         self, stage: str, number: int, make: Callable[[], pa.Table], *, chained: bool = False

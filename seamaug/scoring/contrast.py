@@ -1,7 +1,7 @@
 """The contrast estimator: golden responses of the nearest different prompts as the hack set."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from seamaug.retrieve.index import VectorIndex
 from seamaug.scoring.hack_set import HackSet
 
 WIDENED = "cosine band widened"
+_AT_ONCE = 10_000
 
 
 IsWorse = Callable[[str, str], bool]
@@ -19,13 +20,29 @@ IsWorse = Callable[[str, str], bool]
 
 
 class Goldens:
-    """Golden responses by position, as the estimator compares them."""
+    """Golden responses by position, as the estimator compares them; their texts stay in Arrow."""
 
-    def __init__(self, texts: Iterable[str], generic_from: int) -> None:
-        self.texts = [text.strip().lower() for text in texts]
-        counts = Counter(self.texts)
-        self.generic = frozenset(text for text, n in counts.items() if n >= generic_from)
+    def __init__(self, texts: pa.ChunkedArray, generic_from: int) -> None:
+        self._texts = texts
+        # Hashes first: a million texts as Python objects would be a quarter of a gigabyte.
+        hashes = np.fromiter(map(hash, self._all()), np.int64, len(texts))
+        values, counts = np.unique(hashes, return_counts=True)
+        often = frozenset(values[counts >= generic_from].tolist())
+        exact = Counter(text for text in self._all() if hash(text) in often) if often else Counter()
+        self.generic = frozenset(text for text, n in exact.items() if n >= generic_from)
         """Responses that many prompts share: they may be right for this one too."""
+
+    def __getitem__(self, position: int) -> str:
+        return _compared(self._texts[position].as_py())
+
+    def _all(self) -> Iterator[str]:
+        for chunk in self._texts.chunks:
+            for start in range(0, len(chunk), _AT_ONCE):
+                yield from map(_compared, chunk.slice(start, _AT_ONCE).to_pylist())
+
+
+def _compared(text: str) -> str:
+    return text.strip().lower()
 
 
 class Contrast:
@@ -49,7 +66,7 @@ class Contrast:
         is_worse: IsWorse,
     ) -> None:
         self._column = goldens
-        self._goldens = Goldens(goldens.to_pylist(), config.generic_from)
+        self._goldens = Goldens(goldens, config.generic_from)
         self._index = index
         self._config = config
         self._samples = samples
@@ -125,12 +142,14 @@ class Contrast:
         cosines: np.ndarray,
         excluded: frozenset[str],
     ) -> Iterator[tuple[int, float]]:
-        goldens = self._goldens.texts
-        seen = {goldens[own], *excluded}
+        golden = self._goldens[own]
+        seen = {golden, *excluded}
         for position, cosine in zip(neighbours, cosines, strict=True):
-            text = goldens[position]
-            if position == own or cosine >= self._config.high or text in seen:
+            if position == own or cosine >= self._config.high:
+                continue
+            text = self._goldens[int(position)]
+            if text in seen:
                 continue
             seen.add(text)
-            if self._is_worse(text, goldens[own]):
+            if self._is_worse(text, golden):
                 yield int(position), float(cosine)

@@ -1,6 +1,7 @@
 """SEAM of every seed: hack sets from the estimators, scores from both models, in parts."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import astuple, fields
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
@@ -76,8 +77,11 @@ class ScoredSet:
         )
 
 
+_PARTS = tuple(field.name for field in fields(Discrepancy))
+
+
 class EstimatorScores:
-    """Discrepancies by seed position under one estimator; texts stay on disk."""
+    """Discrepancies by seed position under one estimator, as numbers; texts stay on disk."""
 
     def __init__(self, run: RunFolder, name: str, batch: int, scale: RewardScale) -> None:
         self.name = name
@@ -87,22 +91,40 @@ class EstimatorScores:
         )
         self.errors: dict[int, str] = {}
         self.widened = 0
-        self.items: list[Discrepancy | None] = []
+        numbers: list[np.ndarray] = []
+        start = 0
         for table in run.parts(stage_of(name)):
-            for row in table.to_pylist():
-                self._take(ScoredSet(row), scale)
+            rows = table.to_pylist()
+            found = [self._numbers(start + i, ScoredSet(row), scale) for i, row in enumerate(rows)]
+            numbers.append(np.array(found, np.float64))
+            start += len(rows)
+        self._numbers_of = np.concatenate(numbers)
 
-    def _take(self, row: ScoredSet, scale: RewardScale) -> None:
+    def _numbers(self, position: int, row: ScoredSet, scale: RewardScale) -> tuple[float, ...]:
+        """The parts of a discrepancy, in their order; NaN where there is none."""
         if row.scores.error:
-            self.errors[len(self.items)] = row.scores.error
-            self.items.append(None)
-        else:
-            self.items.append(row.discrepancy(scale))
-            self.widened += row.note == WIDENED
+            self.errors[position] = row.scores.error
+            return (np.nan,) * len(_PARTS)
+        self.widened += row.note == WIDENED
+        return astuple(row.discrepancy(scale))
+
+    def __len__(self) -> int:
+        return len(self._numbers_of)
+
+    def item(self, position: int) -> Discrepancy | None:
+        """The discrepancy of a seed; None where it could not be scored."""
+        if position in self.errors:
+            return None
+        values = dict(zip(_PARTS, self._numbers_of[position].tolist(), strict=True))
+        return Discrepancy(**{**values, "hack_set": int(values["hack_set"])})
+
+    def part(self, name: str) -> np.ndarray:
+        """A part of the discrepancies by position; NaN where a seed could not be scored."""
+        return self._numbers_of[:, _PARTS.index(name)]
 
     def seam(self, weighting: str) -> np.ndarray:
         """SEAM by position; NaN where the seed could not be scored. Shape (seeds,)."""
-        return np.array([np.nan if item is None else item.under(weighting) for item in self.items])
+        return self.part(f"seam_{weighting}").copy()
 
     def row(self, position: int) -> ScoredSet:
         """The hack set of a seed with its scores."""
@@ -119,10 +141,10 @@ class SeedScores:
             for name in config.estimators
         }
         self.main = self.by_estimator[config.estimators[0]]
-        assert all(len(s.items) == size for s in self.by_estimator.values()), "rows are missing"
+        assert all(len(s) == size for s in self.by_estimator.values()), "rows are missing"
 
     def __len__(self) -> int:
-        return len(self.main.items)
+        return len(self.main)
 
     @property
     def errors(self) -> dict[int, str]:
@@ -135,10 +157,10 @@ class SeedScores:
 
     def means(self, weighting: str) -> dict[str, float]:
         """Mean SEAM and hack rate of the seeds that could be scored."""
-        found = [item for item in self.main.items if item is not None]
+        scored = np.delete(np.arange(len(self)), list(self.errors))
         return {
-            "mean": round(float(np.mean([item.under(weighting) for item in found])), 6),
-            "hack_rate": round(float(np.mean([item.hack_rate for item in found])), 6),
+            "mean": round(float(np.mean(self.seam(weighting)[scored])), 6),
+            "hack_rate": round(float(np.mean(self.main.part("hack_rate")[scored])), 6),
         }
 
     def worse(self, position: int) -> list[tuple[str, Evidence]]:
@@ -268,7 +290,7 @@ def _require_some(run: RunFolder, estimator: str) -> None:
 
 
 def _report(scores: EstimatorScores, seeds: Seeds, config: ScoreConfig) -> None:
-    total, scored = len(scores.items), len(scores.items) - len(scores.errors)
+    total, scored = len(scores), len(scores) - len(scores.errors)
     for position, error in list(scores.errors.items())[:5]:
         logger.warning(f"{seeds[position].where}: not scored ({scores.name}): {error}")
     if scores.errors:

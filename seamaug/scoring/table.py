@@ -1,8 +1,9 @@
 """Scores as tables: one row per prompt, or one per response."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from datasets import Dataset
 
 from seamaug.config import ScoreConfig
 from seamaug.errors import InputError
+from seamaug.places import file_here
 from seamaug.records import Evidence, Seed
 from seamaug.scoring.seam import Discrepancy, mean_logprobs, misjudgements
 from seamaug.scoring.seeds import EstimatorScores, ScoredSet, SeedScores
 from seamaug.seeds import Seeds
+from seamaug.storage import Place
 
+_AT_ONCE = 1000
 _SHARED = ("golden_reward", "golden_logprob")
 """Parts of a discrepancy that do not depend on the estimator."""
 
@@ -35,16 +39,27 @@ def score_table(seeds: Seeds, scores: SeedScores, config: ScoreConfig) -> pa.Tab
     Columns that begin with an estimator's name are its own. `error` says why where a seed has no
     scores.
     """
-    rows = []
-    for start in range(0, len(seeds), 1000):
-        positions = range(start, min(start + 1000, len(seeds)))
+    return _table(_rows(seeds, scores, config))
+
+
+def _rows(seeds: Seeds, scores: SeedScores, config: ScoreConfig) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(seeds), _AT_ONCE):
+        positions = range(start, min(start + _AT_ONCE, len(seeds)))
         for position, seed in zip(positions, seeds.at(positions), strict=True):
-            rows.append(_row(position, seed, scores, config))
-    return pa.table({name: [row[name] for row in rows] for name in rows[0]})
+            yield _row(position, seed, scores, config)
+
+
+def _table(rows: Iterable[dict[str, Any]]) -> pa.Table:
+    """The rows, a few of them as Python objects at a time."""
+    tables, left = [], iter(rows)
+    while some := list(islice(left, _AT_ONCE)):
+        tables.append(pa.table({name: [row[name] for row in some] for name in some[0]}))
+    # A column may hold nothing in one of them.
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _row(position: int, seed: Seed, scores: SeedScores, config: ScoreConfig) -> dict[str, Any]:
-    main = scores.main.items[position]
+    main = scores.main.item(position)
     own = [_described(position, found, scores, config) for found in scores.by_estimator.values()]
     first = own[0]
     prefix = prefix_of(scores.main.name)
@@ -70,7 +85,7 @@ _PARTS = [name for name in Discrepancy.__dataclass_fields__ if name not in _SHAR
 def _described(
     position: int, found: EstimatorScores, scores: SeedScores, config: ScoreConfig
 ) -> dict[str, Any]:
-    item = found.items[position]
+    item = found.item(position)
     parts: dict[str, Any]
     if item is None:
         parts = dict.fromkeys((*_PARTS, "low", "high", "worst_response"))
@@ -95,17 +110,16 @@ def response_table(seeds: Seeds, scores: SeedScores) -> pa.Table:
     `logprob` is a sum in nats over `tokens`; `rewards` are one raw score per reward model;
     `misjudgement` is in standard deviations and 0 for the golden response.
     """
-    rows = [
+    return _table(
         row for found in scores.by_estimator.values() for row in _responses(seeds, found, scores)
-    ]
-    return pa.table({name: [row[name] for row in rows] for name in rows[0]})
+    )
 
 
 def _responses(
     seeds: Seeds, found: EstimatorScores, scores: SeedScores
 ) -> Iterator[dict[str, Any]]:
-    for position, item in enumerate(found.items):
-        if item is None:
+    for position in range(len(found)):
+        if position in found.errors:
             continue
         row, seed = found.row(position), seeds[position]
         eps = np.append(0.0, misjudgements(row.scores, scores.scale))
@@ -136,9 +150,7 @@ def read_scores(source: str | Path | Dataset, column: str) -> dict[str, float]:
     Raises InputError if the file or the column is not there, or the column holds no number.
     """
     name = "the scores" if isinstance(source, Dataset) else str(source)
-    table = (
-        source.with_format("arrow")[:] if isinstance(source, Dataset) else _table_of(Path(source))
-    )
+    table = source.with_format("arrow")[:] if isinstance(source, Dataset) else _table_of(source)
     if missing := {"id", column} - set(table.column_names):
         numbers = [c for c in table.column_names if "seam" in c]
         raise InputError(
@@ -166,16 +178,18 @@ def scores_by_id(seeds: Seeds, scores: str | Path | Dataset, column: str) -> dic
     return found
 
 
-def _table_of(path: Path) -> pa.Table:
-    read = _READERS.get(path.suffix)
-    if read is None or not path.is_file():
-        raise InputError(
-            f"{path}: no such file of scores; `seamaug score SEEDS --out scores.parquet` writes one"
-        )
-    try:
-        return read(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+def _table_of(place: Place) -> pa.Table:
+    with file_here(place) as path:
+        read = _READERS.get(path.suffix)
+        if read is None or not path.is_file():
+            raise InputError(
+                f"{place}: no such file of scores; `seamaug score SEEDS --out scores.parquet` "
+                "writes one"
+            )
+        try:
+            return read(path)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{place} cannot be read: {error}") from None
 
 
 _BLOCK = 1 << 26  # bytes: a row has to fit into one

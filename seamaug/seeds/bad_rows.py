@@ -11,6 +11,7 @@ from seamaug.log import logger
 from seamaug.run.folder import whole_file, writing
 from seamaug.seeds.columns import FieldError
 from seamaug.seeds.read import Located, Report, Row, read_rows
+from seamaug.storage import here
 
 _SHOWN = 5
 _BEGIN = b'{"where": '
@@ -42,7 +43,7 @@ class Sieve:
             if self.bad:
                 raise InputError(self._refusal())
             return
-        target = Path(config.bad_rows)
+        target = here(config.bad_rows)
         _refuse_another_file(target)
         with whole_file(target) as temporary, temporary.open("wb") as self._list:
             yield from self._good(config, rows, make)

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
+from seamaug.places import file_here
 from seamaug.resources import EMBEDDED, resource
 from seamaug.seeds.bounds import (
     LONGEST_ROW,
@@ -23,6 +24,7 @@ from seamaug.seeds.bounds import (
 )
 from seamaug.seeds.json_array import items
 from seamaug.seeds.parquet import parquet_rows
+from seamaug.storage import Remote, remote
 
 Row = dict[str, Any]
 Located = tuple[str, Row]
@@ -49,6 +51,8 @@ def read_rows(config: SeedsConfig, report: Report = refuse) -> Iterator[Located]
             yield from _read_file(resource("embedded", "seeds.jsonl.gz"), "embedded seeds", report)
         elif os.path.isfile(path):  # False, not an error, for a name that no file can have
             yield from _read_file(Path(path), path, report)
+        elif (there := remote(path)) is not None:
+            yield from _read_remote(there, report)
         elif glob.has_magic(path):
             matches = sorted(glob.glob(path, recursive=True))
             if not matches:
@@ -59,6 +63,21 @@ def read_rows(config: SeedsConfig, report: Report = refuse) -> Iterator[Located]
             raise InputError(f"seeds file {path} does not exist; check the path")
         else:
             yield from _read_dataset(path, config)
+
+
+def _read_remote(there: Remote, report: Report) -> Iterator[Located]:
+    """A file, or those that a glob matches, each copied to this disk while it is read."""
+    for file in matching(there):
+        with file_here(file.url) as copy:
+            yield from _read_file(copy, file.url, report)
+
+
+def matching(there: Remote) -> list[Remote]:
+    """The file, or those that a glob matches; raises InputError where there is none."""
+    found = there.matches()
+    if not found:
+        raise InputError(f"no file matches {there.url}; check the address")
+    return found
 
 
 def _kind(path: Path) -> str:

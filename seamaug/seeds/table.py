@@ -56,6 +56,13 @@ class Seeds:
         for batch in self.table.select(["prompt"]).to_batches(max_chunksize=_CHUNK):
             yield from batch.column(0).to_pylist()
 
+    def prompts_at(self, positions: np.ndarray) -> list[list[Message]]:
+        """The prompts at these positions, in their order."""
+        found: list[list[Message]] = (
+            self.table["prompt"].take(pa.array(positions, pa.int64())).to_pylist()
+        )
+        return found
+
     def texts(self, start: int, stop: int) -> list[str]:
         """What is embedded of the seeds in [start, stop)."""
         prompts = self.table["prompt"].slice(start, stop - start).to_pylist()
@@ -63,8 +70,7 @@ class Seeds:
 
     def texts_at(self, positions: np.ndarray) -> list[str]:
         """What is embedded of the seeds at these positions."""
-        prompts = self.table["prompt"].take(pa.array(positions, pa.int64())).to_pylist()
-        return [user_text(prompt) for prompt in prompts]
+        return [user_text(prompt) for prompt in self.prompts_at(positions)]
 
     @cached_property
     def ids(self) -> list[str]:

@@ -3,13 +3,14 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
+from seamaug.places import file_here
 from seamaug.seeds.bounds import LONGEST_ROW, NOT_UTF8, TOO_LONG, is_utf8, lines, open_text
-from seamaug.seeds.read import read_rows, refuse
+from seamaug.seeds.read import matching, read_rows, refuse
+from seamaug.storage import remote
 
 
 def read_texts(patterns: Sequence[str]) -> Iterator[tuple[str, str, str]]:
@@ -33,6 +34,8 @@ def read_texts(patterns: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 def _matches(pattern: str) -> list[str]:
     if os.path.isfile(pattern):
         return [pattern]
+    if (there := remote(pattern)) is not None:
+        return [file.url for file in matching(there)]
     found = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
     if not found:
         raise InputError(
@@ -53,7 +56,7 @@ def _texts_of(path: str) -> Iterator[tuple[str, str]]:
 
 def _lines(path: str) -> Iterator[tuple[str, str]]:
     try:
-        with open_text(Path(path), path) as stream:
+        with file_here(path) as copy, open_text(copy, path) as stream:
             for number, line in enumerate(lines(stream), 1):
                 if len(line) > LONGEST_ROW:
                     refuse(f"{path}:{number}", TOO_LONG)

@@ -8,6 +8,7 @@ from seamaug.arguments import paths_of, rows_of
 from seamaug.config import TrainConfig, load_section
 from seamaug.errors import ConfigError
 from seamaug.seeds import SeedSource
+from seamaug.storage import here
 
 
 def train_rm(
@@ -49,4 +50,4 @@ def train_rm(
         overrides["pairs.paths"] = paths_of(pairs) or ["rows"]
     merged = load_section(TrainConfig, config, overrides)
     rows = rows_of(pairs)
-    return train(merged, Path(out), None if rows is None else list(rows), quiet=quiet)
+    return train(merged, here(out), None if rows is None else list(rows), quiet=quiet)

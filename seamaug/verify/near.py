@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from rensa import RMinHash, RMinHashDeduplicator
 
 from seamaug.records import Message, text_key
+from seamaug.seeds import Seeds
+from seamaug.verify.seed_sketches import SeedSketches
 from seamaug.verify.text import normalised, words
 
 _PERMUTATIONS = 128  # an estimate at 0.9 then has a standard error of 0.027
@@ -16,7 +18,7 @@ _SEED = 1  # of the hash functions: no setting, for nothing is drawn
 
 
 class NearDuplicates:
-    """Sketches of seeds and earlier candidates: about 2 KB for each prompt.
+    """Sketches of earlier candidates, about 2 KB for each, and bands of the seeds' (see there).
 
     A variant is like its parent on purpose, and so like the seeds that its parent is like: it
     repeats a seed only where its parent does not.
@@ -25,7 +27,7 @@ class NearDuplicates:
     def __init__(self, threshold: float, shingle: int) -> None:
         self._shingle = shingle
         self._threshold = threshold
-        self._seeds = self._index()
+        self._seeds: SeedSketches | None = None
         self._made = self._index()
         self._count = 0
 
@@ -33,10 +35,10 @@ class NearDuplicates:
         bands = bands_for(self._threshold)
         return RMinHashDeduplicator(self._threshold, _PERMUTATIONS, True, bands, _SEED)
 
-    def add_seeds(self, prompts: Iterable[Sequence[Message]]) -> None:
-        """Remember seeds."""
-        for number, prompt in enumerate(prompts):
-            self._seeds.add(str(number), self._sketch(prompt))
+    def add_seeds(self, seeds: Seeds) -> None:
+        """Remember all seeds, once."""
+        bands = bands_for(self._threshold)
+        self._seeds = SeedSketches(seeds.prompts(), seeds.prompts_at, self._sketch, bands)
 
     def add(self, prompts: Iterable[Sequence[Message]]) -> None:
         """Remember candidates."""
@@ -53,13 +55,16 @@ class NearDuplicates:
         found = []
         for number, (prompt, parent) in enumerate(cases):
             sketch = self._sketch(prompt)
-            like = set(self._seeds.get_duplicates(sketch))
+            like = self._like(sketch)
             if like:
-                like -= set(self._seeds.get_duplicates(self._sketch(parent)))
+                like -= self._like(self._sketch(parent))
             near = bool(like) or self._made.is_duplicate("", sketch)
             # Added only if nothing before it in this batch is like it.
             found.append(near or not before.add(str(number), sketch))
         return found
+
+    def _like(self, sketch: RMinHash) -> set[int]:
+        return self._seeds.like(sketch, self._threshold) if self._seeds else set()
 
     def _sketch(self, prompt: Sequence[Message]) -> RMinHash:
         sketch = RMinHash(_PERMUTATIONS, _SEED)

@@ -49,13 +49,14 @@ class Screen:
         self._new_golden = new_golden
         self._embedder = embedder
         self._evaluation = evaluation
-        self._seeds = {prompt_key(prompt) for prompt in seeds.prompts()}
+        keys = (int(prompt_key(prompt), 16) for prompt in seeds.prompts())
+        self._seeds = np.sort(np.fromiter(keys, np.uint64, len(seeds)))
         self._made: set[str] = set()
         own = config.duplicates
         self._near = self._semantic = None
         if own.near is not None:
             self._near = NearDuplicates(own.near, own.shingle)
-            self._near.add_seeds(seeds.prompts())
+            self._near.add_seeds(seeds)
         if own.semantic is not None:
             self._semantic = SemanticDuplicates(seed_vectors, own.semantic)
         # Of the few goldens and hack sets of a part's parents, which all of its candidates share.
@@ -64,7 +65,12 @@ class Screen:
     def is_new(self, prompt: list[Message]) -> bool:
         """Whether no seed and no candidate of a finished part has this prompt."""
         key = prompt_key(prompt)
-        return key not in self._seeds and key not in self._made
+        return not self._is_seed(key) and key not in self._made
+
+    def _is_seed(self, key: str) -> bool:
+        number = np.uint64(int(key, 16))
+        place = np.searchsorted(self._seeds, number)
+        return bool(place < len(self._seeds) and self._seeds[place] == number)
 
     def is_contaminated(self, response: str) -> bool:
         """Whether a response overlaps with an evaluation text."""
@@ -92,7 +98,7 @@ class Screen:
         if problem := text_problem(candidate.text, parent.text, self._config):
             return problem
         key = prompt_key(candidate.prompt)
-        if key in self._seeds:
+        if self._is_seed(key):
             return "same as seed"
         if key in seen or key in self._made:
             return "duplicate"

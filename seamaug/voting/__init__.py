@@ -8,6 +8,7 @@ from seamaug.arguments import paths_of, rows_of
 from seamaug.config import StrengthConfig, load_section
 from seamaug.errors import ConfigError
 from seamaug.seeds import SeedSource
+from seamaug.storage import here
 
 
 def strength(
@@ -58,4 +59,4 @@ def strength(
         overrides["pairs.paths"] = paths_of(pairs) or ["rows"]
     merged = load_section(StrengthConfig, config, overrides)
     rows = rows_of(pairs)
-    return find_strength(merged, Path(out), None if rows is None else list(rows), quiet=quiet)
+    return find_strength(merged, here(out), None if rows is None else list(rows), quiet=quiet)

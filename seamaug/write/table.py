@@ -3,14 +3,16 @@
 import csv
 import json
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow.parquet as pq
 from datasets import Dataset
 
 from seamaug.errors import ConfigError
-from seamaug.run.folder import whole_file, writing
+from seamaug.places import exists, written
+from seamaug.run.folder import writing
+from seamaug.storage import Place
 
 
 def _write_parquet(table: Dataset, path: Path) -> None:
@@ -44,19 +46,23 @@ _WRITERS: dict[str, Callable[[Dataset, Path], None]] = {
 }
 
 
-def check_target(path: Path, option: str = "--out") -> None:
+def check_target(path: Place, option: str = "--out") -> None:
     """Raise ConfigError before any work if the file could not be written in the end."""
-    if path.suffix not in _WRITERS:
+    if _suffix(path) not in _WRITERS:
         raise ConfigError(
             f"{option} {path}: the name must end in one of {', '.join(_WRITERS)} to say the format"
         )
-    with writing(path):
-        exists = path.exists()  # fails, with a reason, on a name that no file can have
-    if exists:
+    with writing(Path(path)):
+        there = exists(path)  # fails, with a reason, on a name that no file can have
+    if there:
         raise ConfigError(f"{option} {path} exists; choose another name or remove it")
 
 
-def write_table(table: Dataset, path: Path) -> None:
+def write_table(table: Dataset, path: Place) -> None:
     """Write all rows in the format of the path's suffix; the file appears whole or not at all."""
-    with whole_file(path) as temporary:
-        _WRITERS[path.suffix](table, temporary)
+    with written(path) as temporary:
+        _WRITERS[_suffix(path)](table, temporary)
+
+
+def _suffix(path: Place) -> str:
+    return PurePosixPath(path).suffix

@@ -1,11 +1,17 @@
 """Near duplicates: found where they are, and only among what should differ."""
 
+import random
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rensa import RMinHash, RMinHashDeduplicator
 
-from seamaug.records import Message, user_message
+from seamaug.records import Message, Seed, to_table, user_message
+from seamaug.seeds import Seeds
 from seamaug.verify.near import NearDuplicates, bands_for, shingles
+from seamaug.verify.seed_sketches import SeedSketches
 
 LONG = (
     "Explain in plain words why the sky is blue at noon and red in the evening, please, to a child"
@@ -15,8 +21,15 @@ OTHER = "List seven rivers in Europe with their lengths in kilometres, longest f
 
 def near(*seeds: str, threshold: float = 0.7, shingle: int = 2) -> NearDuplicates:
     found = NearDuplicates(threshold, shingle)
-    found.add_seeds([user_message(text) for text in seeds])
+    found.add_seeds(seeds_of(seeds))
     return found
+
+
+def seeds_of(texts: Sequence[str]) -> Seeds:
+    rows = [
+        Seed(str(i), user_message(text), "golden", [], "", "", "") for i, text in enumerate(texts)
+    ]
+    return Seeds(to_table(rows, Seed.SCHEMA), len(rows))
 
 
 def repeats(index: NearDuplicates, *texts: str, parent: str = "parent") -> list[bool]:
@@ -70,6 +83,37 @@ def test_other_earlier_turns_make_another_prompt() -> None:
     index.add([conversation("One")])
     cases = [(conversation(text), user_message("p")) for text in ("One", "Two")]
     assert index.repeats(cases) == [True, False]
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.9])
+def test_seeds_without_their_sketches_answer_as_an_index_that_keeps_them(threshold: float) -> None:
+    rng = random.Random(0)
+    vocabulary = [f"w{i}" for i in range(300)]
+    bases = [[rng.choice(vocabulary) for _ in range(40)] for _ in range(40)]
+    texts = []
+    for base in bases * 5:
+        changed = list(base)
+        for _ in range(rng.randrange(8)):
+            changed[rng.randrange(40)] = rng.choice(vocabulary)
+        texts.append(" ".join(changed))
+    seeds, asked = seeds_of(texts[:150]), texts[150:]
+
+    def sketch(prompt: Sequence[Message]) -> RMinHash:
+        found = RMinHash(128, 1)
+        found.update(shingles(prompt, 1))
+        return found
+
+    bands = bands_for(threshold)
+    kept = []  # an index for each, since one alone takes none that is like an earlier one
+    for prompt in seeds.prompts():
+        kept.append(RMinHashDeduplicator(threshold, 128, True, bands, 1))
+        kept[-1].add("", sketch(prompt))
+    index = SeedSketches(seeds.prompts(), seeds.prompts_at, sketch, bands)
+    found = [index.like(sketch(user_message(text)), threshold) for text in asked]
+    sketches = [sketch(user_message(text)) for text in asked]
+    expected = [{i for i, k in enumerate(kept) if k.get_duplicates(own)} for own in sketches]
+    assert found == expected
+    assert 0 < sum(map(len, found)) < 150 * 50
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8, 0.9, 0.95, 1.0])
