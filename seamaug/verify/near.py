@@ -1,22 +1,19 @@
-"""Near duplicates: prompts whose words are nearly those of an earlier prompt (MinHash-LSH).
-
-Rensa's MinHash: a hundred times as fast here as a plain loop over datasketch (benchmarks/).
-"""
+"""Near duplicates: prompts whose words are nearly those of an earlier prompt (MinHash-LSH)."""
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
-from rensa import RMinHash, RMinHashDeduplicator
+import numpy as np
 
 from seamaug.records import Message, text_key
+from seamaug.verify.signatures import Signatures, signatures_of
 from seamaug.verify.text import normalised, words
 
-_PERMUTATIONS = 128  # an estimate at 0.9 then has a standard error of 0.027
-_RECALL = 0.99  # of pairs at the threshold, that one band at least is the same
-_SEED = 1  # of the hash functions: no setting, for nothing is drawn
+_BATCH = 1024  # seeds that are read at a time
 
 
 class NearDuplicates:
-    """Sketches of seeds and earlier candidates: about 2 KB for each prompt.
+    """Signatures of seeds and earlier candidates.
 
     A variant is like its parent on purpose, and so like the seeds that its parent is like: it
     repeats a seed only where its parent does not.
@@ -25,46 +22,39 @@ class NearDuplicates:
     def __init__(self, threshold: float, shingle: int) -> None:
         self._shingle = shingle
         self._threshold = threshold
-        self._seeds = self._index()
-        self._made = self._index()
-        self._count = 0
-
-    def _index(self) -> RMinHashDeduplicator:
-        bands = bands_for(self._threshold)
-        return RMinHashDeduplicator(self._threshold, _PERMUTATIONS, True, bands, _SEED)
+        self._seeds = Signatures(threshold)
+        self._made = Signatures(threshold)
 
     def add_seeds(self, prompts: Iterable[Sequence[Message]]) -> None:
         """Remember seeds."""
-        for number, prompt in enumerate(prompts):
-            self._seeds.add(str(number), self._sketch(prompt))
+        rest = iter(prompts)
+        while batch := list(islice(rest, _BATCH)):
+            self._seeds.add(self._signatures(batch))
 
-    def add(self, prompts: Iterable[Sequence[Message]]) -> None:
+    def add(self, prompts: Sequence[Sequence[Message]]) -> None:
         """Remember candidates."""
-        for prompt in prompts:
-            self._made.add(str(self._count), self._sketch(prompt))
-            self._count += 1
+        self._made.add(self._signatures(prompts))
 
     def repeats(self, cases: Sequence[tuple[Sequence[Message], Sequence[Message]]]) -> list[bool]:
         """Whether each (prompt, its parent's prompt) repeats what is remembered or went before.
 
         One that repeats something is not itself compared with: it will not be there.
         """
-        before = self._index()
-        found = []
-        for number, (prompt, parent) in enumerate(cases):
-            sketch = self._sketch(prompt)
-            like = set(self._seeds.get_duplicates(sketch))
-            if like:
-                like -= set(self._seeds.get_duplicates(self._sketch(parent)))
-            near = bool(like) or self._made.is_duplicate("", sketch)
-            # Added only if nothing before it in this batch is like it.
-            found.append(near or not before.add(str(number), sketch))
-        return found
+        own = self._signatures([prompt for prompt, _ in cases])
+        near = [bool(numbers) for numbers in self._made.like(own)]
+        for i, numbers in enumerate(self._seeds.like(own)):
+            if numbers and not near[i]:
+                near[i] = not numbers <= self._seeds.like(self._signatures([cases[i][1]]))[0]
+        before = Signatures(self._threshold)
+        for i in range(len(cases)):
+            if not near[i]:
+                near[i] = bool(before.like(own[i : i + 1])[0])
+            if not near[i]:
+                before.add(own[i : i + 1])
+        return near
 
-    def _sketch(self, prompt: Sequence[Message]) -> RMinHash:
-        sketch = RMinHash(_PERMUTATIONS, _SEED)
-        sketch.update(shingles(prompt, self._shingle))
-        return sketch
+    def _signatures(self, prompts: Sequence[Sequence[Message]]) -> np.ndarray:
+        return signatures_of([shingles(prompt, self._shingle) for prompt in prompts])
 
 
 def shingles(prompt: Sequence[Message], size: int) -> list[str]:
@@ -74,16 +64,3 @@ def shingles(prompt: Sequence[Message], size: int) -> list[str]:
     context = text_key(prompt[:-1]) if prompt[:-1] else ""
     rows = range(max(1, len(found) - size + 1))
     return [" ".join((context, *found[start : start + size])) for start in rows]
-
-
-def bands_for(threshold: float) -> int:
-    """The fewest LSH bands (of equal size) that find nearly all pairs at the threshold."""
-    bands = 1
-    while bands < _PERMUTATIONS and _recall(threshold, bands) < _RECALL:
-        bands *= 2
-    return bands
-
-
-def _recall(threshold: float, bands: int) -> float:
-    same = threshold ** (_PERMUTATIONS // bands)  # that one band is
-    return float(1 - (1 - same) ** bands)

@@ -1,11 +1,10 @@
 """Near duplicates: found where they are, and only among what should differ."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seamaug.records import Message, user_message
-from seamaug.verify.near import NearDuplicates, bands_for, shingles
+from seamaug.verify.near import NearDuplicates, shingles
 
 LONG = (
     "Explain in plain words why the sky is blue at noon and red in the evening, please, to a child"
@@ -70,13 +69,6 @@ def test_other_earlier_turns_make_another_prompt() -> None:
     index.add([conversation("One")])
     cases = [(conversation(text), user_message("p")) for text in ("One", "Two")]
     assert index.repeats(cases) == [True, False]
-
-
-@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8, 0.9, 0.95, 1.0])
-def test_enough_bands_for_the_threshold(threshold: float) -> None:
-    bands = bands_for(threshold)
-    assert 128 % bands == 0
-    assert 1 - (1 - threshold ** (128 // bands)) ** bands >= 0.99
 
 
 @given(st.lists(st.text(max_size=30), max_size=6, unique=True))
