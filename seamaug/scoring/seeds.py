@@ -87,6 +87,8 @@ class EstimatorScores:
         )
         self.errors: dict[int, str] = {}
         self.widened = 0
+        self.unjudged: dict[int, str] = {}
+        """Which samples of the policy were left out since their check failed, by position."""
         self.items: list[Discrepancy | None] = []
         for table in run.parts(stage_of(name)):
             for row in table.to_pylist():
@@ -97,6 +99,8 @@ class EstimatorScores:
             self.errors[len(self.items)] = row.scores.error
             self.items.append(None)
         else:
+            if row.draws and row.note:
+                self.unjudged[len(self.items)] = row.note
             self.items.append(row.discrepancy(scale))
             self.widened += row.note == WIDENED
 
@@ -273,6 +277,12 @@ def _report(scores: EstimatorScores, seeds: Seeds, config: ScoreConfig) -> None:
         logger.warning(f"{seeds[position].where}: not scored ({scores.name}): {error}")
     if scores.errors:
         logger.warning(f"{len(scores.errors):,} of {total:,} seeds were not scored ({scores.name})")
+    for position, note in list(scores.unjudged.items())[:5]:
+        logger.warning(f"{seeds[position].where}: {note}; scored by the others ({scores.name})")
+    if scores.unjudged:
+        logger.warning(
+            f"{len(scores.unjudged):,} of {total:,} seeds have samples that were not judged"
+        )
     if scores.widened:
         band = config.contrast
         logger.info(
