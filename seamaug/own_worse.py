@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 from seamaug.config import Config
 from seamaug.models.engines import PolicyEngine
-from seamaug.records import NEW_GOLDEN, Candidate, Evidence, Seed, text_key
+from seamaug.records import NEW_GOLDEN, Candidate, Evidence, Failure, Seed, text_key
 from seamaug.verify.text import normalised
-from seamaug.verify.worse import Cases, Failure, Findings
+from seamaug.verify.worse import Cases, Findings
 
 NONE = "no worse response of its own"
 

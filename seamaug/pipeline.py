@@ -250,7 +250,7 @@ def _estimator(
         policy=models.policy,
         rewards=models.scorer.rewards,
         is_worse=Reference(config.score.same_answer).is_worse,
-        samples_verifier=models.samples_verifier if "on-policy" in names else None,
+        samples_verifier=models.samples_verifier.findings if "on-policy" in names else None,
         written_verifier=models.written_verifier if "llm" in names else None,
         writer=models.writer,
     )

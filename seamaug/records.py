@@ -118,6 +118,13 @@ class Evidence(NamedTuple):
     worse: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A check that could not be carried out on a response: nothing is known of it."""
+
+    error: str
+
+
 @dataclass(slots=True)
 class SetScores:
     """Scores of a prompt's golden response (index 0) and hack set (1..N) under both models.

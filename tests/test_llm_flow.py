@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from seamaug import expand
+from seamaug import expand, score
 from seamaug.cli import main
 from seamaug.errors import RunFolderError
 from seamaug.generate.llm.operators import load_operators
@@ -239,6 +239,25 @@ def test_a_new_golden_response_whose_judge_fails_is_a_failure(
     reasons = {row["reason"] for row in result.provenance}
     assert not reasons & {"new golden response not verified", "a worse response may be right"}
     assert result.summary["generation"]["judge"]["failed"] > 0
+
+
+def test_a_seed_none_of_whose_samples_was_judged_fails(
+    rows: Any, use: Any, asked: Any, tmp_path: Path
+) -> None:
+    silenced = rows[3]["prompt"]
+
+    def fails(request: Request) -> Reply | str:
+        if silenced in request.messages[0]["content"]:
+            return Reply(error="the server answered 500: overloaded")
+        return asked(request).reply(better="T")
+
+    use(fails)
+    how = {"score.samples": 2, "score.on_policy.max_new_tokens": 4, "verify.worse.by": "judge"}
+    table = score(rows[:6], generator=MODEL, estimator="on-policy", work=tmp_path, settings=how)
+    for row in table:
+        error = "verify: 2 of 2 samples could not be judged: the server answered 500: overloaded"
+        assert row["error"] == (error if row["prompt"][0]["content"] == silenced else None)
+        assert row["seam"] == (None if row["error"] else 0)
 
 
 @pytest.mark.parametrize("by", ["overlap", "function"])

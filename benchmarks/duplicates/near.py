@@ -16,18 +16,22 @@ from seamaug.verify.near import NearDuplicates, shingles
 THRESHOLD, SHINGLE = 0.9, 3
 
 
-def with_planted(prompts: list[str], share: float = 0.05) -> tuple[list[str], dict[int, float]]:
-    """The prompts, then edited copies of some; each copy's similarity to its source."""
+def with_planted(
+    prompts: list[str], share: float = 0.05
+) -> tuple[list[str], dict[int, tuple[int, float]]]:
+    """The prompts, then edited copies of some; each copy's source, and how similar it is to it."""
     rng = random.Random(1)
     pool = [word for text in prompts[:2000] for word in text.split()]
     long = [text for text in prompts if 20 <= len(text.split()) <= 400]
-    copies: dict[str, float] = {}
+    places_of = {text: at for at, text in enumerate(prompts)}
+    copies: dict[str, tuple[int, float]] = {}
     for source in rng.sample(long, min(int(share * len(prompts)), len(long))):
         edited = source.split()
         places = max(1, round(rng.uniform(0, 0.08) * len(edited)))
         for place in rng.sample(range(len(edited)), places):
             edited[place] = rng.choice(pool)
-        copies[" ".join(edited)] = jaccard(source, " ".join(edited))
+        copy = " ".join(edited)
+        copies[copy] = places_of[source], jaccard(source, copy)
     return [*prompts, *copies], dict(enumerate(copies.values(), len(prompts)))
 
 
@@ -43,7 +47,7 @@ def ours(texts: list[str]) -> list[bool]:
     for part in in_parts(texts):
         cases = [(user_message(text), parent) for text in part]
         repeats = index.repeats(cases)
-        index.add(prompt for (prompt, _), again in zip(cases, repeats, strict=True) if not again)
+        index.add([prompt for (prompt, _), again in zip(cases, repeats, strict=True) if not again])
         found += repeats
     return found
 
@@ -82,16 +86,19 @@ def most_similar(texts: list[str], flagged: list[bool]) -> dict[int, float]:
 
 
 def planted(prompts: list[str], find: Callable[[list[str]], list[bool]] = ours) -> dict[str, Any]:
-    texts, similarity = with_planted(prompts)
+    texts, copies = with_planted(prompts)
     flagged: list[bool] = []
     times = clocked(lambda: flagged.extend(find(texts)))
     exact = most_similar(texts, flagged)
+    similarity = {i: similar for i, (_, similar) in copies.items()}
+    beside_source = {i: similar for i, (at, similar) in copies.items() if not flagged[at]}
     return {
         **times,
         "texts": len(texts),
         "flagged": sum(flagged),
         "planted": len(similarity),
         "found_by_similarity": dict(found_by_similarity(flagged, similarity)),
+        "found_where_the_source_remained": dict(found_by_similarity(flagged, beside_source)),
         "flagged_truly_at": {
             f"{t:.2f}": round(float(np.mean([s >= t for s in exact.values()])), 4)
             for t in (THRESHOLD, THRESHOLD - 0.05, THRESHOLD - 0.1)

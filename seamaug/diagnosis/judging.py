@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seamaug.records import Evidence, Seed
-from seamaug.verify.worse import Failure, Verifier
+from seamaug.records import Evidence, Failure, Seed
+from seamaug.verify.worse import Verifier
 
 GOLDEN = "the golden response itself"
 

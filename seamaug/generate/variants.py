@@ -116,7 +116,7 @@ class VariantMaker:
             parent.text,
             rng=rng,
             neighbours=parent.neighbour_texts,
-            operators=(OPERATORS[name] for name in order(parent, self.rules, rng)),
+            operators=map(OPERATORS.__getitem__, order(parent, self.rules, rng)),
             depth=rng.randint(1, self._config.depth),
         )
         if composed is not None:

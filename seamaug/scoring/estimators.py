@@ -10,7 +10,7 @@ from seamaug.models.engines import PolicyEngine, RewardEngine
 from seamaug.retrieve.index import VectorIndex
 from seamaug.scoring.adversarial import Adversarial
 from seamaug.scoring.contrast import Contrast, IsWorse
-from seamaug.scoring.hack_set import Estimator, Verifier
+from seamaug.scoring.hack_set import Estimator, Finder, Verifier
 from seamaug.scoring.llm import LLMEstimator, Writer
 from seamaug.scoring.on_policy import OnPolicy
 
@@ -25,7 +25,7 @@ class Parts:
     rewards: Sequence[RewardEngine]
     is_worse: IsWorse
     """For other prompts' golden responses."""
-    samples_verifier: Verifier | None
+    samples_verifier: Finder | None
     """For samples of the policy; there for the on-policy estimator."""
     written_verifier: Verifier | None
     """For what the writer wrote to be worse; there for the llm estimator."""

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 
 import pyarrow as pa
 
-from seamaug.records import Evidence, Seed
+from seamaug.records import Evidence, Failure, Seed
 
 
 @dataclass(slots=True)
@@ -23,7 +23,8 @@ class HackSet:
     counts: list[int] = field(default_factory=list)
     """How often each was drawn; 1 where the set is no sample."""
     draws: int = 0
-    """Samples drawn from the policy, worse or not; 0 where the set is no sample of it."""
+    """Samples drawn from the policy, worse or not, less those that could not be judged; 0 where the
+    set is no sample of it."""
     note: str = ""
     """What was unusual, such as a widened band; or, for an empty set, why it is."""
 
@@ -63,4 +64,15 @@ class Verifier(Protocol):
 
     def __call__(self, cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[Evidence | None]]:
         """For every text the evidence that it is worse; None if there is none."""
+        ...
+
+
+class Finder(Protocol):
+    """Finds out whether responses are worse than golden ones."""
+
+    def __call__(
+        self, cases: Sequence[tuple[Seed, Sequence[str]]]
+    ) -> Sequence[Sequence[Evidence | Failure | None]]:
+        """For every text whether it is worse, or why that is not known; None where nothing tells
+        that it is."""
         ...

@@ -93,6 +93,8 @@ class EstimatorScores:
         self.widened = 0
         numbers: list[np.ndarray] = []
         start = 0
+        self.unjudged: dict[int, str] = {}
+        """Which samples of the policy were left out since their check failed, by position."""
         for table in run.parts(stage_of(name)):
             rows = table.to_pylist()
             found = [self._numbers(start + i, ScoredSet(row), scale) for i, row in enumerate(rows)]
@@ -105,6 +107,8 @@ class EstimatorScores:
         if row.scores.error:
             self.errors[position] = row.scores.error
             return (np.nan,) * len(_PARTS)
+        if row.draws and row.note:
+            self.unjudged[position] = row.note
         self.widened += row.note == WIDENED
         return astuple(row.discrepancy(scale))
 
@@ -295,6 +299,12 @@ def _report(scores: EstimatorScores, seeds: Seeds, config: ScoreConfig) -> None:
         logger.warning(f"{seeds[position].where}: not scored ({scores.name}): {error}")
     if scores.errors:
         logger.warning(f"{len(scores.errors):,} of {total:,} seeds were not scored ({scores.name})")
+    for position, note in list(scores.unjudged.items())[:5]:
+        logger.warning(f"{seeds[position].where}: {note}; scored by the others ({scores.name})")
+    if scores.unjudged:
+        logger.warning(
+            f"{len(scores.unjudged):,} of {total:,} seeds have samples that were not judged"
+        )
     if scores.widened:
         band = config.contrast
         logger.info(

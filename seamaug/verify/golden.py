@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from seamaug.records import Evidence, Message, Seed
-from seamaug.verify.worse import Cases, Failure, Findings, Prefers
+from seamaug.records import Evidence, Failure, Message, Seed
+from seamaug.verify.worse import Cases, Findings, Prefers
 
 
 @dataclass(frozen=True, slots=True)

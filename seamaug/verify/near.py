@@ -1,24 +1,18 @@
-"""Near duplicates: prompts whose words are nearly those of an earlier prompt (MinHash-LSH).
+"""Near duplicates: prompts whose words are nearly those of an earlier prompt (MinHash-LSH)."""
 
-Rensa's MinHash: a hundred times as fast here as a plain loop over datasketch (benchmarks/).
-"""
+from collections.abc import Sequence
 
-from collections.abc import Iterable, Sequence
-
-from rensa import RMinHash, RMinHashDeduplicator
+import numpy as np
 
 from seamaug.records import Message, text_key
 from seamaug.seeds import Seeds
-from seamaug.verify.seed_sketches import SeedSketches
+from seamaug.verify.seed_bands import SeedBands
+from seamaug.verify.signatures import Signatures, signatures_of
 from seamaug.verify.text import normalised, words
-
-_PERMUTATIONS = 128  # an estimate at 0.9 then has a standard error of 0.027
-_RECALL = 0.99  # of pairs at the threshold, that one band at least is the same
-_SEED = 1  # of the hash functions: no setting, for nothing is drawn
 
 
 class NearDuplicates:
-    """Sketches of earlier candidates, about 2 KB for each, and bands of the seeds' (see there).
+    """Signatures of earlier candidates, 1 KB for each, and bands of the seeds' (see there).
 
     A variant is like its parent on purpose, and so like the seeds that its parent is like: it
     repeats a seed only where its parent does not.
@@ -27,49 +21,40 @@ class NearDuplicates:
     def __init__(self, threshold: float, shingle: int) -> None:
         self._shingle = shingle
         self._threshold = threshold
-        self._seeds: SeedSketches | None = None
-        self._made = self._index()
-        self._count = 0
-
-    def _index(self) -> RMinHashDeduplicator:
-        bands = bands_for(self._threshold)
-        return RMinHashDeduplicator(self._threshold, _PERMUTATIONS, True, bands, _SEED)
+        self._seeds: SeedBands | None = None
+        self._made = Signatures(threshold)
 
     def add_seeds(self, seeds: Seeds) -> None:
         """Remember all seeds, once."""
-        bands = bands_for(self._threshold)
-        self._seeds = SeedSketches(seeds.prompts(), seeds.prompts_at, self._sketch, bands)
+        self._seeds = SeedBands(
+            seeds.prompts(), seeds.prompts_at, self._signatures, self._threshold
+        )
 
-    def add(self, prompts: Iterable[Sequence[Message]]) -> None:
+    def add(self, prompts: Sequence[Sequence[Message]]) -> None:
         """Remember candidates."""
-        for prompt in prompts:
-            self._made.add(str(self._count), self._sketch(prompt))
-            self._count += 1
+        self._made.add(self._signatures(prompts))
 
     def repeats(self, cases: Sequence[tuple[Sequence[Message], Sequence[Message]]]) -> list[bool]:
         """Whether each (prompt, its parent's prompt) repeats what is remembered or went before.
 
         One that repeats something is not itself compared with: it will not be there.
         """
-        before = self._index()
-        found = []
-        for number, (prompt, parent) in enumerate(cases):
-            sketch = self._sketch(prompt)
-            like = self._like(sketch)
-            if like:
-                like -= self._like(self._sketch(parent))
-            near = bool(like) or self._made.is_duplicate("", sketch)
-            # Added only if nothing before it in this batch is like it.
-            found.append(near or not before.add(str(number), sketch))
-        return found
+        own = self._signatures([prompt for prompt, _ in cases])
+        near = [bool(numbers) for numbers in self._made.like(own)]
+        if (seeds := self._seeds) is not None:
+            for i, numbers in enumerate(seeds.like(own)):
+                if numbers and not near[i]:
+                    near[i] = not numbers <= seeds.like(self._signatures([cases[i][1]]))[0]
+        before = Signatures(self._threshold)
+        for i in range(len(cases)):
+            if not near[i]:
+                near[i] = bool(before.like(own[i : i + 1])[0])
+            if not near[i]:
+                before.add(own[i : i + 1])
+        return near
 
-    def _like(self, sketch: RMinHash) -> set[int]:
-        return self._seeds.like(sketch, self._threshold) if self._seeds else set()
-
-    def _sketch(self, prompt: Sequence[Message]) -> RMinHash:
-        sketch = RMinHash(_PERMUTATIONS, _SEED)
-        sketch.update(shingles(prompt, self._shingle))
-        return sketch
+    def _signatures(self, prompts: Sequence[Sequence[Message]]) -> np.ndarray:
+        return signatures_of([shingles(prompt, self._shingle) for prompt in prompts])
 
 
 def shingles(prompt: Sequence[Message], size: int) -> list[str]:
@@ -79,16 +64,3 @@ def shingles(prompt: Sequence[Message], size: int) -> list[str]:
     context = text_key(prompt[:-1]) if prompt[:-1] else ""
     rows = range(max(1, len(found) - size + 1))
     return [" ".join((context, *found[start : start + size])) for start in rows]
-
-
-def bands_for(threshold: float) -> int:
-    """The fewest LSH bands (of equal size) that find nearly all pairs at the threshold."""
-    bands = 1
-    while bands < _PERMUTATIONS and _recall(threshold, bands) < _RECALL:
-        bands *= 2
-    return bands
-
-
-def _recall(threshold: float, bands: int) -> float:
-    same = threshold ** (_PERMUTATIONS // bands)  # that one band is
-    return float(1 - (1 - same) ** bands)

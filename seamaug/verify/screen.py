@@ -1,5 +1,6 @@
 """What a candidate must pass before it is scored, and what is remembered of earlier ones."""
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 
 from seamaug.config import VerifyConfig
 from seamaug.models.embedder import Embedder
-from seamaug.records import NEW_GOLDEN, Candidate, Message, Parent, text_key, user_text
+from seamaug.records import NEW_GOLDEN, Candidate, Message, Parent, user_text
 from seamaug.seeds import Seeds
 from seamaug.verify.contamination import EvaluationTexts
 from seamaug.verify.golden import Judged, NewGolden
@@ -49,9 +50,9 @@ class Screen:
         self._new_golden = new_golden
         self._embedder = embedder
         self._evaluation = evaluation
-        keys = (int(prompt_key(prompt), 16) for prompt in seeds.prompts())
+        keys = (prompt_key(prompt) for prompt in seeds.prompts())
         self._seeds = np.sort(np.fromiter(keys, np.uint64, len(seeds)))
-        self._made: set[str] = set()
+        self._made: set[int] = set()
         own = config.duplicates
         self._near = self._semantic = None
         if own.near is not None:
@@ -67,8 +68,8 @@ class Screen:
         key = prompt_key(prompt)
         return not self._is_seed(key) and key not in self._made
 
-    def _is_seed(self, key: str) -> bool:
-        number = np.uint64(int(key, 16))
+    def _is_seed(self, key: int) -> bool:
+        number = np.uint64(key)
         place = np.searchsorted(self._seeds, number)
         return bool(place < len(self._seeds) and self._seeds[place] == number)
 
@@ -81,7 +82,7 @@ class Screen:
 
     def judge(self, candidates: Sequence[Candidate], parents: Parents) -> None:
         """Reject those of a part's candidates that are not worth scoring, in order."""
-        seen: set[str] = set()
+        seen: set[int] = set()
         for candidate in _open(candidates):
             if problem := self._problem(candidate, parents[candidate.parent], seen):
                 candidate.reject(problem)
@@ -94,7 +95,7 @@ class Screen:
             [c for c in _open(candidates) if c.chosen_source == NEW_GOLDEN], parents
         )
 
-    def _problem(self, candidate: Candidate, parent: Parent, seen: set[str]) -> str:
+    def _problem(self, candidate: Candidate, parent: Parent, seen: set[int]) -> str:
         if problem := text_problem(candidate.text, parent.text, self._config):
             return problem
         key = prompt_key(candidate.prompt)
@@ -171,9 +172,15 @@ class Screen:
             self._semantic.add(self._embed(prompts), families)
 
 
-def prompt_key(prompt: Sequence[Message]) -> str:
-    """What exact duplicates are recognised by: the whole conversation, white space aside."""
-    return text_key([(turn["role"], normalised(turn["content"])) for turn in prompt])
+def prompt_key(prompt: Sequence[Message]) -> int:
+    """What exact duplicates are recognised by: the whole conversation, white space aside.
+
+    A 64-bit hash, for as long as the process lives.
+    """
+    # Normalised text has no line break.
+    lines = "\n".join(f"{turn['role']}\n{normalised(turn['content'])}" for turn in prompt)
+    digest = hashlib.blake2b(lines.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _open(candidates: Sequence[Candidate]) -> list[Candidate]:

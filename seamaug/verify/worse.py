@@ -5,25 +5,17 @@ A *check* says for every text whether it is worse, or None where it cannot tell.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from seamaug.config import WorseConfig
 from seamaug.models.engines import Preference
 from seamaug.models.ensemble import Comparison, Ensemble, strength
-from seamaug.records import Evidence, Seed
+from seamaug.records import Evidence, Failure, Seed
 from seamaug.verify.function import UserFunction
 from seamaug.verify.response import by_match, by_number, by_overlap, passes_for_right
 
 Cases = Sequence[tuple[Seed, Sequence[str]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A check that could not be carried out on a text: nothing is known of it."""
-
-    error: str
 
 
 Findings = Sequence[Sequence[Evidence | Failure | None]]

@@ -18,9 +18,9 @@ from seamaug.diagnosis.figures import (
 )
 from seamaug.diagnosis.judging import GOLDEN, Verdicts, judge
 from seamaug.diagnosis.statistics import Bootstrap, Statistic, mean_of
-from seamaug.records import Evidence, Seed
+from seamaug.records import Evidence, Failure, Seed
 from seamaug.reward_variance import reward_variances
-from seamaug.verify.worse import Failure, Verifier
+from seamaug.verify.worse import Verifier
 
 NAN = float("nan")
 

@@ -18,16 +18,17 @@ from seamaug.config import (
 )
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.llm.writer import LLMWriter
-from seamaug.models.engines import Reply, Request
+from seamaug.models.engines import Preference, Reply, Request
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 from seamaug.models.rewards import raw_rewards
 from seamaug.records import Evidence, Message, Seed, user_message
 from seamaug.scoring.adversarial import PERTURBATIONS, Adversarial
-from seamaug.scoring.hack_set import HackSet, Verifier
+from seamaug.scoring.hack_set import HackSet
+from seamaug.scoring.hack_set import Verifier as FindsWorse
 from seamaug.scoring.llm import LLMEstimator
 from seamaug.scoring.on_policy import OnPolicy
-from seamaug.verify.worse import Reference
+from seamaug.verify.worse import Judge, Reference, Verifier
 
 
 def seed(prompt: str, golden: str) -> Seed:
@@ -40,7 +41,7 @@ def aligned(hack_set: HackSet) -> bool:
     return sizes == {len(hack_set.counts)} and len(set(hack_set.worse)) == len(hack_set.worse)
 
 
-def everything(name: str = "checked") -> Verifier:
+def everything(name: str = "checked") -> FindsWorse:
     return lambda cases: [[Evidence(name, 0.5) for _ in texts] for _, texts in cases]
 
 
@@ -90,6 +91,25 @@ def test_an_empty_draw_is_a_draw_and_no_response() -> None:
     assert (found[0].worse, found[0].counts, found[0].draws) == (["x"], [2], 4)
 
 
+def test_a_draw_that_was_not_judged_is_no_evidence() -> None:
+    def prefers(cases: Sequence[tuple[Seed, str, str]]) -> list[Preference]:
+        return [
+            Preference("", "the server answered 500")
+            if "down" in first + second
+            else Preference("first" if first == own.golden else "second")
+            for own, first, second in cases
+        ]
+
+    policy: Any = Drawn([["down", "worse", "down", "", "worse", "fine"], ["down", "down 2"]])
+    find = Verifier([Judge(prefers)]).findings
+    some, none = OnPolicy(policy, find, OnPolicyConfig(), 6, 0).hack_sets(range(2), SEEDS[:2])
+    assert (some.worse, some.counts, some.draws) == (["worse", "fine"], [2, 1], 4)
+    assert some.note == ("verify: 2 of 6 samples could not be judged: the server answered 500")
+    # Without any draw that was judged there is no finding: such a row fails with what it notes.
+    assert (none.worse, none.draws) == ([], 0)
+    assert none.note.startswith("verify: 2 of 2 samples could not be judged")
+
+
 def test_each_batch_and_run_draws_its_own() -> None:
     policy: Any = Drawn([["x"]])
     for start, run_seed in ((0, 0), (1, 0), (0, 1), (0, 0)):
@@ -106,7 +126,7 @@ def tiny_policy(saved: Callable[..., str]) -> Policy:
 
 
 def test_samples_of_a_real_policy(tiny_policy: Policy) -> None:
-    def drawn(samples: int, verifier: Verifier, **settings: Any) -> list[HackSet]:
+    def drawn(samples: int, verifier: FindsWorse, **settings: Any) -> list[HackSet]:
         config = OnPolicyConfig(max_new_tokens=4, **settings)
         return OnPolicy(tiny_policy, verifier, config, samples, 0).hack_sets(range(3), SEEDS)
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from seamaug.models.engines import Preference
-from seamaug.records import Seed, user_message
+from seamaug.records import Failure, Seed, user_message
 from seamaug.verify.golden import NewGolden, NewGoldenCheck
-from seamaug.verify.worse import Cases, Failure, Findings, Reference
+from seamaug.verify.worse import Cases, Findings, Reference
 
 
 def case(golden: str, worse: Sequence[str] = (), old: str = "So the answer is 4.") -> NewGolden:

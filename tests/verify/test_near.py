@@ -3,15 +3,16 @@
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rensa import RMinHash, RMinHashDeduplicator
 
 from seamaug.records import Message, Seed, to_table, user_message
 from seamaug.seeds import Seeds
-from seamaug.verify.near import NearDuplicates, bands_for, shingles
-from seamaug.verify.seed_sketches import SeedSketches
+from seamaug.verify.near import NearDuplicates, shingles
+from seamaug.verify.seed_bands import SeedBands
+from seamaug.verify.signatures import Signatures, signatures_of
 
 LONG = (
     "Explain in plain words why the sky is blue at noon and red in the evening, please, to a child"
@@ -86,7 +87,9 @@ def test_other_earlier_turns_make_another_prompt() -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.9])
-def test_seeds_without_their_sketches_answer_as_an_index_that_keeps_them(threshold: float) -> None:
+def test_seeds_without_their_signatures_answer_as_an_index_that_keeps_them(
+    threshold: float,
+) -> None:
     rng = random.Random(0)
     vocabulary = [f"w{i}" for i in range(300)]
     bases = [[rng.choice(vocabulary) for _ in range(40)] for _ in range(40)]
@@ -98,29 +101,16 @@ def test_seeds_without_their_sketches_answer_as_an_index_that_keeps_them(thresho
         texts.append(" ".join(changed))
     seeds, asked = seeds_of(texts[:150]), texts[150:]
 
-    def sketch(prompt: Sequence[Message]) -> RMinHash:
-        found = RMinHash(128, 1)
-        found.update(shingles(prompt, 1))
-        return found
+    def signatures(prompts: Sequence[Sequence[Message]]) -> np.ndarray:
+        return signatures_of([shingles(prompt, 1) for prompt in prompts])
 
-    bands = bands_for(threshold)
-    kept = []  # an index for each, since one alone takes none that is like an earlier one
-    for prompt in seeds.prompts():
-        kept.append(RMinHashDeduplicator(threshold, 128, True, bands, 1))
-        kept[-1].add("", sketch(prompt))
-    index = SeedSketches(seeds.prompts(), seeds.prompts_at, sketch, bands)
-    found = [index.like(sketch(user_message(text)), threshold) for text in asked]
-    sketches = [sketch(user_message(text)) for text in asked]
-    expected = [{i for i, k in enumerate(kept) if k.get_duplicates(own)} for own in sketches]
-    assert found == expected
+    kept = Signatures(threshold)
+    kept.add(signatures(list(seeds.prompts())))
+    index = SeedBands(seeds.prompts(), seeds.prompts_at, signatures, threshold)
+    own = signatures([user_message(text) for text in asked])
+    found = index.like(own)
+    assert found == kept.like(own)
     assert 0 < sum(map(len, found)) < 150 * 50
-
-
-@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8, 0.9, 0.95, 1.0])
-def test_enough_bands_for_the_threshold(threshold: float) -> None:
-    bands = bands_for(threshold)
-    assert 128 % bands == 0
-    assert 1 - (1 - threshold ** (128 // bands)) ** bands >= 0.99
 
 
 @given(st.lists(st.text(max_size=30), max_size=6, unique=True))

@@ -10,10 +10,9 @@ from seamaug.models.engines import Preference
 from seamaug.models.ensemble import Ensemble
 from seamaug.models.reward import RewardModel
 from seamaug.models.rewards import raw_rewards
-from seamaug.records import Evidence, Message, Seed, user_message
+from seamaug.records import Evidence, Failure, Message, Seed, user_message
 from seamaug.verify.worse import (
     Cases,
-    Failure,
     Findings,
     Judge,
     Reference,

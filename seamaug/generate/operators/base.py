@@ -5,36 +5,29 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from seamaug.generate.operators.text import remembered, speaks_of_itself
 
+Parts = tuple[str, str, str]
+"""White space, what an operator may rewrite, white space."""
 Rewrite = Callable[[str, random.Random, Sequence[str]], str | None]
 
 
-class Operator(Protocol):
-    """One label-preserving rewrite of a prompt."""
-
-    name: str
-    preserves: str
-
-    def __call__(self, prompt: str, *, rng: random.Random, neighbours: Sequence[str]) -> str | None:
-        """Return the rewritten prompt, or None where the operator does not apply."""
-        ...
-
-
 @dataclass(slots=True)
-class Rule:
-    """An operator made from a rewrite function, with the checks all operators share."""
+class Operator:
+    """One label-preserving rewrite of a prompt, with the checks all operators share."""
 
     name: str
     preserves: str
     rewrite: Rewrite
 
     def __call__(self, prompt: str, *, rng: random.Random, neighbours: Sequence[str]) -> str | None:
+        """Return the rewritten prompt, or None where the operator does not apply."""
         parts = _parts(prompt)
-        if parts is None:
-            return None
+        return None if parts is None else self.within(parts, rng, neighbours)
+
+    def within(self, parts: Parts, rng: random.Random, neighbours: Sequence[str]) -> str | None:
+        """The same for a prompt that has been taken apart."""
         before, core, after = parts
         changed = self.rewrite(core, rng, neighbours)
         if not changed or changed == core:
@@ -43,7 +36,7 @@ class Rule:
 
 
 @remembered
-def _parts(prompt: str) -> tuple[str, str, str] | None:
+def _parts(prompt: str) -> Parts | None:
     """What an operator may rewrite, with the white space around it; None where it may nothing."""
     core = prompt.strip()
     # A prompt about its own wording ("how many words are in this sentence?") has an
@@ -60,13 +53,13 @@ def _parts(prompt: str) -> tuple[str, str, str] | None:
 OPERATORS: dict[str, Operator] = {}
 
 
-def operator(name: str, preserves: str) -> Callable[[Rewrite], Rule]:
+def operator(name: str, preserves: str) -> Callable[[Rewrite], Operator]:
     """Register the decorated function as the operator called `name`."""
 
-    def register(rewrite: Rewrite) -> Rule:
+    def register(rewrite: Rewrite) -> Operator:
         if name in OPERATORS:
             raise ValueError(f"operator {name!r} is registered twice")
-        rule = Rule(name, preserves, rewrite)
+        rule = Operator(name, preserves, rewrite)
         OPERATORS[name] = rule
         return rule
 
@@ -98,16 +91,16 @@ def compose(
     depth: int,
 ) -> tuple[str, tuple[str, ...]] | None:
     """Apply the first `depth` different operators that change the text; None if none did."""
-    text = prompt
+    text, parts = prompt, _parts(prompt)
     applied: list[str] = []
     for candidate in operators:
         if len(applied) >= depth:
             break
-        if candidate.name in applied:
+        if parts is None or candidate.name in applied:
             continue
-        changed = candidate(text, rng=rng, neighbours=neighbours)
+        changed = candidate.within(parts, rng, neighbours)
         # A later operator may undo an earlier one (contract, then expand): that is no variant.
         if changed is not None and changed != prompt:
-            text = changed
+            text, parts = changed, _parts(changed)
             applied.append(candidate.name)
     return (text, tuple(applied)) if applied else None

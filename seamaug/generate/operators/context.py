@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from seamaug.generate.operators.base import operator
 from seamaug.generate.operators.surface import lower_starts, without_end_mark
@@ -90,8 +91,8 @@ _ASIDES = ("by the way", "unrelated, but", "off topic, but", "on a side note", "
 
 def distractor(text: str, rng: random.Random) -> str | None:
     """A sentence which cannot bear on the prompt, sharing no content word with it."""
-    taken = spoken_of(text)
-    if taken is None:
+    lowered = open_to_remarks(text)
+    if lowered is None:
         return None
     for _ in range(8):
         if rng.random() < 0.5:
@@ -100,25 +101,33 @@ def distractor(text: str, rng: random.Random) -> str | None:
             sentence = rng.choice(TEMPLATES).format(
                 thing=rng.choice(THINGS), place=rng.choice(PLACES), colour=rng.choice(COLOURS)
             )
-        if taken.isdisjoint(word_stems(sentence) - _COMMON):
+        stems = content_stems(sentence)
+        # A stem of the prompt stands in it, and mostly none does: that is quicker to see.
+        if not holds_any(lowered, stems) or stems.isdisjoint(word_stems(lowered)):
             return sentence
     return None
 
 
 @remembered
-def spoken_of(text: str) -> frozenset[str] | None:
-    """Stems of the prompt's words; None where a remark beside it might bear on the answer."""
+def open_to_remarks(text: str) -> str | None:
+    """The prompt in lower case; None where any remark beside it might bear on the answer."""
     lowered = text.lower()
     if holds_any(lowered, _ASIDES):
         return None
     if holds_any(lowered, _NEAR) and _HERE_AND_NOW.search(lowered):
         return None
-    return word_stems(text) if editable(text) else None
+    return lowered if editable(text) else None
 
 
-def word_stems(text: str) -> frozenset[str]:
-    """Words of three letters and more in lower case, without an s at the end."""
-    return frozenset(word.rstrip("s") for word in _WORD.findall(text.lower()))
+def word_stems(lowered: str) -> frozenset[str]:
+    """Words of three letters and more, without an s at the end, of a text in lower case."""
+    return frozenset(word.rstrip("s") for word in _WORD.findall(lowered))
+
+
+@cache
+def content_stems(remark: str) -> frozenset[str]:
+    """Stems of what a remark speaks of; there are 1,726 remarks."""
+    return word_stems(remark.lower()) - _COMMON
 
 
 def aside(sentence: str, rng: random.Random) -> str:
@@ -200,9 +209,17 @@ def like_manners(text: str, neighbour: str) -> str | None:
     return add_please(text) if "please" in lowered else None
 
 
-_LIKENESSES: tuple[Callable[[str, str], str | None], ...] = (
-    like_opening, like_case, like_end, like_manners,
-)  # fmt: skip
+@remembered
+def likenesses(neighbour: str) -> list[Callable[[str, str], str | None]]:
+    """What of a neighbour's style is of its own; mostly nothing."""
+    lowered = neighbour.lower()
+    shown = {
+        like_opening: _OPENING.match(neighbour) or _TELL_OPENING.match(neighbour),
+        like_case: neighbour[:1].islower(),
+        like_end: neighbour[-1:].isalnum() or neighbour.endswith(("??", " ?")),
+        like_manners: "please" in lowered or "thank" in lowered,
+    }
+    return [likeness for likeness, is_there in shown.items() if is_there]
 
 
 @operator("neighbour_style", "Only case, end mark, opening or manners follow a near prompt.")
@@ -215,9 +232,8 @@ def neighbour_style(text: str, rng: random.Random, neighbours: Sequence[str]) ->
     return None
 
 
-@remembered
 def like(text: str, neighbour: str) -> str:
     """The text in the neighbour's style, as far as it can take it on."""
-    for likeness in _LIKENESSES:
+    for likeness in likenesses(neighbour):
         text = likeness(text, neighbour) or text
     return text

@@ -10,7 +10,7 @@ from seamaug.generate.operators.base import of_text, operator
 from seamaug.generate.operators.text import (
     editable,
     free_matches,
-    remembered,
+    holds_any,
     splice,
     words,
 )
@@ -35,6 +35,7 @@ mustache moustache|skeptical sceptical|fulfill fulfil|enrollment enrolment|parlo
 _PAIRS = [(us, uk) for us, uk in (pair.split() for pair in _US_UK.split("|"))]
 TO_UK = dict(_PAIRS)
 TO_US = {uk: us for us, uk in _PAIRS}
+_RESPELT = TO_UK.keys() | TO_US.keys()
 _LETTERS = re.compile(r"[a-z]{3,}")
 _WORD = re.compile(r"(?<![\w'\u2019@#/.-])[a-z]{3,}(?![\w'\u2019@#/-]|\.\w)")
 
@@ -71,8 +72,6 @@ _LAST_WORD = re.compile(r"(?<![\w'\u2019-])[a-z]+\Z")
 
 def respelt(text: str, table: dict[str, str]) -> str | None:
     """The text with all words of the table respelt, or None where it has none of them."""
-    if table.keys().isdisjoint(_LETTERS.findall(text)):
-        return None
     edits = [
         (match.start(), match.end(), table[match.group()])
         for match in free_matches(_WORD, text)
@@ -81,7 +80,6 @@ def respelt(text: str, table: dict[str, str]) -> str | None:
     return splice(text, edits) if edits else None
 
 
-@remembered
 def small_counts(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
     """Matches that count something, and are no label, measure or part of a larger number."""
     found = []
@@ -96,6 +94,8 @@ def renumbered(
     text: str, rng: random.Random, pattern: re.Pattern[str], table: dict[str, str]
 ) -> str | None:
     """The text with some or all small counts written the other way."""
+    if not holds_any(text, table) or not editable(text):
+        return None
     found = small_counts(pattern, text)
     if not found:
         return None
@@ -107,16 +107,16 @@ def renumbered(
 @operator("spelling_variant", "Words change between US and UK spelling of the same word.")
 @of_text
 def spelling_variant(text: str) -> str | None:
-    if not editable(text):
+    if _RESPELT.isdisjoint(_LETTERS.findall(text)) or not editable(text):
         return None
     return respelt(text, TO_UK) or respelt(text, TO_US)
 
 
 @operator("number_words", "Small counts are spelt out with the same value, as in eight for 8.")
 def number_words(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
-    return renumbered(text, rng, _DIGITS, NUMBER_WORDS) if editable(text) else None
+    return renumbered(text, rng, _DIGITS, NUMBER_WORDS)
 
 
 @operator("number_digits", "Small spelt-out counts become digits with the same value.")
 def number_digits(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
-    return renumbered(text, rng, _SPELT, NUMBER_DIGITS) if editable(text) else None
+    return renumbered(text, rng, _SPELT, NUMBER_DIGITS)

@@ -12,8 +12,8 @@ from seamaug.generate.operators.text import (
     asks_at_once,
     editable,
     free_matches,
+    holds_any,
     protected_spans,
-    remembered,
     sentences,
     splice,
     words,
@@ -54,37 +54,38 @@ _NOT = rf"{_HELPER} not(?= (?!only)[a-z])"
 _MORE = r"(?= (?!(?:it|he|she)\b)\w)"
 _STILL = r"(?= (?:a|an|the|my|your|it|this|that|not|some|there)\b)"
 _PAST = r"(?= (?:been|never|always|seen|heard|read|tried|made|got|also|already|just|recently)\b)"
-# What a text must hold for the pattern to be worth a search (with ' for any apostrophe), the
-# pattern, and what it becomes.
-Rewordings = tuple[tuple[str, re.Pattern[str], str], ...]
+# What a text must hold, one of them, for the pattern to be worth a search (with ' for any
+# apostrophe), the pattern, and what it becomes.
+Rewordings = tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]
 CONTRACTIONS: Rewordings = tuple(
     (needed, re.compile(pattern), replacement)
     for needed, pattern, replacement in (
-        (" not ", rf"\b{_NOT}", r"\1n't"),
-        ("not ", r"\b[Cc]an ?not(?= [a-z])", "can't"),
-        ("will not ", r"\bwill not(?= [a-z])", "won't"),
-        (" is ", rf"(?:^|(?<=[.!?] ))(What|Who|Where|How|There|It|He|She|what|how) is{_MORE}",
-         r"\1's"),
-        ("I am ", r"\bI am(?= [a-z])", "I'm"),
-        ("I have ", rf"\bI have{_PAST}", "I've"),
-        ("I would ", r"\bI would(?= like [a-z])", "I'd"),
-        (" are ", r"(?:^|(?<=[.!?] ))(They|We|You) are(?= [a-z])", r"\1're"),
+        ((" not ",), rf"\b{_NOT}", r"\1n't"),
+        (("annot ", "an not "), r"\b[Cc]an ?not(?= [a-z])", "can't"),
+        (("will not ",), r"\bwill not(?= [a-z])", "won't"),
+        (("hat is ", "ho is ", "here is ", "ow is ", "It is ", "He is ", "She is "),
+         rf"(?:^|(?<=[.!?] ))(What|Who|Where|How|There|It|He|She|what|how) is{_MORE}", r"\1's"),
+        (("I am ",), r"\bI am(?= [a-z])", "I'm"),
+        (("I have ",), rf"\bI have{_PAST}", "I've"),
+        (("I would ",), r"\bI would(?= like [a-z])", "I'd"),
+        (("They are ", "We are ", "You are "),
+         r"(?:^|(?<=[.!?] ))(They|We|You) are(?= [a-z])", r"\1're"),
     )
 )  # fmt: skip
 _SUBJECT = r"\b(I|you|we|they|he|she|it|that|who|people|They|He|She|We|It|You) "
 EXPANSIONS: Rewordings = tuple(
     (needed, re.compile(pattern), replacement)
     for needed, pattern, replacement in (
-        ("n't ", rf"{_SUBJECT}{_HELPER}n['\u2019]t(?= [a-z])", r"\1 \2 not"),
-        ("can't ", rf"{_SUBJECT}can['\u2019]t(?= [a-z])", r"\1 cannot"),
-        ("won't ", rf"{_SUBJECT}won['\u2019]t(?= [a-z])", r"\1 will not"),
-        ("'s ", rf"\b([Ww]hat|[Ww]ho|[Ww]here|[Hh]ow|[Tt]hat|[Tt]here)['\u2019]s{_STILL}",
+        (("n't ",), rf"{_SUBJECT}{_HELPER}n['\u2019]t(?= [a-z])", r"\1 \2 not"),
+        (("can't ",), rf"{_SUBJECT}can['\u2019]t(?= [a-z])", r"\1 cannot"),
+        (("won't ",), rf"{_SUBJECT}won['\u2019]t(?= [a-z])", r"\1 will not"),
+        (("'s ",), rf"\b([Ww]hat|[Ww]ho|[Ww]here|[Hh]ow|[Tt]hat|[Tt]here)['\u2019]s{_STILL}",
          r"\1 is"),
-        ("I'm ", r"\bI['\u2019]m(?= [a-z])", "I am"),
-        ("I've ", r"\bI['\u2019]ve(?= [a-z])", "I have"),
-        ("I'll ", r"\bI['\u2019]ll(?= [a-z])", "I will"),
-        ("I'd ", r"\bI['\u2019]d(?= like\b)", "I would"),
-        ("'re ", r"\b([Yy]ou|[Tt]hey|[Ww]e)['\u2019]re(?= [a-z])", r"\1 are"),
+        (("I'm ",), r"\bI['\u2019]m(?= [a-z])", "I am"),
+        (("I've ",), r"\bI['\u2019]ve(?= [a-z])", "I have"),
+        (("I'll ",), r"\bI['\u2019]ll(?= [a-z])", "I will"),
+        (("I'd ",), r"\bI['\u2019]d(?= like\b)", "I would"),
+        (("'re ",), r"\b([Yy]ou|[Tt]hey|[Ww]e)['\u2019]re(?= [a-z])", r"\1 are"),
     )
 )  # fmt: skip
 
@@ -124,13 +125,12 @@ def misspelt(word: str, rng: random.Random) -> str:
     return word[:at] + word[at] + word[at:]
 
 
-@remembered
 def typo_words(text: str) -> list[re.Match[str]]:
     """Long ordinary words, in which a slip changes nothing else."""
     return [
         match
         for match in free_matches(_TYPO_WORD, text)
-        if match.group() not in _NO_TYPO and not match.group().startswith(_MEANING_PREFIX)
+        if (word := match.group()) not in _NO_TYPO and not word.startswith(_MEANING_PREFIX)
     ]
 
 
@@ -138,7 +138,7 @@ def replaced_everywhere(text: str, rules: Rewordings, apostrophe: str) -> str:
     """Apply all rules outside protected spans."""
     plain = text.replace("\u2019", "'")
     # No rule writes what another one needs, so what is not there now will not be there later.
-    for pattern, replacement in [(p, r) for needed, p, r in rules if needed in plain]:
+    for pattern, replacement in [(p, r) for needed, p, r in rules if holds_any(plain, needed)]:
         edits = [
             (match.start(), match.end(), match.expand(replacement).replace("'", apostrophe))
             for match in free_matches(pattern, text)

@@ -61,6 +61,7 @@ _SELF_REFERENCE = (
     *("this sentence", "in this question", "in this prompt", "in this message"),
     *("many words", "many letters", "many characters", "last message", "previous message"),
 )
+_TABLES = {"wording": _WORDING, "itself": _SELF_REFERENCE, "handed over": _HANDED_OVER}
 
 _BOUNDARY = re.compile(r"[.!?][ \t]+(?=[A-Z\"\u201c(])")
 _ABBREVIATION = re.compile(
@@ -96,13 +97,28 @@ def holds_any(text: str, phrases: Iterable[str]) -> bool:
 
 def speaks_of_itself(text: str) -> bool:
     """Whether the answer may depend on the very words and length of the prompt."""
-    return holds_any(text.lower(), _SELF_REFERENCE)
+    return "itself" in subjects(text)
+
+
+def concerns_wording(text: str) -> bool:
+    """Whether the prompt is about how something is worded or spelt."""
+    return "wording" in subjects(text)
 
 
 @remembered
-def concerns_wording(text: str) -> bool:
-    """Whether the prompt is about how something is worded or spelt."""
-    return holds_any(text.lower(), _WORDING)
+def subjects(text: str) -> set[str]:
+    """Names of the tables of which a phrase stands in the text.
+
+    No phrase goes beyond a sentence, and a variant has most sentences of its parent: each of them
+    is read once.
+    """
+    parts = text.lower().replace("?", ".").replace("!", ".").split(".")
+    return set().union(*map(_subjects, parts))
+
+
+@functools.lru_cache(maxsize=8192)
+def _subjects(sentence: str) -> list[str]:
+    return [name for name, phrases in _TABLES.items() if holds_any(sentence, phrases)]
 
 
 @remembered
@@ -114,7 +130,7 @@ def has_code(text: str) -> bool:
 @remembered
 def has_payload(text: str) -> bool:
     """Whether the prompt seems to hand over a text to work on, which must stay as it is."""
-    if holds_any(text.lower(), _HANDED_OVER) and _HANDED.search(text.lower()):
+    if "handed over" in subjects(text) and _HANDED.search(text.lower()):
         return True
     if ":" not in text:
         return False
@@ -134,15 +150,16 @@ def protected_spans(text: str) -> list[Span]:
     return [match.span() for match in pattern.finditer(text)]
 
 
-@remembered
 def free_matches(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
     """Matches of the pattern which touch no protected span."""
-    spans = protected_spans(text)
+    every = list(pattern.finditer(text))
+    # Mostly there is no match, and then the spans need not be known.
+    spans = protected_spans(text) if every else ()
     if not spans:
-        return list(pattern.finditer(text))
+        return every
     found = []
     at = 0
-    for match in pattern.finditer(text):
+    for match in every:
         while at < len(spans) and spans[at][1] <= match.start():
             at += 1
         if at == len(spans) or match.end() <= spans[at][0]:
