@@ -63,7 +63,7 @@ def _pair(example: Example) -> Iterator[Texts]:
 
 def _pair_with_margin(example: Example) -> Iterator[Texts]:
     for texts in _pair(example):
-        yield (*texts, str(example["verifier_score"]))
+        yield (*texts, str(example["mu"]))
 
 
 def _judged(example: Example, template: str | None = None) -> Iterator[Texts]:
