@@ -90,6 +90,8 @@ def show(setting: str, result: dict[str, Any]) -> None:
         cells = [_written(own[name]) if name in own else "" for name in MEASURES]
         table.add_row(arm, *cells, *(f"{own[name]:.2f}" for name in ratios))
     console.print(table)
+    if not result["correlations"]:
+        return
     table = Table(title=f"{setting}: Spearman of predicted and actual fall of SEAM")
     for name in ("batches", "predictor", *TARGETS):
         table.add_column(name)
