@@ -285,7 +285,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 1
     assert "Traceback (most recent call last)" in done.stderr
