@@ -11,7 +11,12 @@ from seamaug.config import Config
 from seamaug.generate.variants import chosen_operators
 from seamaug.models.journal import Account
 from seamaug.pilot import Pilot, run_pilot
-from seamaug.plan_requests import asked_in_a_run
+from seamaug.plan_requests import (
+    SAMPLE_CANDIDATES,
+    Sampled,
+    asked_in_a_run,
+    sampled_in_a_run,
+)
 from seamaug.probes import shown_weights
 from seamaug.resources import EMBEDDED
 from seamaug.run_models import Models
@@ -21,6 +26,7 @@ from seamaug.seeds import Seeds
 
 _SAMPLE_SEEDS = 24
 _SAMPLE_RESPONSES = 8
+_SAMPLE_PROMPTS = 8  # that the policy answers: slower than scoring
 _TEMPLATE_CHARS = 1500
 _CHARS_PER_TOKEN = 4
 KEEP_SHARE = 0.5
@@ -52,7 +58,8 @@ class Plan:
     """What the share that is kept was measured by; None where it is assumed."""
     steps: list[Step]
     generator_calls: int
-    """Requests to the LLM generator, not in the time estimate (nor are samples of the policy)."""
+    """Requests to the LLM generator, a judge's included. Their time is not in the estimate: only
+    asking would tell it, and asking may cost."""
     read: int
     """Tokens of those requests, roughly."""
     written: int
@@ -83,6 +90,7 @@ def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
     models = Models(config)
     tokens, seconds = _measure(models, seeds)  # per sequence
     select, keep = config.select, config.keep
+    looks_ahead = bool(shown_weights(models.scorer.rewards))
     selected = min(select.top or math.ceil(select.share * len(seeds)), len(seeds))
     most = selected * config.generate.per_parent
     share = _share(pilot)
@@ -95,7 +103,7 @@ def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
         ),
         ("parents", selected, goldens * (1 + keep.hack_set_size)),
         # Through the reward model alone: the time is an upper bound.
-        ("look ahead", *_watched(config, models, selected, len(seeds))),
+        ("look ahead", *(_watched(config, selected, len(seeds)) if looks_ahead else (0, 0))),
         ("candidates", candidates, 1 + keep.hack_set_size),
     ]
     steps = [
@@ -104,6 +112,12 @@ def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
     ]
     if pilot:
         steps[-1] = replace(steps[-1], seconds=candidates * pilot.seconds)
+    wanted = sampled_in_a_run(config, len(seeds), selected, candidates, looks_ahead=looks_ahead)
+    said = [_sampled_step(models, seeds, own) for own in wanted]
+    # The time of a pilot's candidates holds what the policy is asked for them.
+    steps += [
+        replace(s, seconds=0.0) if pilot and s.stage == SAMPLE_CANDIDATES else s for s in said
+    ]
     asked = asked_in_a_run(config, len(seeds), selected, candidates)
     llm, read = round(asked.requests), round(asked.requests * _request_tokens(seeds))
     written = round(asked.texts * config.generator.max_new_tokens)
@@ -128,10 +142,8 @@ def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
     )
 
 
-def _watched(config: Config, models: Models, selected: int, seeds: int) -> tuple[int, int]:
-    """Prompts whose features look-ahead needs, and sequences for each; none where it cannot be."""
-    if not shown_weights(models.scorer.rewards):
-        return 0, 0
+def _watched(config: Config, selected: int, seeds: int) -> tuple[int, int]:
+    """Prompts whose features look-ahead needs, and sequences for each."""
     own = config.keep
     return selected * (1 + own.near) + min(own.probes, seeds), 1 + own.hack_set_size
 
@@ -181,6 +193,22 @@ def _measure(models: Models, seeds: Seeds) -> tuple[float, float]:
         answers = scorer.policy.response_ids([item.golden, *item.worse])
         tokens += sum(len(row) for row in rows) + sum(prompt + len(row) for row in answers)
     return tokens / calls, seconds / calls
+
+
+def _sampled_step(models: Models, seeds: Seeds, own: Sampled) -> Step:
+    """What samples of the policy take, by those of a few seeds."""
+    prompts = [seed.prompt for seed in seeds.at(_spread(seeds))][:_SAMPLE_PROMPTS]
+    policy = models.policy
+    start = time.perf_counter()
+    said = policy.sample(prompts, n=own.each, seed=0, max_new_tokens=own.max_new_tokens)
+    seconds = time.perf_counter() - start
+    tokens = 0
+    for prompt, texts in zip(prompts, said, strict=True):
+        answers = policy.response_ids(texts)
+        tokens += sum(len(policy.prompt_ids(prompt)) + len(answer) for answer in answers)
+    calls = own.prompts * own.each
+    times = calls / (sum(map(len, said)) or 1)
+    return Step(own.stage, own.prompts, calls, round(tokens * times), seconds * times)
 
 
 def _spread(seeds: Seeds) -> np.ndarray:

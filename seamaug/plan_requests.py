@@ -1,9 +1,11 @@
-"""How many requests the LLM gets in a run, and how many texts it writes, at most, by the config."""
+"""What a run asks for by its config, at most: requests to the LLM, and samples of the policy."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seamaug.config import Config
+from seamaug.generate.operators import Operator
 from seamaug.generate.variants import chosen_operators
 from seamaug.resources import EMBEDDED
 
@@ -21,6 +23,8 @@ class Asked:
     def __mul__(self, times: float) -> "Asked":
         return Asked(self.requests * times, self.texts * times)
 
+
+SAMPLE_CANDIDATES = "sample candidates"
 
 _NOTHING = Asked()
 _ONE = Asked(1, 1)
@@ -59,7 +63,7 @@ def asked_of_a_parent(config: Config) -> Asked:
 
 
 def asked_of_a_candidate(config: Config) -> Asked:
-    """The mean over the operators: LLM operators make half of the variants where there are others.
+    """The mean over the operators.
 
     A changed answer is judged beside the old one, and beside each sample of the policy, or else
     each worse response of the parent.
@@ -71,8 +75,50 @@ def asked_of_a_candidate(config: Config) -> Asked:
         if operator.changes_answer:
             found += _IN_BOTH_ORDERS
             found += _judged(config) * (_samples(config) or config.keep.hack_set_size)
-    share = 0.5 if rules else 1.0
-    return found * (share / len(llm)) if llm else _NOTHING
+    return found * (_llm_share(rules) / len(llm)) if llm else _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Responses that the policy is asked for: so many to each prompt."""
+
+    stage: str
+    prompts: int
+    each: int
+    max_new_tokens: int
+
+
+def sampled_in_a_run(
+    config: Config, seeds: int, selected: int, candidates: int, *, looks_ahead: bool
+) -> list[Sampled]:
+    """What the policy is to say to seeds, to parents, to look-ahead's probes, and to variants whose
+    answer changed."""
+    scored, made, keep = config.score, config.generate, config.keep
+    probes = min(keep.variance_prompts, keep.probes, seeds) if looks_ahead else 0
+    on_policy = seeds if "on-policy" in scored.estimators else 0
+    changed = round(candidates * _changed_share(config)), _samples(config)
+    longest = made.policy_max_new_tokens
+    found = [
+        Sampled("sample seeds", on_policy, scored.samples, scored.on_policy.max_new_tokens),
+        Sampled("sample parents", selected, _samples(config), longest),
+        Sampled("sample look ahead", probes, keep.variance_samples, longest),
+        Sampled(SAMPLE_CANDIDATES, *changed, longest),
+    ]
+    return [own for own in found if own.prompts * own.each]
+
+
+def _changed_share(config: Config) -> float:
+    """The share of variants whose answer an operator changes."""
+    if config.generator.name == EMBEDDED:
+        return 0.0
+    rules, llm = chosen_operators(config.generate, with_llm=True)
+    changed = sum(operator.changes_answer for operator in llm)
+    return _llm_share(rules) * changed / len(llm) if llm else 0.0
+
+
+def _llm_share(rules: Sequence[Operator]) -> float:
+    """LLM operators make half of the variants where there are others."""
+    return 0.5 if rules else 1.0
 
 
 def _samples(config: Config) -> int:

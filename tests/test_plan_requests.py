@@ -1,5 +1,6 @@
 """What a plan says that the LLM is asked is what a run asks it, whatever the config."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,15 @@ import pytest
 from seamaug.api import expand, plan
 from seamaug.config import load_config
 from seamaug.models.engines import Reply, Request
-from seamaug.plan_requests import Asked, asked_in_a_run, asked_of_a_candidate, asked_of_a_parent
+from seamaug.models.policy import Policy
+from seamaug.plan_requests import (
+    Asked,
+    Sampled,
+    asked_in_a_run,
+    asked_of_a_candidate,
+    asked_of_a_parent,
+    sampled_in_a_run,
+)
 from seamaug.resources import resource
 
 MODEL = str(resource("embedded", "policy"))
@@ -62,6 +71,51 @@ def test_a_plan_asks_as_often_as_a_run_does(
     limit = planned.written / load_config(None).generator.max_new_tokens
     texts = sum(request.max_new_tokens for request in engine.asked) / 256
     assert (planned.generator_calls, limit) == (len(engine.asked), texts)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"score.estimators": ["contrast", "on-policy"]},
+        {"generate.worse": ["given"]},
+    ],
+    ids=str,
+)
+def test_a_plan_counts_what_the_policy_is_asked_to_say(
+    bundled: Callable[[int], Any],
+    engine: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    settings: dict[str, Any],
+) -> None:
+    own = SMALL | settings
+    rows = bundled(8)
+    planned = plan(rows, generator=MODEL, budget=1, settings=own)
+    said: Counter[int] = Counter()
+    sample = Policy.sample
+
+    def counted(self: Policy, prompts: Any, **how: Any) -> Any:
+        said[how["n"]] += len(prompts)
+        return sample(self, prompts, **how)
+
+    monkeypatch.setattr(Policy, "sample", counted)
+    expand(rows, generator=MODEL, budget=1, out=tmp_path / "run", settings=own)
+    steps = [step for step in planned.steps if step.stage.startswith("sample ")]
+    assert sum(step.calls for step in steps) == sum(n * prompts for n, prompts in said.items())
+    assert all(step.tokens > step.calls and step.seconds > 0 for step in steps)
+
+
+def test_a_changed_answer_is_asked_of_the_policy_too() -> None:
+    def of(**settings: Any) -> list[Sampled]:
+        own = config(**{"generate.policy_max_new_tokens": 5, **settings})
+        return sampled_in_a_run(own, 10, 4, 100, looks_ahead=False)
+
+    parents = Sampled("sample parents", 4, 2, 5)
+    changing = {"generate.operators": ["closing", "formal", "change_entity"]}
+    assert of(**changing) == [parents, Sampled("sample candidates", 25, 2, 5)]
+    assert of(**{"generate.operators": ["closing", "formal"]}) == [parents]
+    assert of(**changing, **{"generate.worse": ["given"]}) == []
+    assert of(**changing, **{"generator.name": "embedded"}) == [parents]
 
 
 def test_what_makes_no_difference_is_not_counted() -> None:

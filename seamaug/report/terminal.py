@@ -267,5 +267,5 @@ def print_plan(plan: Plan) -> None:
     console.print(
         _yield(plan)
         + (_llm(plan) if plan.generator_calls else "")
-        + "Samples of the policy are left out as well. Nothing was written."
+        + "Nothing was written."
     )  # fmt: skip
