@@ -223,14 +223,18 @@ def test_an_llm_that_writes_rubbish_ends_in_one_message(
     assert not (tmp_path / "out.csv.work" / "stages" / "score-contrast").exists()
 
 
+@pytest.fixture
+def undecided(monkeypatch: pytest.MonkeyPatch, scripted: Any, asked: Any) -> None:
+    """The generator, as a judge, finds both responses alike."""
+    judge = scripted(lambda request: asked(request).reply(better="T"))
+    monkeypatch.setattr("seamaug.run_models.load_generator", lambda config: judge)
+
+
+@pytest.mark.usefixtures("undecided")
 def test_an_undecided_judge_shows_nothing_to_be_worse(rows: Rows) -> None:
-    settings = {
-        "verify.worse.by": "judge",
-        "score.on_policy.max_new_tokens": 4,
-        "generator.max_new_tokens": 2,
-    }
+    settings = {"verify.worse.by": "judge", "score.on_policy.max_new_tokens": 4}
     table = score(rows[:4], estimator="on-policy", samples=2, generator=POLICY, settings=settings)
-    # A judge that says neither A nor B: no sample is shown to be worse, and SEAM is 0, no error.
+    # No sample is shown to be worse, and SEAM is 0, no error.
     assert list(table["seam"]) == [0.0] * 4
     assert set(table["error"]) == {None}
 
@@ -320,11 +324,11 @@ def test_what_does_not_change_the_scores_is_let_through(
     assert [row["seam"] for row in after] == pytest.approx([r["seam"] for r in before], abs=0.05)
 
 
+@pytest.mark.usefixtures("undecided")
 def test_a_changed_template_is_another_run_only_where_it_is_used(
     rows: Rows, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {**BASE, "verify.worse.by": "judge", "score.on_policy.max_new_tokens": 2,
-                "generator.max_new_tokens": 1}  # fmt: skip
+    settings = {**BASE, "verify.worse.by": "judge", "score.on_policy.max_new_tokens": 2}
     arguments: dict[str, Any] = {"estimator": "on-policy", "samples": 1, "generator": POLICY,
                                  "settings": settings, "work": tmp_path / "w"}  # fmt: skip
     score(rows[:4], **arguments)

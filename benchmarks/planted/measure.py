@@ -59,21 +59,18 @@ def rankings(world: World, scored: Scored) -> Iterator[tuple[str, str, np.ndarra
         for form in (DEFINITION, UNSCALED):
             yield name, form, _per_prompt(found, partial(_summed, scored, form == DEFINITION))
     for name in ESTIMATORS:
-        items = scored.found(name).items
-        rates = [np.nan if item is None else item.hack_rate for item in items]
-        yield "hack rate", name, np.array(rates)
+        yield "hack rate", name, scored.found(name).part("hack_rate")
     draws = _per_prompt(scored.found("on-policy"), lambda row: row.counts.sum() / row.draws)
     yield "share of samples that are worse", "on-policy", draws
     yield "reward margin of the given pair", "negated", -scored.margins
-    golden = [item.golden_logprob if item else np.nan for item in scored.scores.main.items]
-    yield "NLL of the golden response", "per token", -np.array(golden)
+    yield "NLL of the golden response", "per token", -scored.scores.main.part("golden_logprob")
 
 
 def _per_prompt(found: EstimatorScores, value: Any) -> np.ndarray:
     return np.array(
         [
-            np.nan if item is None else float(value(found.row(position)))
-            for position, item in enumerate(found.items)
+            np.nan if position in found.errors else float(value(found.row(position)))
+            for position in range(len(found))
         ]
     )
 
@@ -131,8 +128,8 @@ def _set(world: World, name: str, found: EstimatorScores) -> dict[str, Any]:
     for number, group in enumerate(GROUPS):
         items = [
             item
-            for item, own in zip(found.items, world.groups, strict=True)
-            if own == number and item is not None
+            for position, own in enumerate(world.groups)
+            if own == number and (item := found.item(position)) is not None
         ]
         filled = [item for item in items if item.hack_set]
         by_group[group] = {
