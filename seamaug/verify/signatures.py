@@ -1,7 +1,7 @@
 """MinHash signatures of many texts, in little memory, and those of them that are like another one.
 
 Rensa makes the signatures: a hundred times as fast here as a plain loop over datasketch
-(benchmarks/). Its own index takes three to five times the memory of this one.
+(benchmarks/). Its own index takes three and a half times the memory of this one.
 """
 
 import math
