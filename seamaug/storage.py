@@ -48,11 +48,18 @@ class Remote:
             self.fs.invalidate_cache()
             found = self.fs.find(self.root, detail=True)
         start = f"{self.root}/"
-        return {
+        names = {
             path.removeprefix(start): info["size"]
             for path, info in sorted(found.items())
             if path.startswith(start) and not path.endswith("/")
         }
+        for name in names:  # whoever writes to a bucket names what is in it
+            if ".." in name.split("/") or name.startswith("/"):
+                raise StorageError(
+                    f"{self.url} holds {name!r}, which would lie outside of the folder here; "
+                    "remove that object"
+                )
+        return names
 
     def is_file(self) -> bool:
         """Whether there is an object of just this name."""

@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 
 from seamaug import select
 from seamaug.cli import main
+from seamaug.errors import StorageError
+from seamaug.storage import Remote
 from tests.storage.conftest import SECRET, contents, put_lines
 
 Machine = Callable[[str], Path]
@@ -141,3 +143,16 @@ def test_missing_credentials_and_a_missing_server_are_named(
     said = refused("show", f"{s3}/run")
     assert "cannot be reached" in said
     assert SECRET not in said
+
+
+@pytest.mark.parametrize("name", ["../evil", "stages/../../evil", "/evil"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(name: str) -> None:
+    class Bucket:
+        def invalidate_cache(self) -> None:
+            pass
+
+        def find(self, root: str, detail: bool) -> dict[str, dict[str, int]]:
+            return {f"{root}/run.json": {"size": 1}, f"{root}/{name}": {"size": 1}}
+
+    with pytest.raises(StorageError, match="outside of the folder"):
+        Remote("s3://bucket/run", Bucket(), "bucket/run").names()
