@@ -1,6 +1,5 @@
 """What a candidate must pass before it is scored, and what is remembered of earlier ones."""
 
-import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 
@@ -51,7 +50,7 @@ class Screen:
         self._embedder = embedder
         self._evaluation = evaluation
         keys = (prompt_key(prompt) for prompt in seeds.prompts())
-        self._seeds = np.sort(np.fromiter(keys, np.uint64, len(seeds)))
+        self._seeds = np.sort(np.fromiter(keys, np.int64, len(seeds)))
         self._made: set[int] = set()
         own = config.duplicates
         self._near = self._semantic = None
@@ -69,7 +68,7 @@ class Screen:
         return not self._is_seed(key) and key not in self._made
 
     def _is_seed(self, key: int) -> bool:
-        number = np.uint64(key)
+        number = np.int64(key)
         place = np.searchsorted(self._seeds, number)
         return bool(place < len(self._seeds) and self._seeds[place] == number)
 
@@ -175,12 +174,10 @@ class Screen:
 def prompt_key(prompt: Sequence[Message]) -> int:
     """What exact duplicates are recognised by: the whole conversation, white space aside.
 
-    A 64-bit hash, for as long as the process lives.
+    A 64-bit hash that another process would not get: Python keys it anew for each.
     """
     # Normalised text has no line break.
-    lines = "\n".join(f"{turn['role']}\n{normalised(turn['content'])}" for turn in prompt)
-    digest = hashlib.blake2b(lines.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+    return hash("\n".join([f"{turn['role']}\n{normalised(turn['content'])}" for turn in prompt]))
 
 
 def _open(candidates: Sequence[Candidate]) -> list[Candidate]:

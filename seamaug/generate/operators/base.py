@@ -91,16 +91,19 @@ def compose(
     depth: int,
 ) -> tuple[str, tuple[str, ...]] | None:
     """Apply the first `depth` different operators that change the text; None if none did."""
-    text, parts = prompt, _parts(prompt)
+    parts = _parts(prompt)
+    if parts is None:
+        return None
+    # What is around the core stays, and no operator makes a text speak of itself: read once.
+    before, core, after = parts
+    text = core
     applied: list[str] = []
     for candidate in operators:
         if len(applied) >= depth:
             break
-        if parts is None or candidate.name in applied:
-            continue
-        changed = candidate.within(parts, rng, neighbours)
+        changed = candidate.rewrite(text, rng, neighbours)
         # A later operator may undo an earlier one (contract, then expand): that is no variant.
-        if changed is not None and changed != prompt:
-            text, parts = changed, _parts(changed)
+        if changed and changed not in (text, core) and candidate.name not in applied:
+            text = changed
             applied.append(candidate.name)
-    return (text, tuple(applied)) if applied else None
+    return (before + text + after, tuple(applied)) if applied else None

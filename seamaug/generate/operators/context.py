@@ -158,16 +158,28 @@ def distractor_after(text: str, rng: random.Random, _: Sequence[str]) -> str | N
 
 @operator("distractor_inside", "A bracketed remark without bearing stands between two sentences.")
 def distractor_inside(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
-    if "\n" in text:
-        return None
-    parts = sentences(text)
-    # Before a sentence that leans on the last one, a remark would catch its pronouns.
-    places = [at for at in range(1, len(parts)) if not _LEANS_BACK.search(parts[at])]
+    places = _gaps(text)
     remark = distractor(text, rng) if places else None
     if remark is None:
         return None
     at = rng.choice(places)
+    parts = sentences(text)
     return " ".join([*parts[:at], f"({aside(remark, rng)})", *parts[at:]])
+
+
+@remembered
+def _gaps(text: str) -> list[int]:
+    """Which sentences of a line a remark may stand before."""
+    if "\n" in text:
+        return []
+    parts = sentences(text)
+    # Before a sentence that leans on the last one, a remark would catch its pronouns.
+    return [at for at in range(1, len(parts)) if not _leans_back(parts[at])]
+
+
+@remembered
+def _leans_back(sentence: str) -> bool:
+    return _LEANS_BACK.search(sentence) is not None
 
 
 def like_opening(text: str, neighbour: str) -> str | None:

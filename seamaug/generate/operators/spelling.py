@@ -11,6 +11,7 @@ from seamaug.generate.operators.text import (
     editable,
     free_matches,
     holds_any,
+    remembered,
     splice,
     words,
 )
@@ -80,6 +81,7 @@ def respelt(text: str, table: dict[str, str]) -> str | None:
     return splice(text, edits) if edits else None
 
 
+@remembered
 def small_counts(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
     """Matches that count something, and are no label, measure or part of a larger number."""
     found = []

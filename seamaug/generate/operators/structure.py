@@ -17,6 +17,7 @@ from seamaug.generate.operators.text import (
     has_payload,
     holds_any,
     protected_spans,
+    remembered,
     sentences,
     splice,
     words,
@@ -124,10 +125,24 @@ def indirect_question(text: str, rng: random.Random, _: Sequence[str]) -> str | 
 
 @operator("join_sentences", "Two neighbouring statements become one sentence, word for word.")
 def join_sentences(text: str, rng: random.Random, _: Sequence[str]) -> str | None:
-    if "\n" in text or has_code(text) or has_payload(text):
+    places = _joints(text)
+    if not places:
         return None
+    at = rng.choice(places)
     parts = sentences(text)
-    places = [
+    second = decapitalised(parts[at]) or parts[at]
+    link = ";" if "," in parts[at - 1] or rng.random() < 0.5 else ", and"
+    joined = f"{parts[at - 1][:-1]}{link} {second}"
+    return " ".join([*parts[: at - 1], joined, *parts[at + 1 :]])
+
+
+@remembered
+def _joints(text: str) -> list[int]:
+    """Which sentences of a line may be joined to the one before."""
+    if "\n" in text or has_code(text) or has_payload(text):
+        return []
+    parts = sentences(text)
+    return [
         at
         for at in range(1, len(parts))
         if _STATEMENT.fullmatch(parts[at])
@@ -135,13 +150,6 @@ def join_sentences(text: str, rng: random.Random, _: Sequence[str]) -> str | Non
         and not {";", ":", "?"} & set(parts[at - 1])
         and len(parts[at - 1]) + len(parts[at]) < 160
     ]
-    if not places:
-        return None
-    at = rng.choice(places)
-    second = decapitalised(parts[at]) or parts[at]
-    link = ";" if "," in parts[at - 1] or rng.random() < 0.5 else ", and"
-    joined = f"{parts[at - 1][:-1]}{link} {second}"
-    return " ".join([*parts[: at - 1], joined, *parts[at + 1 :]])
 
 
 @operator("split_sentence", "A sentence of two main clauses becomes two sentences, word for word.")

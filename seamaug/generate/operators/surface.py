@@ -14,6 +14,7 @@ from seamaug.generate.operators.text import (
     free_matches,
     holds_any,
     protected_spans,
+    remembered,
     sentences,
     splice,
     words,
@@ -125,6 +126,7 @@ def misspelt(word: str, rng: random.Random) -> str:
     return word[:at] + word[at] + word[at:]
 
 
+@remembered
 def typo_words(text: str) -> list[re.Match[str]]:
     """Long ordinary words, in which a slip changes nothing else."""
     return [

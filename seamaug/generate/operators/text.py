@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -62,6 +63,15 @@ _SELF_REFERENCE = (
     *("many words", "many letters", "many characters", "last message", "previous message"),
 )
 _TABLES = {"wording": _WORDING, "itself": _SELF_REFERENCE, "handed over": _HANDED_OVER}
+# Most sentences hold none of all these. Sorted by the first letter, few are tried at each place.
+_SUBJECT = re.compile(
+    "|".join(
+        f"{letter}(?:{'|'.join(phrase[1:] for phrase in phrases)})"
+        for letter, phrases in itertools.groupby(
+            sorted(itertools.chain(*_TABLES.values())), key=lambda phrase: phrase[0]
+        )
+    )
+)
 
 _BOUNDARY = re.compile(r"[.!?][ \t]+(?=[A-Z\"\u201c(])")
 _ABBREVIATION = re.compile(
@@ -118,6 +128,8 @@ def subjects(text: str) -> set[str]:
 
 @functools.lru_cache(maxsize=8192)
 def _subjects(sentence: str) -> list[str]:
+    if _SUBJECT.search(sentence) is None:
+        return []
     return [name for name, phrases in _TABLES.items() if holds_any(sentence, phrases)]
 
 
