@@ -70,15 +70,12 @@ class VariantMaker:
                 if len(made[i]) == wanted[i]:
                     break
                 candidate = self._draw(parent, rng, order)
+                text = candidate.text
                 if candidate.kind != RULE:
                     promised.append((parent, candidate))
-                elif (
-                    not candidate.operator
-                    or candidate.text in drawn
-                    or not is_new(candidate.prompt)
-                ):
+                elif not candidate.operator or text in drawn or not is_new(candidate.prompt):
                     continue
-                drawn.add(candidate.text)
+                drawn.add(text)
                 made[i].append(candidate)
         self._fill(promised, number)
         flat = [candidate for group in made.values() for candidate in group]

@@ -19,7 +19,7 @@ from seamaug.generate.operators.context import (
     THINGS,
 )
 from seamaug.generate.operators.spelling import NUMBER_DIGITS
-from seamaug.generate.operators.text import protected_spans, sentences
+from seamaug.generate.operators.text import protected_spans, sentences, speaks_of_itself
 
 APPLES = "John has 8 apples. He gives 3 apples to Ann. How many apples does he have left?"
 ROYCE = "Royce takes 40 minutes more than Rob. If Rob takes 2 hours, how many does Royce take?"
@@ -246,6 +246,7 @@ FRAGMENTS = st.sampled_from(
         *('"quoted 8 color"', "\u201ctwo favorite words\u201d", "'the text'", "me@mail.org"),
         *("$50 and $60", "11/8", "3.5", "1,000", "twenty", "hundred", "never", "NASA", "Will"),
         *("\n", ". ", "? ", ": ", "wonderful people", "Thanks!", "Hi,"),
+        *("In this", "question", "many", "words", "the last", "message"),
     ]
 )
 MIXED = st.lists(FRAGMENTS, max_size=14).map(" ".join)
@@ -273,6 +274,9 @@ def test_every_operator_keeps_what_it_must(text: str, seed: int, near: list[str]
             continue
         assert changed.strip(), operator.name
         assert changed != text, operator.name
+        # `compose` reads these two of the prompt alone.
+        assert changed.strip() == changed[len(text) - len(text.lstrip()) :].rstrip(), operator.name
+        assert not speaks_of_itself(changed), operator.name
         assert numbers(changed) == numbers(text), operator.name
         assert all(changed.count(span) >= text.count(span) for span in guarded), operator.name
         if "\n" in text.strip():
