@@ -18,6 +18,7 @@ from seamaug.identity import expand_identity, models_of, score_identity
 from seamaug.keep.keeper import Keeper
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
+from seamaug.models.chat_templates import template_warning
 from seamaug.models.generation import COST_LIMIT, TOKEN_LIMIT
 from seamaug.models.sketch import HeadGradients
 from seamaug.own_worse import OwnWorse
@@ -77,6 +78,7 @@ def _flow(
     quiet: bool,
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
+    _warn_of_templates(config)
     with tracking(config, run) as track, closing(Models(config, run)) as models:
         rule = keep_rule(config.keep, features=bool(shown_weights(models.scorer.rewards)))
         # Here, since what cannot be done must not show after an hour of scoring.
@@ -200,10 +202,17 @@ def warn_of_stand_ins(
         )
 
 
+def _warn_of_templates(config: Config) -> None:
+    for reward in config.reward.members():
+        if warning := template_warning(config.policy, reward):
+            logger.warning(warning)
+
+
 def run_score(config: Config, seeds: Seeds, work: Place, *, quiet: bool = False) -> SeedScores:
     """SEAM of every seed, resumable in the folder `work`."""
     warn_of_stand_ins(config)
     with opened_run(work, score_identity(config, seeds, models_of(config))) as run, run:
+        _warn_of_templates(config)
         asked = run if config.uses_writer_to_score else None
         with closing(Models(config, asked)) as models:
             return _score(run, seeds, models, config, quiet=quiet)[1]

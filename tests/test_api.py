@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 import seamaug
-from seamaug import expand, stand_in
+from seamaug import expand, score, stand_in
 from seamaug.cli import main
 from seamaug.errors import ConfigError
 
@@ -53,3 +53,18 @@ def test_a_result_prints_what_the_command_shows(
     assert shown.exit_code == 0
     assert said == shown.stdout
     assert "2 of 2 examples kept" in said
+
+
+def test_other_chat_templates_are_warned_of(
+    bundled: Callable[[int], list[dict[str, Any]]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = {"reward.chat_template": "question_answer", "keep.rule": "discrepant"}
+    message = "policy embedded and reward model embedded have different chat templates"
+    score(bundled(4), settings=settings)
+    assert caplog.text.count(message) == 1
+    expand(bundled(4), budget=1, out=tmp_path / "run", settings=settings | {"score.samples": 2})
+    assert caplog.text.count(message) == 2
+    expand(bundled(4), budget=1, out=tmp_path / "other", settings={"score.samples": 2})
+    assert caplog.text.count(message) == 2

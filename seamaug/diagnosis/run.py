@@ -12,7 +12,7 @@ import numpy as np
 
 from seamaug.arguments import prepare, refuse_to_lose_replies
 from seamaug.clock import clock
-from seamaug.config import Config, LanguageModelConfig, PolicyConfig, RewardConfig
+from seamaug.config import Config, PolicyConfig, RewardConfig
 from seamaug.diagnosis.advice import advise
 from seamaug.diagnosis.arguments import DiagnoseArguments, score_arguments
 from seamaug.diagnosis.cells import Pass, make_cells
@@ -21,9 +21,9 @@ from seamaug.diagnosis.result import Diagnosis, LeftOut, Prompt
 from seamaug.errors import ConfigError, InputError
 from seamaug.identity import diagnose_identity, models_of
 from seamaug.log import logger
-from seamaug.models.loading import load_tokenizer, render
+from seamaug.models.chat_templates import template_warning
 from seamaug.pipeline import warn_of_stand_ins
-from seamaug.records import Message, Seed, text_key
+from seamaug.records import Seed, text_key
 from seamaug.report.diagnosis_page import write_page
 from seamaug.run.folder import RunFolder
 from seamaug.run_models import load_judges, load_writer
@@ -80,7 +80,7 @@ def _diagnose(run: RunFolder, config: Config, table: Seeds, *, quiet: bool) -> D
     rewards = config.reward.members()
     warnings = [
         warning for policy in policies for reward in rewards
-        if (warning := _template_warning(policy, reward))
+        if (warning := template_warning(policy, reward))
     ]  # fmt: skip
     for warning in warnings:
         logger.warning(warning)
@@ -143,26 +143,6 @@ def _verifier(run: RunFolder, config: Config) -> Iterator[Callable[[], Verifier]
             )
 
         yield once(load)
-
-
-def _template_warning(policy: LanguageModelConfig, reward: LanguageModelConfig) -> str:
-    """What follows where the two write a conversation differently; empty where they do not."""
-    turns: list[Message] = [
-        {"role": "user", "content": "Is it so?"},
-        {"role": "assistant", "content": "It is."},
-    ]
-    ours, theirs = (
-        render(load_tokenizer(config, role), turns, generation_prompt=False)
-        for config, role in ((policy, "policy"), (reward, "reward"))
-    )
-    if ours == theirs:
-        return ""
-    return (
-        f"policy {policy.name} and reward model {reward.name} have different chat templates: here "
-        "each reads its own, but a trainer that hands the policy's tokens to the reward model "
-        "scores other texts, and these figures then do not hold; set `reward.chat_template` to see "
-        "what it would find"
-    )
 
 
 def _left_out(seeds: Sequence[Seed], observed: Sequence[Pass]) -> list[LeftOut]:

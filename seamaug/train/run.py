@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
+from transformers import PrinterCallback
 
 from seamaug.clock import clock
 from seamaug.config import LanguageModelConfig, LoraConfig, TrainConfig
@@ -98,7 +99,7 @@ def _trainer(
 ) -> RobustRewardTrainer:
     folder = run.stages / "train"
     model = load_start(start, config.seed)
-    return RobustRewardTrainer(
+    trainer = RobustRewardTrainer(
         model,
         trainer_arguments(folder, config.trainer, "trainer", seed=config.seed, quiet=quiet),
         data_collator=PairCollator(pad_token_id=pad(tokens)),
@@ -109,6 +110,8 @@ def _trainer(
         meta=config.meta,
         policy_samples=samples,
     )
+    trainer.remove_callback(PrinterCallback)  # prints the losses where no bar is wanted
+    return trainer
 
 
 def _lora(config: LoraConfig, model: Any) -> Any:

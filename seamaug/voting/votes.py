@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
+from transformers import PrinterCallback
 
 from seamaug.config import EnsembleConfig, RewardConfig
 from seamaug.log import logger
@@ -107,6 +108,7 @@ def trained_votes(
             processing_class=tokens.tokenizer,
             weights=weights,
         )
+        trainer.remove_callback(PrinterCallback)  # prints the losses where no bar is wanted
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
         _save(trainer, run.path / ENSEMBLE, config.heads)
         with progress("votes", len(numbers), "pairs", quiet=quiet) as bar:

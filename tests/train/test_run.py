@@ -48,11 +48,14 @@ def weights(out: Path) -> dict[str, Any]:
     return load_file(out / "model.safetensors")
 
 
-def test_what_is_trained_scores(base: str, tmp_path: Path) -> None:
+def test_what_is_trained_scores(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     test = tmp_path / "test.jsonl"
     test.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:3]))
     found = run(base, tmp_path / "rm", evaluation=str(test), trainer__max_steps=40,
                 trainer__learning_rate=3e-3)  # fmt: skip
+    assert capsys.readouterr().out == ""
     assert found["counts"] == {"pairs": 8, "too long": 0, "trained": 8}
     assert found["steps"] == 40
     judged = found["evaluation"][str(test)]

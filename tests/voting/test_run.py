@@ -107,6 +107,13 @@ def test_what_is_written_trains_a_reward_model(base: str, trained: Path, tmp_pat
     assert found["counts"]["trained"] == len(pairs(trained))
 
 
+def test_quiet_training_prints_nothing(
+    base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strength(ROWS[:8], model=base, out=tmp_path / "out", settings=QUICK)
+    assert capsys.readouterr().out == ""
+
+
 def test_given_models_vote_with_their_own_margins(judges: list[str], tmp_path: Path) -> None:
     found = strength(ROWS[:4], reward=judges, out=tmp_path / "out",
                      settings={"treat.incorrect": "keep", "treat.ambiguous": "keep"})  # fmt: skip
