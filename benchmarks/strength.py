@@ -6,7 +6,8 @@ DIR and FOLDER are those of reward_training.py, which makes the base. A fifth of
 pairs from all sources is flipped. Measured: the ROC-AUC of -mu for the flips (on all pairs, and on
 those of gsm8k, whose labels a checker can verify), the share of flips in each tenth by mu, and
 accuracy on clean pairs of held-out prompts of reward models trained on the noisy pairs, on the
-pairs as treated, and on the clean pairs. FILE is JSON lines, one for each seed; the end prints the
+pairs as treated by default, on those with what the votes are against flipped, and on the clean
+pairs. FILE is JSON lines, one for each seed; the end prints the
 means.
 """
 
@@ -65,6 +66,10 @@ def measure(rows: list[dict[str, Any]], base: str, seed: int, count: int) -> dic
         stored = pq.read_table(out / "pairs.parquet")
         mu = np.asarray(stored["mu"])
         treated = judged_by(str(out / "pairs.parquet"), test, base, seed)
+        flips = Path(folder) / "flips"
+        voters = {"reward": [str(out / "ensemble")], "settings": {"treat.incorrect": "flip"}}
+        strength(noisy, out=flips, **voters)
+        flipping = judged_by(str(flips / "pairs.parquet"), test, base, seed)
     gsm8k = np.array([row["set"] == "gsm8k_solutions" for row in clean])
     tenths = np.array_split(np.argsort(mu, kind="stable"), 10)
     return {
@@ -72,8 +77,10 @@ def measure(rows: list[dict[str, Any]], base: str, seed: int, count: int) -> dic
         "auc_gsm8k": float(roc_auc_score(flipped[gsm8k], -mu[gsm8k])),
         "flips_by_tenth": [float(flipped[tenth].mean()) for tenth in tenths],
         "bands": found["bands"],
+        "agreement": found["agreement"],
         "noisy": judged_by(noisy, test, base, seed),
         "treated": treated,
+        "flipping": flipping,
         "clean": judged_by([{n: r[n] for n in _FIELDS} for r in clean], test, base, seed),
     }
 
@@ -109,9 +116,11 @@ def main() -> None:
         done.append(row)
         with arguments.out.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
-    for name in ("auc", "auc_gsm8k", "noisy", "treated", "clean"):
+    for name in ("auc", "auc_gsm8k", "noisy", "treated", "flipping", "clean"):
         print(name, interval(np.array([row[name] for row in done])))
-    print("treated - noisy", interval(np.array([row["treated"] - row["noisy"] for row in done])))
+    for name in ("treated", "flipping", "clean"):
+        less = np.array([row[name] - row["noisy"] for row in done])
+        print(f"{name} - noisy", interval(less))
     print("flips by tenth", np.mean([row["flips_by_tenth"] for row in done], axis=0).round(2))
 
 

@@ -36,8 +36,9 @@ _FLAGS = {
 @options(
     click.option(
         "--incorrect",
-        type=click.Choice(["keep", "flip", "soften", "drop"]),
-        help="What becomes of labels found incorrect.  [default: flip]",
+        type=click.Choice(["auto", "keep", "flip", "soften", "drop"]),
+        help="What becomes of labels found incorrect; auto: flip, where the votes prove good "
+        "enough, else keep.  [default: auto]",
     ),
     click.option(
         "--ambiguous",

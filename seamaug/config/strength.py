@@ -15,6 +15,7 @@ class EnsembleConfig(Section):
 
     Each layer starts from its own weights and sees each pair as often as a bootstrap sample of the
     pairs holds it (online bagging, Oza and Russell 2001), so the cost is that of one reward model.
+    A tenth of the pairs is seen by none of them, and shows what the votes are worth.
     """
 
     start: StartConfig = StartConfig()
@@ -32,8 +33,12 @@ class EnsembleConfig(Section):
 class TreatmentConfig(Section):
     """What becomes of the bands (arXiv 2401.06080, section 3)."""
 
-    incorrect: Literal["keep", "flip", "soften", "drop"] = "flip"
-    """`flip` exchanges chosen and rejected; `soften` writes `smoothing`."""
+    incorrect: Literal["auto", "keep", "flip", "soften", "drop"] = "auto"
+    """`flip` exchanges chosen and rejected; `soften` writes `smoothing`; `auto` flips where the
+    votes agree so well with labels they had not seen that it mends more than it spoils, else keeps.
+    """
+    noise: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
+    """Share of wrong labels that `auto` reckons with."""
     ambiguous: Literal["keep", "soften", "drop"] = "soften"
     smoothing: Annotated[float, Field(gt=0, le=0.5)] = 0.3
     """Share of a softened label that goes to the rejected response. Not published."""

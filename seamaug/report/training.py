@@ -45,6 +45,12 @@ def print_strength(folder: Path, found: dict[str, Any]) -> None:
     console.print(view)
     told = ", ".join(f"{count:,} {name}" for name, count in found["treated"].items())
     console.print(f"{found['pairs']:,} pairs, {found['models']} votes each: {told}")
+    worth = found["agreement"]
+    if worth["pairs"]:
+        console.print(
+            f"votes agree with {worth['share']:.0%} of {worth['pairs']:,} labels that no voter "
+            f"saw: flipping pays where more than {worth['flipping_pays_above']:.0%} are wrong"
+        )
     if found["unread"]:
         console.print(f"{found['unread']:,} pairs got no vote, and are left as they are")
     console.print(Text(printable(f"Pairs as treated: {folder / 'pairs.parquet'}")))

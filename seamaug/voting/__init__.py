@@ -40,8 +40,8 @@ def strength(
     is, and `train_rm` its `smoothing` too. What was trained is in the folder `ensemble` beside it:
     `expand(judges=...)` has it vote on every new pair.
 
-    Returns what strength.json holds: pairs, models, bands, treated, unread, ensemble, config,
-    versions and times.
+    Returns what strength.json holds: pairs, models, bands, treated, unread, agreement (of the votes
+    with labels that no voter was trained on), ensemble, config, versions and times.
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
     try:

@@ -13,9 +13,12 @@ PAIR = "pair"
 def bagging(pairs: int, heads: int, seed: int) -> np.ndarray:
     """How often each head's bootstrap sample holds each pair: (pairs, heads), Poisson with mean 1.
 
-    Online bagging (Oza, Russell 2001).
+    Online bagging (Oza, Russell 2001); a tenth of the pairs, at random, is in no sample.
     """
-    return np.random.default_rng([seed, pairs, heads]).poisson(1.0, (pairs, heads))
+    rng = np.random.default_rng([seed, pairs, heads])
+    counts = rng.poisson(1.0, (pairs, heads))
+    counts[rng.permutation(pairs)[: pairs // 10]] = 0
+    return counts
 
 
 def with_heads(model: Any, layer: Any, heads: int) -> Any:

@@ -26,6 +26,7 @@ from seamaug.seeds.pairs import Pair, read_pairs
 from seamaug.train.data import fingerprint_of_pairs
 from seamaug.train.setup import ROLE, start_model
 from seamaug.verify.worse import make_verifier
+from seamaug.voting.agreement import agreement, incorrect_treatment
 from seamaug.voting.bands import DROPPED, FLIPPED, Label, bands, summary, treated
 from seamaug.voting.votes import ENSEMBLE, given_votes, trained_votes
 
@@ -69,13 +70,15 @@ def find_strength(
             return known
         pairs = list(read_pairs(config.pairs, rows))
         with clock.stage("votes"):
-            margins = _votes(run, config, pairs, quiet)
+            margins, unseen = _votes(run, config, pairs, quiet)
         found = strength(margins)
         named = bands(found, config.certain, config.strong)
         named[found.votes == 0] = UNREAD
-        labels = [
-            treated(band, float(mu), config.treat) for band, mu in zip(named, found.mu, strict=True)
-        ]
+        worth, treat = agreement(found, unseen), config.treat
+        if treat.incorrect == "auto":
+            decided = {"incorrect": incorrect_treatment(worth, treat.noise)}
+            treat = treat.model_copy(update=decided)
+        labels = [treated(band, float(mu), treat) for band, mu in zip(named, found.mu, strict=True)]
         with clock.stage("judge"):
             right = _judged(config.judge, pairs) if config.judge else None
         treatments = [label.treatment for label in labels]
@@ -85,6 +88,7 @@ def find_strength(
             "bands": summary(found, named, treatments, right),
             "treated": dict(Counter(treatments)),
             "unread": int((found.votes == 0).sum()),
+            "agreement": worth.report(),
             "ensemble": None if config.reward else ENSEMBLE,
             "config": config.model_dump(mode="json"),
             "versions": versions(),
@@ -122,10 +126,16 @@ def _identity(config: StrengthConfig, rows: Sequence[dict[str, Any]] | None) -> 
     }
 
 
-def _votes(run: RunFolder, config: StrengthConfig, pairs: list[Pair], quiet: bool) -> np.ndarray:
-    """Margins (pairs, M); NaN where a model cannot read the pair."""
+def _votes(
+    run: RunFolder, config: StrengthConfig, pairs: list[Pair], quiet: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Margins (pairs, M), NaN where a model cannot read the pair; which pairs no voter saw before.
+
+    Models that are given are taken not to have been trained on these pairs.
+    """
     if config.reward is not None:
-        return given_votes(run, config.reward, iter(pairs), len(pairs), quiet=quiet)
+        margins = given_votes(run, config.reward, iter(pairs), len(pairs), quiet=quiet)
+        return margins, np.ones(len(pairs), bool)
     return trained_votes(
         run, config.ensemble, iter(pairs), len(pairs), seed=config.seed, quiet=quiet
     )

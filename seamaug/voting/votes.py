@@ -77,8 +77,10 @@ def trained_votes(
     *,
     seed: int,
     quiet: bool,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Margins (pairs, M) under an ensemble that is trained on them; NaN for a pair too long for it.
+
+    And which pairs no head was trained on, (pairs,) of bool.
 
     The ensemble stays in the folder, as a judge for `expand` and for other pairs.
 
@@ -121,7 +123,8 @@ def trained_votes(
             bar.advance(len(numbers))
         return pa.table({"margins": list(margins)}, schema=_SCHEMA)
 
-    return np.array(run.part("votes", 0, vote)["margins"].to_pylist())
+    margins = np.array(run.part("votes", 0, vote)["margins"].to_pylist())
+    return margins, (weights == 0).all(axis=1)
 
 
 def _save(trainer: EnsembleTrainer, folder: Path, heads: int) -> None:

@@ -27,8 +27,8 @@ def test_the_strong_are_among_the_certain() -> None:
 @pytest.mark.parametrize(
     ("band", "settings", "wanted"),
     [
-        ("incorrect", {}, ("flipped", 0.0, None)),
-        ("incorrect", {"margin": True}, ("flipped", 0.0, 2.0)),
+        ("incorrect", {"incorrect": "flip"}, ("flipped", 0.0, None)),
+        ("incorrect", {"incorrect": "flip", "margin": True}, ("flipped", 0.0, 2.0)),
         ("incorrect", {"incorrect": "drop"}, ("dropped", 0.0, None)),
         ("incorrect", {"incorrect": "soften", "margin": True}, ("softened", 0.3, -2.0)),
         ("ambiguous", {"smoothing": 0.4}, ("softened", 0.4, None)),

@@ -1,6 +1,7 @@
 """`strength` from rows to treated pairs, with given models and with an ensemble trained here."""
 
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ QUICK: dict[str, Any] = {
     "ensemble.trainer.learning_rate": 3e-3,
     "ensemble.trainer.num_train_epochs": 3,
 }
+FLIP = {"treat.incorrect": "flip"}
 # Right labels say "yes"; the last three say "no" and are wrong.
 ROWS = [
     {"prompt": f"Is {n} a number?", "chosen": "yes it is", "rejected": "no it never was"}
@@ -55,7 +57,7 @@ def judges(saved: Callable[..., str]) -> list[str]:
 def trained(base: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("strength") / "out"
     judge = f"{__name__}:says_yes"
-    settings = {**QUICK, "treat.ambiguous": "drop", "treat.margin": True}
+    settings = {**QUICK, "treat.ambiguous": "drop", "treat.margin": True, **FLIP}
     strength(ROWS + WRONG, model=base, out=out, judge=judge, settings=settings)
     return out
 
@@ -88,7 +90,7 @@ def test_bands_are_shown_against_a_judge(trained: Path) -> None:
 def test_a_finished_one_is_left_and_another_refused(base: str, trained: Path) -> None:
     before = (trained / "pairs.parquet").stat().st_mtime_ns
     judge = f"{__name__}:says_yes"
-    settings = {**QUICK, "treat.ambiguous": "drop", "treat.margin": True}
+    settings = {**QUICK, "treat.ambiguous": "drop", "treat.margin": True, **FLIP}
     again = strength(ROWS + WRONG, model=base, out=trained, judge=judge, settings=settings)
     assert again["pairs"] == 23
     assert (trained / "pairs.parquet").stat().st_mtime_ns == before
@@ -112,6 +114,34 @@ def test_quiet_training_prints_nothing(
 ) -> None:
     strength(ROWS[:8], model=base, out=tmp_path / "out", settings=QUICK)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("wrong", "flips"), [(0.1, True), (0.5, False)])
+def test_labels_are_flipped_where_votes_can_tell_them(
+    base: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    wrong: float,
+    flips: bool,
+) -> None:
+    count, rng = 300, random.Random(0)  # by chance, so that no prompt tells
+    drawn = (WRONG[0] if rng.random() < wrong else ROWS[0] for _ in range(count))
+    rows = [{**row, "prompt": f"{n}?"} for n, row in enumerate(drawn)]
+    settings = {**QUICK, "ensemble.trainer.num_train_epochs": 1, "treat.margin": True}
+    found = strength(rows, model=base, out=tmp_path / "out", settings=settings)
+    worth = found["agreement"]
+    assert worth["pairs"] >= count // 10
+    assert (worth["flipping_pays_above"] < 0.2) is flips
+    assert ("flipped" in found["treated"]) is flips
+    assert ("labels called incorrect are kept: the votes agree with" in caplog.text) is not flips
+
+
+def test_a_few_pairs_are_not_flipped_by(
+    base: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = strength(ROWS + WRONG, model=base, out=tmp_path / "out", settings=QUICK)
+    assert "flipped" not in found["treated"]
+    assert "there are 2 pairs that the voters had not seen, too few" in caplog.text
 
 
 def test_given_models_vote_with_their_own_margins(judges: list[str], tmp_path: Path) -> None:
