@@ -92,6 +92,20 @@ def test_what_is_done_is_not_done_again(results: Path) -> None:
     assert results.read_bytes() == before
 
 
+def test_rows_go_on_where_the_models_of_earlier_ones_are_gone(
+    results: Path, tmp_path: Path
+) -> None:
+    there = results.read_text(encoding="utf-8").splitlines(keepends=True)
+    moved = tmp_path / "laptop-quick" / "laptop.jsonl"
+    moved.parent.mkdir()
+    moved.write_text("".join(there[:1]), encoding="utf-8")
+    run(str(GAIN / "run.py"), "--quick", "--seeds", "3", "--work", str(tmp_path),
+        "--arms", "none", "drop seam 40%")  # fmt: skip
+    rows = rows_of(moved)
+    assert list(rows) == ["none", "drop seam 40%"]
+    assert rows["drop seam 40%"]["win_rate"] == rows_of(results)["drop seam 40%"]["win_rate"]
+
+
 def test_the_page_says_what_the_rows_say(results: Path) -> None:
     pytest.importorskip("matplotlib")
     text = run(str(GAIN / "page.py"), "--results", str(results.parent))

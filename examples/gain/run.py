@@ -66,8 +66,15 @@ class Seed:
         (self.work / "gold").mkdir(exist_ok=True)
         self._gold_file(arm).write_text(json.dumps(by_prompt))
         figures |= own | {"rl_seconds": round(trained, 1)}
-        figures["win_rate"] = wins(by_prompt, json.loads(self._gold_file(NONE).read_text()))
+        figures["win_rate"] = wins(by_prompt, self._gold_of_none())
         return figures
+
+    def _gold_of_none(self) -> list[float]:
+        file = self._gold_file(NONE)
+        if not file.exists():  # its row is of a run whose models are gone
+            self.arm(NONE)
+        found: list[float] = json.loads(file.read_text())
+        return found
 
     def _gold_file(self, arm: str) -> Path:
         return self.work / "gold" / f"{_slug(arm)}.json"
