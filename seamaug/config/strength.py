@@ -36,7 +36,7 @@ class TreatmentConfig(Section):
     incorrect: Literal["auto", "keep", "flip", "soften", "drop"] = "auto"
     """`flip` exchanges chosen and rejected; `soften` writes `smoothing`; `auto` flips where the
     votes agree so well with labels they had not seen that it mends more than it spoils, else keeps.
-    """
+    Models that are given (`reward`) are taken not to have seen any."""
     noise: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
     """Share of wrong labels that `auto` reckons with."""
     ambiguous: Literal["keep", "soften", "drop"] = "soften"

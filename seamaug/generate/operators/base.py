@@ -24,10 +24,8 @@ class Operator:
     def __call__(self, prompt: str, *, rng: random.Random, neighbours: Sequence[str]) -> str | None:
         """Return the rewritten prompt, or None where the operator does not apply."""
         parts = _parts(prompt)
-        return None if parts is None else self.within(parts, rng, neighbours)
-
-    def within(self, parts: Parts, rng: random.Random, neighbours: Sequence[str]) -> str | None:
-        """The same for a prompt that has been taken apart."""
+        if parts is None:
+            return None
         before, core, after = parts
         changed = self.rewrite(core, rng, neighbours)
         if not changed or changed == core:
