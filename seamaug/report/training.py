@@ -46,7 +46,7 @@ def print_strength(folder: Path, found: dict[str, Any]) -> None:
     told = ", ".join(f"{count:,} {name}" for name, count in found["treated"].items())
     console.print(f"{found['pairs']:,} pairs, {found['models']} votes each: {told}")
     worth = found["agreement"]
-    if worth["pairs"]:
+    if "share" in worth:
         console.print(
             f"votes agree with {worth['share']:.0%} of {worth['pairs']:,} labels that no voter "
             f"saw: flipping pays where more than {worth['flipping_pays_above']:.0%} are wrong"

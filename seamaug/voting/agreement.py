@@ -35,9 +35,14 @@ class Agreement:
         return self.pairs >= _FEWEST and noise > self.break_even
 
     def report(self) -> dict[str, Any]:
-        """For strength.json."""
-        told = {"share": self.share, "flipping_pays_above": self.break_even} if self.pairs else {}
-        return {"pairs": self.pairs, **told}
+        """For strength.json; of too few pairs, how many there are alone."""
+        if self.pairs < _FEWEST:
+            return {"pairs": self.pairs}
+        return {
+            "pairs": self.pairs,
+            "share": self.share,
+            "flipping_pays_above": self.break_even,
+        }
 
 
 def agreement(found: Strength, unseen: np.ndarray) -> Agreement:
@@ -51,10 +56,12 @@ def agreement(found: Strength, unseen: np.ndarray) -> Agreement:
     return Agreement(count, float((found.mu[there] > 0).mean()) if count else 0.0)
 
 
-def incorrect_treatment(told: Agreement, noise: float) -> str:
-    """What `auto` stands for, with a word on why where labels are kept."""
+def incorrect_treatment(told: Agreement, noise: float, called: int) -> str:
+    """What `auto` stands for; why, where labels are kept that were `called` incorrect."""
     if told.pays(noise):
         return "flip"
+    if not called:
+        return "keep"
     if told.pairs < _FEWEST:
         why = (
             f"there are {told.pairs} pairs that the voters had not seen, too few to say whether "
@@ -66,5 +73,7 @@ def incorrect_treatment(told: Agreement, noise: float) -> str:
             f"not seen, so flipping pays only where more than {told.break_even:.0%} of the labels "
             f"are wrong, and `treat.noise` says {noise:.0%}"
         )
-    logger.warning(f"labels called incorrect are kept: {why}; --incorrect decides otherwise")
+    logger.warning(
+        f"{called:,} labels called incorrect are kept: {why}; --incorrect decides otherwise"
+    )
     return "keep"

@@ -27,7 +27,7 @@ from seamaug.train.data import fingerprint_of_pairs
 from seamaug.train.setup import ROLE, start_model
 from seamaug.verify.worse import make_verifier
 from seamaug.voting.agreement import agreement, incorrect_treatment
-from seamaug.voting.bands import DROPPED, FLIPPED, Label, bands, summary, treated
+from seamaug.voting.bands import DROPPED, FLIPPED, INCORRECT, Label, bands, summary, treated
 from seamaug.voting.votes import ENSEMBLE, given_votes, trained_votes
 
 SUMMARY = "strength.json"
@@ -76,8 +76,9 @@ def find_strength(
         named[found.votes == 0] = UNREAD
         worth, treat = agreement(found, unseen), config.treat
         if treat.incorrect == "auto":
-            decided = {"incorrect": incorrect_treatment(worth, treat.noise)}
-            treat = treat.model_copy(update=decided)
+            called = int((named == INCORRECT).sum())
+            decided = incorrect_treatment(worth, treat.noise, called)
+            treat = treat.model_copy(update={"incorrect": decided})
         labels = [treated(band, float(mu), treat) for band, mu in zip(named, found.mu, strict=True)]
         with clock.stage("judge"):
             right = _judged(config.judge, pairs) if config.judge else None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seamaug.models.ensemble import strength
-from seamaug.voting.agreement import Agreement, agreement
+from seamaug.voting.agreement import Agreement, agreement, incorrect_treatment
 
 
 @pytest.mark.parametrize(("right", "noise"), [(0.95, 0.1), (0.85, 0.2), (0.6, 0.35)])
@@ -31,4 +31,15 @@ def test_only_unseen_pairs_with_votes_count() -> None:
     found = strength(np.array([[1.0, 2.0], [-1.0, 0.5], [np.nan, np.nan], [3.0, 3.0]]))
     told = agreement(found, np.array([True, True, True, False]))
     assert told == Agreement(2, 0.5)
+    assert told.report() == {"pairs": 2}
     assert agreement(found, np.zeros(4, bool)).report() == {"pairs": 0}
+
+
+def test_nothing_is_said_where_no_label_is_called_incorrect(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    weak = Agreement(100, 0.5)
+    assert incorrect_treatment(weak, 0.2, called=0) == "keep"
+    assert not caplog.text
+    assert incorrect_treatment(weak, 0.2, called=3) == "keep"
+    assert "3 labels called incorrect are kept: the votes agree with 50%" in caplog.text
