@@ -1,12 +1,15 @@
-"""Tokens that learning where to spend saves: `generate.allocation` thompson against uniform.
+"""Tokens that choosing where to spend saves: each `generate.allocation` against `uniform`.
 
     python benchmarks/spending.py --seeds 5 --rule lookahead --out FILE
 
-For each seed a sample of the bundled prompts, on which `expand` runs twice with the embedded models
-and operators, alike but for the allocation. The sum of what the kept variants remove (the predicted
+For each seed a sample of the bundled prompts, on which `expand` runs with the embedded models and
+operators once for each allocation. The sum of what the kept variants remove (the predicted
 fall of mean SEAM, whatever the keep rule) is a function of the tokens generated. The
-ratios are those of the tokens at which the two reach so much of the smaller of the two final sums:
-all of it says little where a run is saturated, and both curves are flat.
+ratios are those of the tokens at which one of them and `uniform` reach so much of the smaller of
+their two final sums: all of it says little where a run is saturated, and both curves are flat.
+
+`lookahead` plans by the very figure that is summed here; what reward models trained on the kept
+examples say is measured by spending_retrained.py.
 """
 
 import argparse
@@ -37,6 +40,7 @@ SETTINGS = {
 PROMPTS, BUDGET = 120, 320
 SHORT = 400  # characters of prompt and golden response together
 LEVELS = (0.5, 0.8, 0.9, 1.0)
+ALLOCATIONS = ("uniform", "thompson", "lookahead")
 POINTS = 20  # of the curves that are stored
 
 
@@ -60,20 +64,13 @@ def curve(
 
 
 def measure(seed: int, prompts: int, budget: int, rule: str) -> dict[str, Any]:
-    """Both allocations on one sample."""
+    """All allocations on one sample."""
     rows, start = sample(seed, prompts), time.process_time()
-    curves = {name: curve(rows, seed, budget, rule, name) for name in ("uniform", "thompson")}
-    goal = float(min(own[1, -1] for own in curves.values()))
-    tokens = {
-        name: [int(own[0, np.searchsorted(own[1], level * goal * (1 - 1e-9))]) for level in LEVELS]
-        for name, own in curves.items()
-    }
+    curves = {name: curve(rows, seed, budget, rule, name) for name in ALLOCATIONS}
     return {
         "seed": seed,
         "cpu_seconds": round(time.process_time() - start, 1),
-        "goal": goal,
-        "tokens": tokens,
-        "ratios": [a / b for a, b in zip(tokens["thompson"], tokens["uniform"], strict=True)],
+        "ratios": {name: ratios(curves[name], curves["uniform"]) for name in ALLOCATIONS[1:]},
         "final": {name: own[:, -1].tolist() for name, own in curves.items()},
         "curves": {
             name: own[:, np.linspace(0, own.shape[1] - 1, POINTS).astype(int)].T.tolist()
@@ -82,7 +79,17 @@ def measure(seed: int, prompts: int, budget: int, rule: str) -> dict[str, Any]:
     }
 
 
-def interval(values: Sequence[float]) -> list[float] | None:
+def ratios(own: np.ndarray, even: np.ndarray) -> list[float]:
+    """Tokens of one curve to those of another, at each level of what both reach."""
+    goal = min(own[1, -1], even[1, -1])
+
+    def tokens(curve: np.ndarray, level: float) -> float:
+        return float(curve[0, np.searchsorted(curve[1], level * goal * (1 - 1e-9))])
+
+    return [tokens(own, level) / tokens(even, level) for level in LEVELS]
+
+
+def interval(values: Sequence[float] | np.ndarray) -> list[float] | None:
     """95 % interval of the mean, by Student's t; None for a single value."""
     if len(values) < 2:
         return None
@@ -90,6 +97,14 @@ def interval(values: Sequence[float]) -> list[float] | None:
         0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values)
     )
     return [float(low), float(high)]
+
+
+def by_level(found: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Mean ratios over the seeds, with their intervals."""
+    return {
+        f"{level:.0%}": {"mean": float(np.mean(own)), "interval": interval(own)}
+        for level, own in zip(LEVELS, zip(*found, strict=True), strict=True)
+    }
 
 
 def main() -> None:
@@ -105,7 +120,6 @@ def main() -> None:
     for seed in range(arguments.seeds):
         runs.append(measure(seed, arguments.prompts, arguments.budget, arguments.rule))
         print({key: value for key, value in runs[-1].items() if key != "curves"}, flush=True)
-    by_level = list(zip(LEVELS, zip(*(run["ratios"] for run in runs), strict=True), strict=True))
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": f"python benchmarks/spending.py --seeds {arguments.seeds} "
@@ -114,8 +128,7 @@ def main() -> None:
         "versions": versions(),
         "target": 2 / 3,
         "ratios": {
-            f"{level:.0%}": {"mean": float(np.mean(own)), "interval": interval(own)}
-            for level, own in by_level
+            name: by_level([run["ratios"][name] for run in runs]) for name in ALLOCATIONS[1:]
         },
         "runs": runs,
     }

@@ -41,6 +41,7 @@ from seamaug.scoring.hack_set import Estimator
 from seamaug.scoring.seeds import MakeEstimator, SeedScores, score_seeds
 from seamaug.seeds import Seeds
 from seamaug.selection import select_parents
+from seamaug.steering import check_allocation
 from seamaug.storage import Place
 from seamaug.verify.contamination import EvaluationTexts
 from seamaug.verify.screen import Screen
@@ -80,7 +81,9 @@ def _flow(
     deadline = time.monotonic() + (config.max_time or math.inf)
     _warn_of_templates(config)
     with tracking(config, run) as track, closing(Models(config, run)) as models:
-        rule = keep_rule(config.keep, features=bool(shown_weights(models.scorer.rewards)))
+        features = bool(shown_weights(models.scorer.rewards))
+        rule = keep_rule(config.keep, features=features)
+        check_allocation(config.generate, features=features)
         # Here, since what cannot be done must not show after an hour of scoring.
         gradients = HeadGradients(models.policy) if config.keep.policy_weight else None
         index, scores = _score(run, seeds, models, config, quiet=quiet)

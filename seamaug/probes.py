@@ -29,10 +29,16 @@ PROBES, NEAR, ON_POLICY = "probes", "near", "on-policy"
 _BATCH = 64  # prompts in a part
 
 _SCHEMA = pa.schema(
-    [("owner", pa.string()), ("features", pa.binary()), ("weights", pa.list_(pa.float64()))]
+    [
+        ("owner", pa.string()),
+        ("position", pa.int64()),
+        ("features", pa.binary()),
+        ("weights", pa.list_(pa.float64())),
+    ]
 )
-"""`owner`: the parent near which the prompt lies, or empty. `features`: float32, of the golden and
-the worse responses (of the samples), each of all reward models. `weights`: of the worse ones."""
+"""`owner`: the parent near which the seed at `position` lies, or empty. `features`: float32, of the
+golden and the worse responses (of the policy's samples, without a position), each of all reward
+models. `weights`: of the worse ones."""
 
 Row = dict[str, Any]
 Make = Callable[[], list[Row]]
@@ -73,12 +79,18 @@ class OutlookMaker:
             rows = [
                 row
                 for number, batch in enumerate(batches(positions, _BATCH))
-                for row in self._part(run, PROBES, number, partial(self._probe_rows, batch))
+                for row in self._part(run, PROBES, number, partial(self._rows, batch))
             ]
             samples = self._part(run, ON_POLICY, 0, partial(self._samples, positions))
+            own: dict[str, np.ndarray] = {}
+            seen: dict[int, int] = {}  # position of a seed near to some parent: its last part
+            stored = lru_cache(maxsize=4)(partial(self._by_position, run))
             for number, group in enumerate(groups):
                 resumed = run.has_part(NEAR, number)
-                self._part(run, NEAR, number, partial(self._near_rows, group))
+                make = partial(self._near_rows, group, seen, stored)
+                near = self._part(run, NEAR, number, make)
+                seen |= {row["position"]: number for row in near}
+                own |= self._own_pairs(group, near)
                 bar.advance(1, resumed=resumed)
         probes = [self._watched(row) for row in rows]
         return Outlook(
@@ -92,7 +104,18 @@ class OutlookMaker:
             ),
             self._stacked(samples),
             self.config.keep.local,
+            own,
         )
+
+    def _own_pairs(self, group: Sequence[Parent], near: Sequence[Row]) -> dict[str, np.ndarray]:
+        """By parent's id, features of its golden response less those of its worst one."""
+        positions = {parent.id: parent.position for parent in group}
+        features = {
+            row["owner"]: self._features(row)
+            for row in near
+            if row["position"] == positions[row["owner"]]
+        }
+        return {owner: rows[0] - rows[1] for owner, rows in features.items() if len(rows) > 1}
 
     def _stacked(self, samples: Sequence[Row]) -> np.ndarray:
         """(prompts, samples, width); no prompts where the policy has no room for a response."""
@@ -131,11 +154,25 @@ class OutlookMaker:
     def _part(self, run: RunFolder, stage: str, number: int, make: Make) -> list[Row]:
         return stored_rows(run, stage, number, _SCHEMA, make)
 
-    def _probe_rows(self, positions: Sequence[int]) -> list[Row]:
-        return self._rows([("", position) for position in positions])
+    def _near_rows(
+        self,
+        group: Sequence[Parent],
+        seen: Mapping[int, int],
+        stored: Callable[[int], Mapping[int, Row]],
+    ) -> list[Row]:
+        """Seeds that an earlier part has are taken from there: many lie near several parents."""
+        owned = self.near_positions(group)
+        positions = list(dict.fromkeys(position for _, position in owned))
+        new = self._rows([position for position in positions if position not in seen])
+        rows = {row["position"]: row for row in new}
+        for position in positions:
+            if position in seen:
+                rows[position] = stored(seen[position])[position]
+        return [rows[position] | {"owner": owner} for owner, position in owned]
 
-    def _near_rows(self, group: Sequence[Parent]) -> list[Row]:
-        return self._rows(self.near_positions(group))
+    @staticmethod
+    def _by_position(run: RunFolder, number: int) -> dict[int, Row]:
+        return {row["position"]: row for row in run.stored(NEAR, number).to_pylist()}
 
     def near_positions(self, group: Sequence[Parent]) -> list[tuple[str, int]]:
         """The parents of a group and the seeds nearest to each: by parent's id, scored ones."""
@@ -149,19 +186,19 @@ class OutlookMaker:
             if int(position) not in self.scores.errors
         ]
 
-    def _rows(self, owned: Sequence[tuple[str, int]]) -> list[Row]:
+    def _rows(self, positions: Sequence[int]) -> list[Row]:
         """Golden and worst responses of seeds, as their scores have them."""
-        scored = [self.scores.main.row(position) for _, position in owned]
         cases, weights = [], []
-        for (_, position), row in zip(owned, scored, strict=True):
+        for position in positions:
+            row = self.scores.main.row(position)
             worst = row.worst(self.scores.scale)[: self.config.keep.hack_set_size]
             seed = self.seeds[position]
             cases.append((seed.prompt, [seed.golden, *(row.worse[i] for i in worst)]))
             weights.append(row.weights(self.config.score.weighting)[worst])
         found = self._features_of(cases)
         return [
-            {"owner": owner, "features": features.tobytes(), "weights": own}
-            for (owner, _), features, own in zip(owned, found, weights, strict=True)
+            {"owner": "", "position": position, "features": features.tobytes(), "weights": own}
+            for position, features, own in zip(positions, found, weights, strict=True)
         ]
 
     def _samples(self, positions: Sequence[int]) -> list[Row]:

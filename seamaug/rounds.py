@@ -79,7 +79,9 @@ class Rounds:
         """
         state = Progressed()
         usable = [parent for parent in parents if parent.is_usable]
-        steering = Steering(self.config, usable, clusters, self.maker.rules, self.maker.llm)
+        steering = Steering(
+            self.config, usable, clusters, self.maker.rules, self.maker.llm, self.keeper.outlook
+        )
         part = 0
         with progress("expand", self.config.budget, "kept", quiet=quiet) as bar:
             for number in itertools.count():

@@ -8,9 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from seamaug.allocation import Beliefs, Ledger, evenly
-from seamaug.config import Config
+from seamaug.config import Config, GenerateConfig
+from seamaug.errors import ConfigError
 from seamaug.generate.operators import at_random
+from seamaug.keep.outlook import Outlook
 from seamaug.keep.quotas import Quotas
+from seamaug.prospects import Prospects
 from seamaug.records import KEPT, Parent, text_key
 
 LEARNT_FROM = (
@@ -30,6 +33,15 @@ def removed(row: Mapping[str, Any]) -> float:
     return float(row["seam_before"] or 0) - float(row["seam_after"] or 0)
 
 
+def check_allocation(config: GenerateConfig, *, features: bool) -> None:
+    """Raise ConfigError for one that needs to see what the reward models' scores are made of."""
+    if config.allocation == "lookahead" and not features:
+        raise ConfigError(
+            "`generate.allocation: lookahead` needs reward models that transformers runs and that "
+            "end in a linear layer; set `reward.engine: transformers`, or leave it at `uniform`"
+        )
+
+
 class Steering:
     """Plans rounds from the seeds and the finished parts alone, so a run that resumes plans alike.
 
@@ -43,14 +55,18 @@ class Steering:
         clusters: Mapping[int, int],
         rules: Sequence[str],
         llm: Sequence[str],
+        outlook: Outlook | None,
     ) -> None:
-        """`clusters`: cluster by position of the seed."""
+        """`clusters`: cluster by position of the seed; `outlook`: as for the keeper."""
         self._config = config
         self.clusters = {parent.id: clusters[parent.position] for parent in parents}
         self._places = {parent.id: place for place, parent in enumerate(parents)}
         hints = [max(parent.seams) / max(len(parent.text), 1) for parent in parents]
         self._ledger = Ledger(rules, llm, list(self.clusters.values()), hints)
         self._beliefs: Beliefs | None = None
+        self._prospects: Prospects | None = None
+        if outlook and config.generate.allocation == "lookahead":
+            self._prospects = Prospects(outlook, parents, config.keep.variance_tolerance)
         self.quotas = Quotas(
             config,
             seeds=len(parents),
@@ -85,11 +101,13 @@ class Steering:
         rng = np.random.default_rng(int(text_key([self._config.seed, "round", number])[:16], 16))
         slots = max(-(-self._config.budget // own.rounds), own.batch_parents)
         room = self._room()
-        if self._beliefs is None:
-            given = evenly(slots, room, self._tried, rng)
-        else:
-            given = evenly(round(own.explore * slots), room, self._tried, rng)
+        even = own.explore if self._beliefs or self._prospects else 1.0
+        given = evenly(round(even * slots), room, self._tried, rng)
+        if self._prospects:
+            given += self._prospects.best_parents(slots - int(given.sum()), room - given)
+        elif self._beliefs:
             given += self._beliefs.best_parents(slots - int(given.sum()), room - given, rng)
+        given += evenly(slots - int(given.sum()), room - given, self._tried + given, rng)
         return {parent: int(given[place]) for parent, place in self._places.items() if given[place]}
 
     def _room(self) -> np.ndarray:

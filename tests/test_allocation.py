@@ -12,9 +12,10 @@ import pytest
 from seamaug.allocation import Ledger, evenly
 from seamaug.clusters import cluster
 from seamaug.config import load_config
+from seamaug.errors import ConfigError
 from seamaug.keep.quotas import Quotas
 from seamaug.records import Misjudged, Parent, user_message
-from seamaug.steering import LEARNT_FROM, Steering, removed
+from seamaug.steering import LEARNT_FROM, Steering, check_allocation, removed
 
 RULES = ["a", "b", "c", "d"]
 MISJUDGED = Misjudged(text="bad", margin=1.0, rank=1, among=2, logprob=-1.0, golden_logprob=-1.0)
@@ -53,7 +54,7 @@ def steering(seed: int = 0, **settings: Any) -> Steering:
     own = {"generate.allocation": "thompson", **own}
     own = {"keep.operator_share": 0.99, "keep.cluster_share": 0.99, **own}
     config = load_config(None, {"budget": 400, "seed": seed, "keep.most_per_seed": 400, **own})
-    return Steering(config, parents(), LABELS, RULES, [])
+    return Steering(config, parents(), LABELS, RULES, [], None)
 
 
 class World:
@@ -296,4 +297,11 @@ def test_clusters_are_of_a_kind_and_repeat() -> None:
 
 
 def test_a_round_without_parents_is_empty() -> None:
-    assert Steering(load_config(), [], {}, RULES, []).next_round(0) == {}
+    assert Steering(load_config(), [], {}, RULES, [], None).next_round(0) == {}
+
+
+def test_looking_ahead_needs_features() -> None:
+    config = load_config(None, {"budget": 8, "generate.allocation": "lookahead"}).generate
+    with pytest.raises(ConfigError, match=r"reward\.engine: transformers"):
+        check_allocation(config, features=False)
+    check_allocation(config, features=True)

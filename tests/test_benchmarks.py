@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -161,10 +162,38 @@ def test_spending_compares_the_allocations_at_the_same_fall(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(out.read_text(encoding="utf-8"))
     (run,) = result["runs"]
-    last = [run["tokens"][name][-1] for name in ("thompson", "uniform")]
-    assert result["ratios"]["100%"] == {"mean": last[0] / last[1], "interval": None}
-    assert run["goal"] == min(fall for _, fall in run["final"].values()) > 0
+    for name in ("thompson", "lookahead"):
+        last = run["ratios"][name][-1]
+        assert result["ratios"][name]["100%"] == {"mean": last, "interval": None}
+        assert run["final"][name][1] > 0
     for name, points in run["curves"].items():
         assert points == sorted(points)
-        assert run["tokens"][name] == sorted(run["tokens"][name])
-        assert last[0 if name == "thompson" else 1] <= run["final"][name][0] == points[-1][0]
+        assert points[-1] == run["final"][name]
+
+
+def test_tokens_are_compared_where_both_have_removed_as_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from spending import ratios
+
+    even = np.array([[10, 20, 30, 40], [1.0, 2.0, 3.0, 4.0]])
+    fast = np.array([[5, 10, 15, 90], [1.0, 2.0, 3.0, 3.2]])
+    assert ratios(fast, even) == pytest.approx([10 / 20, 15 / 30, 15 / 30, 90 / 40])
+    assert ratios(even, even) == [1, 1, 1, 1]
+
+
+def test_what_trained_reward_models_say_is_paired_with_uniform(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from spending_retrained import SHARES, summary
+
+    seams = {"uniform": 0.5, "thompson": 0.6, "lookahead": 0.4}
+    figures = {
+        name: {f"{share:.0%}": {"seam": seam + share} for share in SHARES}
+        for name, seam in seams.items()
+    }
+    found = summary([{"figures": figures}])
+    assert found["lookahead"]["20%"]["above uniform"] == pytest.approx(-0.1)
+    assert found["thompson"]["100%"]["seam"] == pytest.approx(1.6)

@@ -14,6 +14,7 @@ import pytest
 from seamaug import expand, select
 from seamaug.api import plan
 from seamaug.clusters import cluster
+from seamaug.rescoring import Rescoring
 from seamaug.resources import resource
 from seamaug.rounds import BUDGET_MET, RAN_OUT, SATURATED, TIME_UP
 
@@ -264,6 +265,38 @@ def test_later_rounds_learn_from_earlier_ones(seeds_file: Path, tmp_path: Path) 
     first = 3  # of ten rounds for 24
     assert made["thompson"]["id"][:first] == made["uniform"]["id"][:first]
     assert made["thompson"]["id"] != made["uniform"]["id"]
+
+
+def test_looking_ahead_spends_where_most_is_foreseen_and_resumes_to_the_same_bytes(
+    seeds_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(name: str, allocation: str) -> Any:
+        settings = {**SMALL, "generate.allocation": allocation, "generate.explore": 0.01}
+        return expand(str(seeds_file), budget=BUDGET, out=tmp_path / name, settings=settings)
+
+    def stored(name: str) -> dict[str, bytes]:
+        folder = tmp_path / name / "stages/candidates"
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def parents(made: Any) -> int:
+        return len(set(made.provenance["parent"]))
+
+    assert parents(run("ahead", "lookahead")) < parents(run("even", "uniform"))
+    calls, cases = [], Rescoring.cases
+
+    def stop(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return cases(*given)
+
+    monkeypatch.setattr(Rescoring, "cases", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", "lookahead")
+    monkeypatch.undo()
+    assert len(stored("killed")) == 1
+    run("killed", "lookahead")
+    assert stored("killed") == stored("ahead")
 
 
 def test_a_pilot_tells_the_yield(seeds_file: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ An arm is a choice of prompts and a rule that keeps some of their variants:
     seam paper               highest SEAM as published: contrast hack sets, weighting `paper`
     seam ESTIMATOR           highest SEAM by this estimator, weighting `prob`
     seam ESTIMATOR, RULE     the same, and of twice as many variants the rule keeps half
+    even                     all prompts, a variant of each
+    wide                     any prompt: each next variant goes where the look-ahead foresees most
     everything               all prompts: five times the rows
 
 Where no rule is named, all variants are kept.
@@ -37,8 +39,10 @@ SEAM = {
     **{f"seam {e}, {rule}": (e, "prob", rule) for e in ESTIMATORS for rule in RULES},
 }
 """Estimator, weighting and keep rule of the arms that go by SEAM."""
+WIDE = {"even": "uniform", "wide": "lookahead"}
+"""Allocation of the arms that choose no prompts beforehand."""
 NONE, RANDOM, EVERYTHING, WEST_OF_N = "none", "random", "everything", "west-of-n"
-ARMS = (NONE, RANDOM, "perplexity", "margin", WEST_OF_N, *SEAM, EVERYTHING)
+ARMS = (NONE, RANDOM, "perplexity", "margin", WEST_OF_N, *SEAM, *WIDE, EVERYTHING)
 
 DROPS = {
     "drop random 20%": ("random", 0.2),
@@ -148,6 +152,15 @@ def added(arm: str, world: World, models: Models, seed: int, work: Path, scale: 
         }
         own = keep_all if rule == "all" else {"keep": {"rule": rule, "saturation": None}}
         return _expanded(world.seeds, models, selected * each, out, settings | own)
+    if arm in WIDE:
+        settings |= keep_all | {
+            "select.top": len(world.seeds),
+            "score.estimators": ["on-policy"],
+            "score.weighting": "prob",
+            "generate.allocation": WIDE[arm],
+            "keep.trained_pairs": len(world.pairs),
+        }
+        return _expanded(world.seeds, models, selected * each, out, settings)
     chosen = sorted(rank(arm, world, models, seed, work, world.settings)[:selected])
     own_seeds = [world.seeds[i] for i in chosen]
     settings |= keep_all | {"select.top": selected}

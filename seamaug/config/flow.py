@@ -46,12 +46,14 @@ class GenerateConfig(Section):
     """Embedded operators composed in one variant, at most."""
     neighbours: Positive = 8
     """Near seeds an operator may look at."""
-    allocation: Literal["uniform", "thompson"] = "uniform"
-    """What decides who gets the next variants, and by which operators. `thompson`: what earlier
-    rounds removed of the discrepancy, per generated token; `uniform`: all alike."""
+    allocation: Literal["uniform", "thompson", "lookahead"] = "uniform"
+    """What decides who gets the next variants. `lookahead`: what is foreseen to be left to remove
+    around each parent, per character; needs what the keep rule `lookahead` needs. `thompson`: what
+    earlier rounds removed, per generated token; it chooses the operators too. `uniform`: all
+    alike."""
     explore: Share = 0.2
-    """For `thompson`: share of a round's variants that is spread evenly over the parents, and share
-    of the variants whose operators are drawn evenly."""
+    """For the other two: share of a round's variants that is spread evenly over the parents; for
+    `thompson` also share of the variants whose operators are drawn evenly."""
     rounds: Positive = 10
     """The first round makes one in so many of the budget, but `batch_parents` variants at least;
     so does each of the others."""

@@ -87,13 +87,8 @@ class Keeper:
         return self.rule.worth(case)
 
     def _flattens(self, case: Case, outlook: Outlook | None) -> str:
-        """Whether, past the tolerance, it lowers the reward variance further."""
-        tolerance = self._config.variance_tolerance
-        if outlook is None or tolerance is None:
-            return ""
-        after = outlook.variance_after(pair_of(case))
-        floor = (1 - tolerance) * outlook.variance_at_first
-        return FLATTENS if after < min(floor, outlook.variance) else ""
+        flat = outlook and outlook.flattens(pair_of(case), self._config.variance_tolerance)
+        return FLATTENS if flat else ""
 
     def steps(self, cases: Sequence[Case]) -> dict[str, bytes]:
         """By candidate's id, what `take` needs of those that were kept."""

@@ -5,7 +5,7 @@ the variance of the rewards then are follows from features that were computed on
 one candidate further ahead costs some products of vectors, and no forward pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -58,14 +58,18 @@ class Outlook:
         near: Callable[[str], Probes],
         samples: np.ndarray,
         local: float,
+        own: Mapping[str, np.ndarray],
     ) -> None:
         """`heads`: of each reward model; `spreads`: covariance of its features, (width, width).
 
         `probes`: of seeds at random; `near`: of those around a parent, by its id; `samples`:
         features of the policy's own responses to some prompts, (prompts, samples, width);
-        `local`: weight of what is near in the fall of SEAM; the rest is that of the probes.
+        `local`: weight of what is near in the fall of SEAM; the rest is that of the probes;
+        `own`: by parent's id, features of its golden less those of its worst response, (width,),
+        of parents that have one.
         """
         self._local = local
+        self._own = own
         self._heads = list(heads)
         self._spreads = list(spreads)
         self._probes = probes
@@ -104,6 +108,10 @@ class Outlook:
         ends = np.cumsum([len(head.weights) for head in self._heads])
         return np.split(features, ends[:-1])
 
+    def own_pair(self, parent: str) -> Pair | None:
+        """The parent's golden and worst response; None if it has no worse one."""
+        return self.split(self._own[parent].astype(np.float64)) if parent in self._own else None
+
     def seen(self) -> Seen:
         """What the probes show after training on all that was taken."""
         return Seen(self._kept, self._probes.seam(self._direction), self.variance)
@@ -141,6 +149,14 @@ class Outlook:
     def variance_after(self, pair: Pair) -> float:
         """Reward variance when the pair is trained on as well."""
         return self._variance(self._after(pair))
+
+    def flattens(self, pair: Pair, tolerance: float | None) -> bool:
+        """Whether the pair lowers the reward variance further when it is, or would be, more than
+        this share below what it was at first; None: never."""
+        if tolerance is None:
+            return False
+        floor = (1 - tolerance) * self.variance_at_first
+        return self.variance_after(pair) < min(floor, self.variance)
 
     def take(self, pair: Pair) -> None:
         """Train on the pair."""

@@ -42,7 +42,7 @@ def outlook(seed: int = 0) -> Outlook:
     far, near = (
         Probes(rng.normal(size=(4 * n, WIDTH)), np.full(4 * n, 1 / (4 * n))) for n in (30, 5)
     )
-    return Outlook([head], [spread], far, lambda _: near, rng.normal(size=(8, 4, WIDTH)), 0.1)
+    return Outlook([head], [spread], far, lambda _: near, rng.normal(size=(8, 4, WIDTH)), 0.1, {})
 
 
 def cases(count: int, seed: int = 0, seams: list[float] | None = None) -> list[Case]:

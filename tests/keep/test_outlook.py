@@ -24,7 +24,7 @@ def made(seed: int, models: int = 1) -> tuple[Outlook, Probes, Probes, list[np.n
     spread = [np.cov(rng.normal(size=(100, WIDTH)), rowvar=False) for _ in range(models)]
     far, near = probes(rng, 20, width), probes(rng, 5, width)
     samples = rng.normal(size=(7, 4, width))
-    outlook = Outlook(heads, spread, far, {"parent": near}.__getitem__, samples, 0.3)
+    outlook = Outlook(heads, spread, far, {"parent": near}.__getitem__, samples, 0.3, {})
     pair = [rng.normal(size=WIDTH) for _ in range(models)]
     return outlook, far, near, pair
 
@@ -61,7 +61,7 @@ def test_the_unit_of_a_reward_model_does_not_matter() -> None:
         spread = np.cov(features / unit, rowvar=False)
         far = Probes(features / unit, np.full(50, 0.02))
         samples = features[:48].reshape(6, 8, 4) / unit
-        outlook = Outlook([head], [spread], far, {"": far}.__getitem__, samples, 0.1)
+        outlook = Outlook([head], [spread], far, {"": far}.__getitem__, samples, 0.1, {})
         falls.append(outlook.fall([pairs[0] / unit], ""))
     assert falls[0] == pytest.approx(falls[1])
 
@@ -83,7 +83,7 @@ def test_nothing_to_see() -> None:
     empty = Probes(np.zeros((0, WIDTH)), np.zeros(0))
     head = VirtualHead(np.ones(WIDTH), np.zeros((0, WIDTH)), rows=8, ridge=0.1)
     samples = np.zeros((0, 8, WIDTH))
-    outlook = Outlook([head], [np.eye(WIDTH)], empty, {"": empty}.__getitem__, samples, 0.1)
+    outlook = Outlook([head], [np.eye(WIDTH)], empty, {"": empty}.__getitem__, samples, 0.1, {})
     assert outlook.fall([np.ones(WIDTH)], "") == 0
     outlook.take([np.ones(WIDTH)])
     assert (outlook.seen().seam, outlook.variance) == (0, 0)
