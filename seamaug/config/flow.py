@@ -116,9 +116,9 @@ class KeepConfig(Section):
     over the probes, so 1 means as much as the reward models' side; 0 leaves it out. It is of first
     order: what was kept does not change it."""
     trained_pairs: Positive | None = None
-    """Pairs that the reward model has been trained on: the more, the less a new one moves it in what
-    is foreseen. Their number where it will be trained on old and new ones together; times epochs
-    where it will see the new ones once. None: eight for every seed."""
+    """Pairs that the reward model has been trained on: the more, the less a new one moves it in
+    what is foreseen. Their number where it will be trained on old and new ones together; times
+    epochs where it will see the new ones once. None: eight for every seed."""
     ridge: Annotated[float, Field(gt=0)] = 0.1
     """Of the virtual last layer: share of the Hessian's mean diagonal that is added to it."""
     variance_tolerance: Share | None = 0.05
