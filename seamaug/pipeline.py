@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
+from seamaug.blas import take_buffers
 from seamaug.clock import clock
 from seamaug.clusters import Clusters, cluster
 from seamaug.config import Config
@@ -60,6 +61,7 @@ def run_expand(config: Config, seeds: Seeds, out: Place, *, quiet: bool = False)
     warn_of_stand_ins(config)
     marks = models_of(config)
     evaluation = read_evaluation(config.verify)
+    take_buffers()
     with opened_run(out, expand_identity(config, seeds, marks, evaluation)) as run:
         finished = read_summary(run.path)
         if finished and finished["outcome"] not in PAUSED and is_written(run.path):
@@ -214,6 +216,7 @@ def _warn_of_templates(config: Config) -> None:
 def run_score(config: Config, seeds: Seeds, work: Place, *, quiet: bool = False) -> SeedScores:
     """SEAM of every seed, resumable in the folder `work`."""
     warn_of_stand_ins(config)
+    take_buffers()
     with opened_run(work, score_identity(config, seeds, models_of(config))) as run, run:
         _warn_of_templates(config)
         asked = run if config.uses_writer_to_score else None

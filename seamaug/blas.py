@@ -1,0 +1,21 @@
+"""OpenBLAS's buffers, taken before memory can run out.
+
+It takes one for each thread when it first multiplies, and where there is no memory for that it asks
+again for ever: a run would hang where it should fail.
+"""
+
+import numpy as np
+from scipy.linalg.blas import sgemm
+
+_BUFFER = 40 << 20  # bytes: OpenBLAS takes 32 MiB
+
+
+def take_buffers() -> None:
+    """Have NumPy's OpenBLAS and SciPy's, which scikit-learn uses, take theirs for this thread.
+
+    Raises MemoryError where there is not enough.
+    """
+    small = np.ones((64, 64), np.float32)
+    for multiply in (np.matmul, lambda a, b: sgemm(1.0, a, b)):
+        np.empty(_BUFFER, np.uint8)  # asks the system for the pages and touches none
+        multiply(small, small)
