@@ -1,7 +1,8 @@
 """OpenBLAS's buffers, taken before memory can run out.
 
-It takes one for each thread when it first multiplies, and where there is no memory for that it asks
-again for ever: a run would hang where it should fail.
+It takes one for each thread when it first multiplies, and where there is no memory for that it can
+ask again for ever: a run would hang where it should fail. faiss has an OpenBLAS of its own, which
+is not covered; it multiplies only for indices of more than 200,000 vectors.
 """
 
 import numpy as np

@@ -1,10 +1,10 @@
 """Where the next variants pay: by what is foreseen to be left to remove around each parent.
 
 A variant is much like its parent, so what training on the parent's own pair would remove, as the
-outlook foresees it after all that was kept, says well what its variants will: correlation 0.87 on
-the bundled data (benchmarks/README.md, Spending). A round is planned as the keeper chooses: the
-best parent is taken, the outlook learns its pair, and the others are looked at again in that light.
-So a parent that paid has little left, and gets no more until the others have as little.
+outlook foresees it after all that was kept, foretells what is foreseen of its variants: correlation
+0.87 on the bundled data (benchmarks/README.md, Spending). A round is planned as the keeper chooses:
+the best parent is taken, the outlook learns its pair, and the others are looked at again in that
+light. So a parent that paid has little left, and gets no more until the others have as little.
 
 Cost of a round: for each parent a step of the heads and the SEAM of the probes, width² + probes'
 responses x width multiplications each.
@@ -35,8 +35,9 @@ class Prospects:
     def best_parents(self, slots: int, room: np.ndarray) -> np.ndarray:
         """How many of the slots each parent gets, at most `room`; none where nothing is foreseen.
 
-        Taking one hardly ever makes another worth more, so only what may now be the best is looked
-        at again (lazy greedy selection, Minoux 1978).
+        Only what may now be the best is looked at again (lazy greedy selection, Minoux 1978). It is
+        the greedy choice where taking one makes no other worth more; one that it does is seen when
+        the next round begins, for which all are looked at.
         """
         outlook, given, taken = self._outlook.copy(), np.zeros_like(room), 0
         queue = [(-self._worth(outlook, i), 0, i) for i, most in enumerate(room) if most]

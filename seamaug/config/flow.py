@@ -52,8 +52,8 @@ class GenerateConfig(Section):
     earlier rounds removed, per generated token; it chooses the operators too. `uniform`: all
     alike."""
     explore: Share = 0.2
-    """For the other two: share of a round's variants that is spread evenly over the parents; for
-    `thompson` also share of the variants whose operators are drawn evenly."""
+    """For `lookahead` and `thompson`: share of a round's variants that is spread evenly over the
+    parents; for `thompson` also share of the variants whose operators are drawn evenly."""
     rounds: Positive = 10
     """The first round makes one in so many of the budget, but `batch_parents` variants at least;
     so does each of the others."""
