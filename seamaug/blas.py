@@ -7,6 +7,7 @@ is not covered; it multiplies only for indices of more than 200,000 vectors.
 
 import numpy as np
 from scipy.linalg.blas import sgemm
+from threadpoolctl import threadpool_limits
 
 _BUFFER = 40 << 20  # bytes: OpenBLAS takes 32 MiB
 
@@ -16,7 +17,10 @@ def take_buffers() -> None:
 
     Raises MemoryError where there is not enough.
     """
-    small = np.ones((64, 64), np.float32)
-    for multiply in (np.matmul, lambda a, b: sgemm(1.0, a, b)):
-        np.empty(_BUFFER, np.uint8)  # asks the system for the pages and touches none
-        multiply(small, small)
+    # Small matrices need none where there are kernels for them (with AVX-512 up to 100**3).
+    large = np.ones((256, 256), np.float32)
+    # k-means limits the threads, and in a forked process the first limit has buffers taken anew.
+    with threadpool_limits(1):
+        for multiply in (np.matmul, lambda a, b: sgemm(1.0, a, b)):
+            np.empty(_BUFFER, np.uint8)  # asks the system for the pages and touches none
+            multiply(large, large)

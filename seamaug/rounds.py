@@ -176,9 +176,9 @@ def funnel(tables: Any) -> dict[str, dict[str, int]]:
     """Candidates by verdict and reason, over all finished parts."""
     counts: dict[str, dict[str, int]] = {}
     for table in tables:
-        for group in (
-            table.group_by(["verdict", "reason"]).aggregate([([], "count_all")]).to_pylist()
-        ):
+        # As in read_part, no threads of Arrow's.
+        groups = table.group_by(["verdict", "reason"], use_threads=False)
+        for group in groups.aggregate([([], "count_all")]).to_pylist():
             reasons = counts.setdefault(group["verdict"], {})
             reasons[group["reason"]] = reasons.get(group["reason"], 0) + group["count_all"]
     return {verdict: dict(sorted(counts[verdict].items())) for verdict in sorted(counts)}

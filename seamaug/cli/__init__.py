@@ -34,9 +34,15 @@ class _Terminated(KeyboardInterrupt):
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """torch has no type for it where it does not run on a GPU, and oneDNN not even the word."""
+    """torch has no type for it where it does not run on a GPU, some libraries not even the word."""
     said = str(error).lower()
-    signs = ("out of memory", "allocate memory", "could not create a primitive")
+    signs = (
+        "out of memory",
+        "allocate memory",
+        "could not create a primitive",
+        "launch worker thread",
+        "start new thread",
+    )
     return isinstance(error, MemoryError) or any(sign in said for sign in signs)
 
 
@@ -74,7 +80,7 @@ class _Door(click.Group):
             )
             click.echo(f"\n{what}: what was finished is kept; the same command resumes", err=True)
             sys.exit(code)
-        except (MemoryError, RuntimeError) as error:
+        except Exception as error:
             if ctx.params.get("debug") or not _is_out_of_memory(error):
                 raise
             said = (str(error) or "no more is said").splitlines()[0]

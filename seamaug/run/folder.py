@@ -232,7 +232,9 @@ def read_part(path: Path) -> pa.Table:
     """A sealed file of a run; raises RunFolderError that names it and the fix if it is damaged."""
     try:
         check(path)
-        return pq.read_table(path)
+        # In this thread: pq.read_table waits for ever for a thread that memory is too short for.
+        with pq.ParquetFile(path) as file:
+            return file.read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise RunFolderError(
             f"{path} is missing or damaged ({error}); run the same command again, of a finished "
