@@ -21,13 +21,15 @@ from seamaug.retrieve.exact import Found, Nearest, search_exactly
 
 REACHES = (32, 128, 512)
 """Neighbours asked for at once, up to which the effort is found; for more, search is exact."""
-_SAMPLE = 512  # vectors whose neighbours are searched exactly, to measure recall
+_SAMPLE = 1024  # vectors whose neighbours are searched exactly, to measure recall
 _TRAINING = 50  # vectors per cluster that the centres are fitted on
 _ROUNDS = 10  # of k-means
-_GATHERED = 32_768  # candidates' vectors in memory at a time
+_RANKED = 65_536  # candidates at a time: what faiss needs for a query weighs more than they
+_GATHERED = 2_048  # … and with their vectors, which then are still in the cache when multiplied
 _MOST = 24  # candidates per neighbour wanted: past it, exact search is worth as much
 _BLOCK = 65_536
 _GROWTH = 1.25
+_CODES = 250  # as many are ranked in the time of comparing one candidate's vector (measured)
 _TIE = 1e-6  # cosines this close are one: either neighbour is a true one
 
 
@@ -83,14 +85,12 @@ class ClusteredIndex:
         known = torch.from_numpy(vectors)
         cosines, positions = [], []
         candidates = min(effort.candidates, len(self))
-        step = max(1, _GATHERED // candidates)
+        step = max(1, _RANKED // candidates)
         for start in range(0, len(queries), step):
             some = np.asarray(queries[start : start + step], np.float32)
             codes = self.index.search(_padded(some), candidates)[1]
             found = torch.from_numpy(np.sort(codes, axis=1))  # of equals the first position
-            rows = known.index_select(0, found.clamp(min=0).flatten()).float()
-            near = rows.view(*found.shape, -1) @ torch.from_numpy(some)[:, :, None]
-            exact = near[..., 0].masked_fill(found < 0, -math.inf)
+            exact = _cosines(known, torch.from_numpy(some), found)
             order = exact.argsort(dim=1, descending=True, stable=True)[:, :k]
             cosines.append(exact.gather(1, order).numpy())
             positions.append(found.gather(1, order).numpy())
@@ -118,7 +118,7 @@ class ClusteredIndex:
     def _ever_more(
         self, vectors: np.ndarray, queries: np.ndarray, least: np.ndarray, effort: Effort
     ) -> Iterator[Effort]:
-        """Efforts with their recall: each time more of what helps most, while it is worth it."""
+        """Efforts with their recall: each time more of what helps most for what it costs."""
 
         def measured(clusters: int, candidates: int) -> Effort:
             tried = Effort(effort.reach, clusters, candidates, 0.0)
@@ -127,6 +127,12 @@ class ClusteredIndex:
             # Less two standard errors: the sample is small, and the first success is taken.
             bound = hits.mean() - 2 * hits.std() / math.sqrt(len(hits))
             return replace(tried, recall=float(bound))
+
+        def cost(one: Effort) -> float:
+            return one.clusters / self.index.nlist * len(self) + _CODES * one.candidates
+
+        def worth(one: Effort) -> float:
+            return (one.recall - effort.recall) / (cost(one) - cost(effort))
 
         effort = measured(effort.clusters, effort.candidates)
         yield effort
@@ -138,8 +144,18 @@ class ClusteredIndex:
                 tried.append(measured(effort.clusters, math.ceil(_GROWTH * effort.candidates)))
             if not tried:
                 return
-            effort = max(tried, key=lambda one: one.recall)
+            effort = max(tried, key=worth)
             yield effort
+
+
+def _cosines(known: torch.Tensor, queries: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """Of each query with the vectors at its positions, (queries, candidates); -inf where < 0."""
+    step = max(1, _GATHERED // found.shape[1])
+    parts = []
+    for some, own in zip(queries.split(step), found.split(step), strict=True):
+        rows = known.index_select(0, own.clamp(min=0).flatten()).float()
+        parts.append((rows.view(*own.shape, -1) @ some[:, :, None])[..., 0])
+    return torch.cat(parts).masked_fill(found < 0, -math.inf)
 
 
 def _evenly(count: int, wanted: int) -> np.ndarray:
