@@ -6,7 +6,8 @@ spending.py compares allocations by the predicted fall of SEAM, which `lookahead
 Here, for each seed of the `planted` setting of keep.py, `expand` runs once with each allocation.
 The reward model is then trained on what each of them had kept when so many tokens were generated
 (shares of all that `uniform` took), half and half with its original pairs and for equally many
-steps, and judged on held-out prompts. Times are the processor's.
+steps, and judged on held-out prompts. Times are the processor's. The picture needs matplotlib:
+pip install matplotlib.
 """
 
 import argparse
@@ -129,6 +130,36 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def draw(found: dict[str, Any], none: float, out: Path) -> bool:
+    """Write the picture; False where matplotlib, which only this needs, is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "spending"  # the same results give the same bytes
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 4))
+    left.axhline(none, color="black", linewidth=0.6, linestyle=":", label="no new rows")
+    for name, own in found.items():
+        left.plot(SHARES, [at["seam"] for at in own.values()], "o-", label=name)
+        above = np.array([at["above uniform"] for at in own.values()])
+        # One seed has no interval, and `uniform` above itself one of no width.
+        ends = np.array([at["interval"] or [np.nan, np.nan] for at in own.values()])
+        widths = np.nan_to_num(np.abs(ends.T - above))
+        right.errorbar(SHARES, above, yerr=widths, fmt="o-", capsize=3)
+    left.set_ylabel("SEAM on held-out prompts")
+    right.set_ylabel("above uniform, paired, 95 %")
+    for axes in (left, right):
+        axes.set_xlabel("share of uniform's tokens")
+    left.legend()
+    figure.tight_layout()
+    figure.savefig(out, metadata={"Date": None})
+    pyplot.close(figure)
+    return True
+
+
 def main() -> None:
     """Measure each seed and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -156,6 +187,9 @@ def main() -> None:
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result["summary"], indent=1))
+    none = float(np.mean([run["none"]["seam"] for run in runs]))
+    if not draw(result["summary"], none, given.out.with_suffix(".svg")):
+        print("no picture: matplotlib is not installed (pip install matplotlib)")
 
 
 if __name__ == "__main__":

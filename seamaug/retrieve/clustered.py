@@ -129,7 +129,7 @@ class ClusteredIndex:
             return replace(tried, recall=float(bound))
 
         def cost(one: Effort) -> float:
-            return one.clusters / self.index.nlist * len(self) + _CODES * one.candidates
+            return one.clusters * len(self) / int(self.index.nlist) + _CODES * one.candidates
 
         def worth(one: Effort) -> float:
             return (one.recall - effort.recall) / (cost(one) - cost(effort))
@@ -152,7 +152,7 @@ def _cosines(known: torch.Tensor, queries: torch.Tensor, found: torch.Tensor) ->
     """Of each query with the vectors at its positions, (queries, candidates); -inf where < 0."""
     step = max(1, _GATHERED // found.shape[1])
     parts = []
-    for some, own in zip(queries.split(step), found.split(step), strict=True):
+    for some, own in zip(torch.split(queries, step), torch.split(found, step), strict=True):
         rows = known.index_select(0, own.clamp(min=0).flatten()).float()
         parts.append((rows.view(*own.shape, -1) @ some[:, :, None])[..., 0])
     return torch.cat(parts).masked_fill(found < 0, -math.inf)
