@@ -57,12 +57,14 @@ from transformers.utils import logging as hf_logging
 
 Maker = Callable[[int, Path], World]
 """(seed, work folder) to a world."""
+SETTINGS = ("embedded", "planted")
 
 
-def makers(quick: bool) -> dict[str, Maker]:
+def makers(given: argparse.Namespace) -> dict[str, Maker]:
     """How the world of each setting is made."""
-    if quick:
-        small = {"samples": 3, "new_tokens": 16, "reward_steps": 10, "batches": 2}
+    own = {"probes": given.probes, "wrong_labels": given.wrong_labels}
+    if given.quick:
+        small = own | {"samples": 3, "new_tokens": 16, "reward_steps": 10, "batches": 2}
         return {
             "embedded": partial(_embedded, replace(embedded.FULL, **small), seeds=120),
             "planted": partial(
@@ -73,8 +75,8 @@ def makers(quick: bool) -> dict[str, Maker]:
             ),
         }
     return {
-        "embedded": partial(_embedded, embedded.FULL),
-        "planted": partial(_planted, planted.FULL),
+        "embedded": partial(_embedded, replace(embedded.FULL, **own)),
+        "planted": partial(_planted, replace(planted.FULL, **own)),
     }
 
 
@@ -118,8 +120,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    settings = tuple(makers(quick=False))
-    parser.add_argument("--setting", nargs="+", choices=settings, default=settings)
+    parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=SETTINGS)
     parser.add_argument(
         "--arms",
         nargs="+",
@@ -132,6 +133,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--policy", action="store_true", help="train policies as well")
     parser.add_argument(
         "--no-predictions", dest="predictions", action="store_false", help="the arms alone"
+    )
+    parser.add_argument(
+        "--probes", type=int, default=256, help="prompts on which the look-ahead foresees SEAM"
+    )
+    parser.add_argument(
+        "--no-wrong-labels",
+        dest="wrong_labels",
+        action="store_false",
+        help="none among the pairs that the reward model was trained on: no flips (embedded), an "
+        "annotator without noise (planted)",
     )
     parser.add_argument("--out", type=Path, required=True, help="JSON; the picture goes beside it")
     parser.add_argument(
@@ -152,8 +163,9 @@ def main() -> None:
     settings = {}
     with tempfile.TemporaryDirectory(prefix="seamaug-keep-") as scratch:
         for name in given.setting:
-            work = (given.work or Path(scratch)) / (f"{name}-quick" if given.quick else name)
-            make = makers(given.quick)[name]
+            label = name + "-quick" * given.quick + "-no-wrong-labels" * (not given.wrong_labels)
+            work = (given.work or Path(scratch)) / label
+            make = makers(given)[name]
             runs = [run_seed(make, s, work / f"seed-{s}", given) for s in seeds]
             settings[name] = {
                 "summary": summary(runs),
@@ -181,6 +193,8 @@ def _command(given: argparse.Namespace) -> str:
     parts += ["--arms", *map(shlex.quote, given.arms)] if given.arms != ARMS else []
     parts += ["--policy"] if given.policy else []
     parts += ["--no-predictions"] if not given.predictions else []
+    parts += ["--probes", str(given.probes)] if given.probes != 256 else []
+    parts += ["--no-wrong-labels"] if not given.wrong_labels else []
     return " ".join(parts + (["--quick"] if given.quick else []))
 
 

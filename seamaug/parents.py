@@ -6,6 +6,7 @@ This is where verbs meet (retrieve, generate, verify, score), so it stands besid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +30,17 @@ from seamaug.verify.text import loses_numbers, normalised
 
 STAGE = "parents"
 
-Found = list[list[tuple[str, Evidence]]]
-"""For each parent, worse responses and what vouches for them."""
+
+class Worse(NamedTuple):
+    """A worse response, what vouches for it, and the LLM operator and template that wrote it."""
+
+    text: str
+    evidence: Evidence
+    template: str = ""
+
+
+Found = list[list[Worse]]
+"""Worse responses for each parent."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +124,16 @@ class ParentMaker:
         """Add the LLM's rewrites of the golden response that keep its numbers and its gist."""
         extra = self._written("golden", self.config.generate.golden_rewrites, parents)
         kept = [
-            [text for text in texts if self._is_golden(text, parent)]
-            for parent, texts in zip(parents, extra, strict=True)
+            {text: template for text, template in own.items() if self._is_golden(text, parent)}
+            for parent, own in zip(parents, extra, strict=True)
         ]
         return [
-            replace(parent, goldens=list(dict.fromkeys([*parent.goldens, *texts])))
-            for parent, texts in zip(parents, kept, strict=True)
+            replace(
+                parent,
+                goldens=list(dict.fromkeys([*parent.goldens, *own])),
+                templates=[[text, own[text]] for text in own if text not in parent.goldens],
+            )
+            for parent, own in zip(parents, kept, strict=True)
         ]
 
     def _is_golden(self, text: str, parent: Parent) -> bool:
@@ -147,7 +161,7 @@ class ParentMaker:
 
     def _given(self, parents: list[Parent]) -> Found:
         given = Evidence("given")
-        return [[(text, given) for text in seed.worse] for seed in self._seeds(parents)]
+        return [[Worse(text, given) for text in seed.worse] for seed in self._seeds(parents)]
 
     def _sampled(self, parents: list[Parent]) -> Found:
         config = self.config.generate
@@ -164,14 +178,19 @@ class ParentMaker:
     def _written_worse(self, parents: list[Parent]) -> Found:
         count = self.config.generate.llm_worse
         written = self._written("worse", count, parents)
-        return self._verified(self.written_verifier, parents, written)
+        found = self._verified(self.written_verifier, parents, [list(own) for own in written])
+        return [
+            [worse._replace(template=own[worse.text]) for worse in worst]
+            for own, worst in zip(written, found, strict=True)
+        ]
 
-    def _written(self, kind: Kind, count: int, parents: list[Parent]) -> list[list[str]]:
-        """`count` responses to each parent, by the LLM's operators of a kind in turn.
+    def _written(self, kind: Kind, count: int, parents: list[Parent]) -> list[dict[str, str]]:
+        """`count` responses to each parent, by the LLM's operators of a kind in turn: the operator
+        and its template's hash by text.
 
         Fewer where a reply is of no use. Each parent begins the turn elsewhere.
         """
-        found: list[list[str]] = [[] for _ in parents]
+        found: list[dict[str, str]] = [{} for _ in parents]
         if self.writer is None:
             return found
         operators = [op for op in self.writer.operators.values() if op.kind == kind]
@@ -184,8 +203,10 @@ class ParentMaker:
                 aspect = aspects[number // len(operators) % len(aspects)] if aspects else None
                 places.append(place)
                 tasks.append(Task(operator, parent, number, (aspect,) if aspect else ()))
-        for place, written in zip(places, self.writer.write(tasks), strict=True):
-            found[place] += [answer["response"] for answer in written.answers]
+        for place, task, written in zip(places, tasks, self.writer.write(tasks), strict=True):
+            template = f"{task.operator.name}@{task.operator.template.hash}"
+            for answer in written.answers:
+                found[place].setdefault(answer["response"], template)
         return found
 
     def _verified(
@@ -194,13 +215,16 @@ class ParentMaker:
         """Those that the verifier finds worse."""
         findings = verifier(list(zip(self._seeds(parents), texts, strict=True)))
         return [
-            [(text, evidence) for text, evidence in zip(own, told, strict=True) if evidence]
+            [Worse(text, evidence) for text, evidence in zip(own, told, strict=True) if evidence]
             for own, told in zip(texts, findings, strict=True)
         ]
 
     def _scored(self, parents: list[Parent]) -> Found:
         return [
-            self.scores.worse(parent.position)[: self.config.keep.hack_set_size]
+            [
+                Worse(*found)
+                for found in self.scores.worse(parent.position)[: self.config.keep.hack_set_size]
+            ]
             for parent in parents
         ]
 
@@ -247,20 +271,26 @@ class _WorseSet:
 
     parent: Parent
     size: int
-    items: list[tuple[str, str, Evidence]] = field(default_factory=list)
+    items: list[tuple[str, Worse]] = field(default_factory=list)
+    """Each with its source."""
 
-    def add(self, source: str, found: Sequence[tuple[str, Evidence]]) -> None:
-        taken = {normalised(text) for text in (*self.parent.goldens, *(i[0] for i in self.items))}
-        for text, evidence in found:
-            if len(self.items) < self.size and normalised(text) not in taken:
-                taken.add(normalised(text))
-                self.items.append((text, source, evidence))
+    def add(self, source: str, found: Sequence[Worse]) -> None:
+        known = (*self.parent.goldens, *(worse.text for _, worse in self.items))
+        taken = {normalised(text) for text in known}
+        for worse in found:
+            if len(self.items) < self.size and normalised(worse.text) not in taken:
+                taken.add(normalised(worse.text))
+                self.items.append((source, worse))
 
     def parent_with_it(self) -> Parent:
         return replace(
             self.parent,
-            worse=[text for text, _, _ in self.items],
-            worse_sources=[source for _, source, _ in self.items],
-            verifiers=[evidence.verifier for _, _, evidence in self.items],
-            verifier_scores=[evidence.score for _, _, evidence in self.items],
+            worse=[worse.text for _, worse in self.items],
+            worse_sources=[source for source, _ in self.items],
+            verifiers=[worse.evidence.verifier for _, worse in self.items],
+            verifier_scores=[worse.evidence.score for _, worse in self.items],
+            templates=[
+                *self.parent.templates,
+                *([worse.text, worse.template] for _, worse in self.items if worse.template),
+            ],
         )

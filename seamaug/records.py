@@ -184,6 +184,8 @@ class Parent:
     """SEAM of the parent on that hack set with each of `goldens`, under the run's weighting."""
     error: str
     """Why no hack set could be scored; such a parent gets no variants."""
+    templates: list[list[str]] = field(default_factory=list)
+    """Of the responses that an LLM wrote: the text, and its operator with the template's hash."""
 
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
@@ -202,6 +204,7 @@ class Parent:
             ("verifier_scores", pa.list_(pa.float64())),
             ("seams", pa.list_(pa.float64())),
             ("error", pa.string()),
+            ("templates", pa.list_(pa.list_(pa.string()))),
         ]
     )
 
@@ -218,6 +221,10 @@ class Parent:
     def seam_beside(self, golden: str) -> float:
         """SEAM with this golden response; with the seed's own for one that is not the parent's."""
         return self.seams[self.goldens.index(golden) if golden in self.goldens else 0]
+
+    def template_of(self, response: str) -> str:
+        """The LLM operator that wrote the response, and its template's hash; empty if none did."""
+        return next((template for text, template in self.templates if text == response), "")
 
     def with_text(self, text: str) -> list[Message]:
         """The prompt with another last user turn."""
@@ -251,8 +258,12 @@ class Candidate:
     chosen_source: str = ""
     """`golden`; `golden_rewrite` where an LLM reworded it; `new_golden` where the operator changed
     the answer: an LLM wrote it, and preferred it to the golden one in both orders."""
+    chosen_template: str = ""
+    """Of a `golden_rewrite`: the LLM operator that wrote it, `@`, its template's hash."""
     rejected: str = ""
     rejected_source: str = ""
+    rejected_template: str = ""
+    """Of a worse response by the generator's LLM (`llm`): the same."""
     verifier: str = ""
     verifier_score: float | None = None
     """In the verifier's unit: see `verify.worse.by` in the config."""
@@ -274,6 +285,11 @@ class Candidate:
     """Its standard deviation over the votes (1/M)."""
     predicted_reduction: float | None = None
     """Predicted fall of mean SEAM by training on it; None where it is not known."""
+    worth: float | None = None
+    """What the keep rule made of it when it got its verdict; None where it was not asked."""
+    predicted_variance: float | None = None
+    """Predicted reward variance after training on it as well, by which the variance guard judges;
+    None where the guard is off or was not asked."""
     logprob_chosen: float | None = None
     """Mean log-probability per token, nats."""
     logprob_rejected: float | None = None
@@ -294,8 +310,10 @@ class Candidate:
             ("neighbours", pa.list_(pa.string())),
             ("tokens", pa.int64()),
             ("chosen_source", pa.string()),
+            ("chosen_template", pa.string()),
             ("rejected", pa.string()),
             ("rejected_source", pa.string()),
+            ("rejected_template", pa.string()),
             ("verifier", pa.string()),
             ("verifier_score", pa.float64()),
             ("seam_before", pa.float64()),
@@ -304,6 +322,8 @@ class Candidate:
             ("mu", pa.float64()),
             ("sigma", pa.float64()),
             ("predicted_reduction", pa.float64()),
+            ("worth", pa.float64()),
+            ("predicted_variance", pa.float64()),
             ("logprob_chosen", pa.float64()),
             ("logprob_rejected", pa.float64()),
             ("verdict", pa.string()),

@@ -130,6 +130,7 @@ def _describe(candidate: Candidate, parent: Parent, i: int) -> None:
     """The rejected response, where it comes from and what vouches for its being worse."""
     candidate.rejected = _worse(candidate, parent)[i]
     candidate.rejected_source = "policy" if candidate.worse else parent.worse_sources[i]
+    candidate.rejected_template = "" if candidate.worse else parent.template_of(candidate.rejected)
     if candidate.evidence:
         told = candidate.evidence[i]
         candidate.verifier, candidate.verifier_score = told.verifier, told.score

@@ -82,7 +82,7 @@ def test_arms_are_compared_seed_by_seed() -> None:
         for s in (0.0, 5.0)
     ]
     found = summary(runs)["a"]
-    assert found["removed_times_random"] == 2
+    assert found["removed_times_random"]["mean"] == 2
     assert found["seam"]["to_random"] == {"mean": -1, "low": -1, "high": -1}
     assert found["seam"]["low"] < 1 < 6 < found["seam"]["high"]
     assert interval([1.0]) == {"mean": 1, "low": None, "high": None}

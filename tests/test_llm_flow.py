@@ -64,6 +64,8 @@ def llm(asked: Any) -> Callable[[Request], Reply | str]:
             return "I would rather not."
         if request.operator.startswith("worse"):
             return own.reply(response="Bananas, I suppose.")
+        if request.operator == "golden_rewrite":
+            return own.reply(response=f"{own.texts['RIGHT RESPONSE']} Indeed.")
         return own.reply(request=f"{own.texts['REQUEST']} ({request.seed % 97})", response=NEW)
 
     return respond
@@ -110,11 +112,15 @@ def test_every_row_is_accounted_for_and_says_what_made_it(
         assert row["kind"] == (own.kind if own else "rule")
         assert row["template_hash"] == (own.template.hash if own else "")
         assert (row["chosen_source"] == "new_golden") == (row["operator"] == "change_entity")
+        rewritten = row["chosen_source"] == "golden_rewrite"
+        rewrite = f"golden_rewrite@{operators['golden_rewrite'].template.hash}"
+        assert row["chosen_template"] == (rewrite if rewritten else "")
         unread = row["reason"].startswith("generate: ")
         assert bool(row["reply"]) == unread == (row["verdict"] == "failed")
         if unread:
             assert row["reply"] == "I would rather not."
             assert row["operator"] == "formal"
+    assert "golden_rewrite" in {row["chosen_source"] for row in table}
     kept = [row for row in table if row["verdict"] == "kept"]
     scored = {row["operator"] for row in table if row["seam_after"] is not None}
     assert scored == {row["operator"] for row in table}
@@ -131,6 +137,30 @@ def test_every_row_is_accounted_for_and_says_what_made_it(
     told = f"{first['margin']:.1f} standard deviations above the right one (place {first['rank']}"
     assert first["margin"] > 0
     assert any(first["text"] in content and told in content for content in worse)
+
+
+def test_a_worse_response_says_which_template_it_is_from(
+    rows: Any, asked: Any, use: Any, tmp_path: Path
+) -> None:
+    worse = {row["chosen"]: row["rejected"] for row in rows}
+
+    def respond(request: Request) -> Reply | str:
+        own = asked(request)
+        if request.operator.startswith("worse"):
+            return own.reply(response=worse[own.texts["RIGHT RESPONSE"]])
+        return own.reply(request=f"{own.texts['REQUEST']} ({request.seed % 97})", response=NEW)
+
+    use(respond)
+    settings = {"generate.operators": ["formal"], "generate.worse": ["llm"]}
+    table = run(rows, tmp_path / "run", **settings).provenance.to_list()
+    operators = load_operators()
+    scored = [row for row in table if row["seam_after"] is not None]
+    assert scored
+    for row in scored:
+        name, _, template = row["rejected_template"].partition("@")
+        assert (row["rejected_source"], row["rejected"]) == ("llm", worse[row["chosen"]])
+        assert operators[name].kind == "worse"
+        assert template == operators[name].template.hash
 
 
 def changed(result: Any) -> list[dict[str, Any]]:

@@ -115,7 +115,10 @@ def test_the_literal_rule_keeps_what_is_less_discrepant(seeds_file: Path, tmp_pa
 
 
 def test_a_saturated_run_ends(
-    seeds_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seeds_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("seamaug.keep.keeper._WINDOW", 4)
     settings = {**SMALL, "keep.saturation": 0.9}
@@ -125,6 +128,13 @@ def test_a_saturated_run_ends(
     count, share = result.summary["foreseen"]["last"]
     assert count >= 4
     assert share < 0.9
+    result.show()
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"the last {count} examples lowered SEAM by {share:.1%}: more of them buy nothing" in said
+    )
+    card = (result.path / "README.md").read_text(encoding="utf-8")
+    assert f"the last {count} examples lowered SEAM by {100 * share:.1f} %" in card
 
 
 def test_the_three_datasets_hold_the_kept_candidates_row_by_row(finished: Any) -> None:

@@ -49,7 +49,7 @@ def make_world(seed: int, scale: Scale, work: Path, seeds: int | None = None) ->
     fitting = [s for s in _bundled() if _fits(s, tokens)][:seeds]
     said = record(policy, fitting, scale.samples, scale.new_tokens, work.parent / "samples.json")
     train, held_out = _split(fitting, random.Random(seed))
-    pairs = _with_flips(train, random.Random(seed))
+    pairs = _with_flips(train, random.Random(seed), _FLIPPED if scale.wrong_labels else 0.0)
     return World(
         name="embedded",
         seed=seed,
@@ -91,11 +91,11 @@ def _split(seeds: Sequence[Seed], rng: random.Random) -> tuple[list[Seed], list[
     return train, held_out
 
 
-def _with_flips(seeds: Sequence[Seed], rng: random.Random) -> list[Pair]:
+def _with_flips(seeds: Sequence[Seed], rng: random.Random, share: float) -> list[Pair]:
     pairs = []
     for seed in seeds:
         sides = [seed.golden, seed.worse[0]]
-        if rng.random() < _FLIPPED:
+        if rng.random() < share:
             sides.reverse()
         pairs.append(Pair(seed.prompt, *sides))
     return pairs

@@ -27,7 +27,7 @@ from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 
 POLICY_ARMS = (NONE, "random", "discrepant", "lookahead", "lookahead + PM")
-"""For which the policy is trained as well, where asked for: it takes most of the time."""
+"""For which the policy is trained as well, where asked for."""
 
 
 class Bench:

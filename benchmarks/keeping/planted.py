@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from planted.models import PlantedReward, Truth
+from planted.models import NOISE, PlantedReward, Truth
 from planted.plan import FLAWS, Plan, make_plan
 from planted.policy import Size, load_tokenizer, train_policy
 from planted.tasks import TOPICS, Task, make_tasks
@@ -60,7 +60,7 @@ def make_world(
     known = {task.prompt: task for task in tasks}
     train = read_seeds(SeedsConfig(), _rows(tasks[cut:], plan, rng))
     held_out = list(read_seeds(SeedsConfig(), _rows(tasks[:cut], plan, rng)).at(range(cut)))
-    pairs = _preferences(tasks[cut:], plan, seed, rng)
+    pairs = _preferences(tasks[cut:], plan, seed, rng, NOISE if scale.wrong_labels else 0.0)
     seeds: list[Seed] = [*train.at(range(len(train))), *held_out]
     return World(
         name="planted",
@@ -96,9 +96,12 @@ def _wrong_answers(task: Task, plan: Plan, rng: random.Random) -> list[str]:
     return [plan.exploit(task, kind, rng) for kind in FLAWS]
 
 
-def _preferences(tasks: Sequence[Task], plan: Plan, seed: int, rng: random.Random) -> list[Pair]:
+def _preferences(
+    tasks: Sequence[Task], plan: Plan, seed: int, rng: random.Random, noise: float
+) -> list[Pair]:
     """What the flawed annotator prefers among right, wrong and dressed-up wrong answers."""
-    annotator = PlantedReward(load_tokenizer(), {task.prompt: task for task in tasks}, plan, seed)
+    known = {task.prompt: task for task in tasks}
+    annotator = PlantedReward(load_tokenizer(), known, plan, seed, noise)
     coverage = {topic.name: rng.choice(_COVERAGE) for topic in TOPICS}
     pairs = []
     for task in tasks:

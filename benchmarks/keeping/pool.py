@@ -66,7 +66,9 @@ def make_pool(world: World) -> Pool:
 
 def open_run(world: World) -> RunFolder:
     """The run folder of the world's part in the package."""
-    return RunFolder(world.work / "run", {"setting": world.name, "seed": world.seed})
+    probes = world.scale.probes
+    identity = {"setting": world.name, "seed": world.seed, "probes": probes}
+    return RunFolder(world.work / f"run-{probes}", identity)
 
 
 def prepared(world: World, run: RunFolder) -> tuple[VectorIndex, SeedScores]:

@@ -35,6 +35,18 @@ def interval(values: Sequence[float]) -> Interval:
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
+def ratio(values: Sequence[float], to: Sequence[float]) -> Interval:
+    """Of the sums, with its 95 % percentile bootstrap over seeds; no bounds of a single seed."""
+    pairs = np.array([values, to])
+    mean = float(pairs[0].sum() / pairs[1].sum())
+    if len(values) < 2:
+        return {"mean": mean, "low": None, "high": None}
+    drawn = np.random.default_rng(0).integers(len(values), size=(10_000, len(values)))
+    above, below = pairs[:, drawn].sum(axis=2)
+    low, high = np.quantile(above / below, [0.025, 0.975])
+    return {"mean": mean, "low": float(low), "high": float(high)}
+
+
 def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """By arm and measure: mean and difference to random; and how much SEAM the arm removes."""
     found: dict[str, Any] = {}
@@ -58,7 +70,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
                     for which in (arm, RANDOM)
                 )
                 found[arm][removed] = interval(falls)
-                found[arm][f"{removed}_times_random"] = float(np.sum(falls) / np.sum(by_random))
+                found[arm][f"{removed}_times_random"] = ratio(falls, by_random)
     return found
 
 
@@ -88,7 +100,7 @@ def show(setting: str, result: dict[str, Any]) -> None:
         table.add_column(name)
     for arm, own in result["summary"].items():
         cells = [_written(own[name]) if name in own else "" for name in MEASURES]
-        table.add_row(arm, *cells, *(f"{own[name]:.2f}" for name in ratios))
+        table.add_row(arm, *cells, *(_written(own[name]) for name in ratios if name in own))
     console.print(table)
     if not result["correlations"]:
         return

@@ -50,6 +50,10 @@ class Scale:
     """That of the policy."""
     batches: int
     """Batches of pool rows on which the prediction is tried."""
+    probes: int = 256
+    """Training prompts, at most, on which the look-ahead foresees SEAM."""
+    wrong_labels: bool = True
+    """Whether the reward model's own pairs have any."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class World:
                     "policy_samples": scale.samples,
                     "batch_parents": 64,
                 },
-                "keep": {"hack_set_size": scale.hack_set},
+                "keep": {"hack_set_size": scale.hack_set, "probes": scale.probes},
                 "seed": self.seed,
             },
         )

@@ -97,6 +97,7 @@ class VariantMaker:
             prompt=parent.prompt,
             chosen=chosen,
             chosen_source=GOLDEN if chosen == parent.golden else GOLDEN_REWRITE,
+            chosen_template=parent.template_of(chosen),
             operator="",
             kind=RULE,
             template_hash="",
@@ -151,6 +152,7 @@ def _take(candidate: Candidate, task: Task, written: Written) -> None:
     candidate.prompt = task.parent.with_text(written.text("request"))
     if task.operator.changes_answer:
         candidate.chosen, candidate.chosen_source = written.text("response"), NEW_GOLDEN
+        candidate.chosen_template = ""  # it is of the variant's own
 
 
 Chosen = tuple[list[Operator], list[LLMOperator]]

@@ -84,11 +84,14 @@ class Keeper:
         if outlook:
             foreseen = outlook.fall(pair_of(case), case.parent.id)
             case.candidate.predicted_reduction = foreseen + case.policy_side
-        return self.rule.worth(case)
+        case.candidate.worth = self.rule.worth(case)
+        return case.candidate.worth
 
     def _flattens(self, case: Case, outlook: Outlook | None) -> str:
-        flat = outlook and outlook.flattens(pair_of(case), self._config.variance_tolerance)
-        return FLATTENS if flat else ""
+        if outlook is None or self._config.variance_tolerance is None:
+            return ""
+        case.candidate.predicted_variance = foreseen = outlook.variance_after(pair_of(case))
+        return FLATTENS if outlook.is_flat(foreseen, self._config.variance_tolerance) else ""
 
     def steps(self, cases: Sequence[Case]) -> dict[str, bytes]:
         """By candidate's id, what `take` needs of those that were kept."""

@@ -19,7 +19,14 @@ from seamaug.reward_variance import reward_variances
 class Probes:
     """Worse responses to some prompts, by how far their features lie from the golden one's.
 
-    For rewards ``v·φ`` mean SEAM of the prompts is ``weights @ max(differences @ v, 0)``.
+    SEAM of prompt x is ``Σ_i p_i max(ε_i, 0)`` with ``ε_i = r(x, y_i) − r(x, golden)``. For rewards
+    ``v·φ`` that is ``ε_i = v·d_i`` with ``d_i = φ_i − φ_golden``, the rows of `differences`, and
+    mean SEAM is ``Σ_i weights_i max(v·d_i, 0)``, `weights` being p_i over the number of prompts. So
+    a step ``v ← v + δ`` (head.py; δ = σ(−w·d) H⁻¹d of a pair) moves each misjudgement by ``δ·d_i``
+    and, to first order, mean SEAM by ``Σ_i weights_i [v·d_i > 0] δ·d_i``; here it is taken exactly.
+    What the policy would say (p_i) is held fixed, and ``v`` is brought back to the unit of SEAM,
+    the standard deviation of all rewards, after each step: a step that only stretches all rewards
+    lowers nothing.
     """
 
     differences: np.ndarray
@@ -153,10 +160,12 @@ class Outlook:
     def flattens(self, pair: Pair, tolerance: float | None) -> bool:
         """Whether the pair lowers the reward variance further when it is, or would be, more than
         this share below what it was at first; None: never."""
-        if tolerance is None:
-            return False
+        return tolerance is not None and self.is_flat(self.variance_after(pair), tolerance)
+
+    def is_flat(self, variance: float, tolerance: float) -> bool:
+        """`flattens`, of the variance after a pair."""
         floor = (1 - tolerance) * self.variance_at_first
-        return self.variance_after(pair) < min(floor, self.variance)
+        return variance < min(floor, self.variance)
 
     def take(self, pair: Pair) -> None:
         """Train on the pair."""

@@ -19,6 +19,7 @@ from seamaug.records import KEPT
 from seamaug.report import funnel
 from seamaug.report.funnel import funnel_steps
 from seamaug.report.scores import WORST, score_summary
+from seamaug.rounds import SATURATED
 from seamaug.run.folder import read_part
 from seamaug.storage import Place
 from seamaug.units import human_count, human_seconds
@@ -59,7 +60,7 @@ def print_summary(place: Place, summary: Summary) -> None:
             f"the parents, {found['seam_after']:.4f} for the variants ({-fall:+.0%})"
         )
         if (foreseen := summary.get("foreseen", {})).get("curve"):
-            console.print(_foreseen(foreseen))
+            console.print(_foreseen(foreseen, summary["outcome"]))
         console.print(_spending(summary["spending"]))
     if accounts := summary.get("generation"):
         console.print(_generation(accounts))
@@ -104,7 +105,7 @@ def _spending(spent: dict[str, Any]) -> Table:
     return table
 
 
-def _foreseen(foreseen: dict[str, Any]) -> str:
+def _foreseen(foreseen: dict[str, Any], outcome: str) -> str:
     """What training the reward model on the kept examples is predicted to do."""
     first, last = foreseen["curve"][0], foreseen["curve"][-1]
     text = (
@@ -115,7 +116,7 @@ def _foreseen(foreseen: dict[str, Any]) -> str:
     if foreseen["last"]:
         count, share = foreseen["last"]
         text += f"; the last {count:,} examples lowered SEAM by {share:.1%}"
-        if share < _LITTLE:
+        if share < _LITTLE or outcome == SATURATED:
             text += ": more of them buy nothing"
     return text
 

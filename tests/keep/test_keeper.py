@@ -185,19 +185,25 @@ def test_judging_learns_nothing_until_the_part_is_stored() -> None:
 
 
 def test_the_reward_model_is_not_flattened() -> None:
-    def variance(keep: dict[str, Any]) -> tuple[float, float, list[str]]:
+    def variance(keep: dict[str, Any]) -> tuple[float, float, list[Case]]:
         own = config(**keep)
         keeper, given = Keeper(Discrepant(own.keep), own, outlook()), cases(60, seed=5)
         keeper.judge(given, 60, Limits())
         keeper.take(part_of(keeper, given))
         assert keeper.outlook is not None
-        return keeper.outlook.variance_at_first, keeper.outlook.variance, verdicts(given)
+        return keeper.outlook.variance_at_first, keeper.outlook.variance, given
 
-    first, free, _ = variance({"variance_tolerance": None})
+    first, free, unguarded = variance({"variance_tolerance": None})
     assert free < 0.97 * first  # else the guard has nothing to do
-    _, guarded, told = variance({"variance_tolerance": 0.01})
+    assert all(case.candidate.predicted_variance is None for case in unguarded)
+    _, guarded, given = variance({"variance_tolerance": 0.01})
     assert guarded >= 0.99 * first * (1 - 1e-9)
-    assert FLATTENS in told
+    assert FLATTENS in verdicts(given)
+    for case in given:  # the row says what the guard judged, and the rule
+        assert case.candidate.worth == case.candidate.seam_after
+        if case.candidate.reason == FLATTENS:
+            assert case.candidate.predicted_variance is not None
+            assert case.candidate.predicted_variance < 0.99 * first
 
 
 def test_it_says_when_more_buys_nothing() -> None:

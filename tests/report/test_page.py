@@ -116,7 +116,7 @@ def test_the_other_axis_shows_the_golden_responses_too(
 
 def test_all_operators_are_a_click_away(visit: Callable[..., Any], page: Path) -> None:
     seen = visit(page)
-    rows = seen.page.locator("#operators tbody tr:visible")
+    rows = seen.page.locator("#operators [aria-label=Operators] tbody tr:visible")
     assert rows.count() == 12
     seen.page.click("#all-operators")
     assert rows.count() > 12
