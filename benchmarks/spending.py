@@ -93,6 +93,8 @@ def interval(values: Sequence[float] | np.ndarray) -> list[float] | None:
     """95 % interval of the mean, by Student's t; None for a single value."""
     if len(values) < 2:
         return None
+    if np.ptp(values) == 0:
+        return [float(values[0])] * 2
     low, high = stats.t.interval(
         0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values)
     )

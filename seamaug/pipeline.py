@@ -20,7 +20,7 @@ from seamaug.keep.keeper import Keeper
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
 from seamaug.models.chat_templates import template_warning
-from seamaug.models.generation import COST_LIMIT, TOKEN_LIMIT
+from seamaug.models.generation import COST_LIMIT, TIME_UP, TOKEN_LIMIT
 from seamaug.models.sketch import HeadGradients
 from seamaug.own_worse import OwnWorse
 from seamaug.parents import ParentMaker, finished_parents
@@ -31,7 +31,7 @@ from seamaug.resources import EMBEDDED
 from seamaug.retrieve.embed import STAGE as EMBED
 from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.index import VectorIndex, open_index
-from seamaug.rounds import TIME_UP, Rounds
+from seamaug.rounds import Rounds
 from seamaug.run.executor import Executor, Local
 from seamaug.run.folder import RunFolder
 from seamaug.run.mirror import opened_run
@@ -82,7 +82,7 @@ def _flow(
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
     _warn_of_templates(config)
-    with tracking(config, run) as track, closing(Models(config, run)) as models:
+    with tracking(config, run) as track, closing(Models(config, run, deadline)) as models:
         features = bool(shown_weights(models.scorer.rewards))
         rule = keep_rule(config.keep, features=features)
         check_allocation(config.generate, features=features)

@@ -19,6 +19,7 @@ from seamaug.generate.variants import VariantMaker
 from seamaug.keep.keeper import STEP, Keeper
 from seamaug.keep.quotas import Quotas
 from seamaug.keep.rules import Case
+from seamaug.models.generation import TIME_UP
 from seamaug.records import KEPT, Candidate, Parent, to_table
 from seamaug.rescoring import Rescoring, rejected_key
 from seamaug.run.folder import RunFolder
@@ -30,7 +31,6 @@ from seamaug.verify.screen import Screen
 STAGE = "candidates"
 BUDGET_MET = "budget met"
 RAN_OUT = "candidates ran out"
-TIME_UP = "time is up"
 SATURATED = "saturated"
 
 

@@ -1,5 +1,6 @@
 """The models of a run."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -30,11 +31,14 @@ class Models:
     The LLM that writes is there only where a folder keeps its work.
     """
 
-    def __init__(self, config: Config, run: RunFolder | None = None) -> None:
+    def __init__(
+        self, config: Config, run: RunFolder | None = None, deadline: float = math.inf
+    ) -> None:
+        """`deadline`: of the LLM's work, by `time.monotonic`."""
         require_engine(config.retrieve)  # its absence must not show after the models are loaded
         self._config = config
         with _loading():
-            self.writer = load_writer(config, run) if run else None
+            self.writer = load_writer(config, run, deadline) if run else None
 
     def load(self) -> None:
         """Load what every run of this process needs: what cannot be loaded must show at once."""
@@ -125,7 +129,7 @@ def load_judges(config: Config) -> Ensemble:
     return Ensemble([load_voter(own.like(name)) for name in config.verify.worse.judges])
 
 
-def load_writer(config: Config, run: RunFolder) -> LLMWriter | None:
+def load_writer(config: Config, run: RunFolder, deadline: float = math.inf) -> LLMWriter | None:
     """The LLM that writes variants; None for the embedded operators alone.
 
     Whether a server holds replies to a schema decides what it is asked and how stored replies are
@@ -137,6 +141,6 @@ def load_writer(config: Config, run: RunFolder) -> LLMWriter | None:
     own, known = config.generator, run.recall("structured")
     engine = load_generator(own if known is None else own.model_copy(update={"structured": known}))
     run.remember("structured", engine.structured)
-    limits = Limits(config.max_tokens, config.max_cost)
+    limits = Limits(config.max_tokens, config.max_cost, deadline)
     generation = Generation(engine, own, Journal(run.replies), limits)
     return LLMWriter(generation, load_operators(config.generate.operators_from))

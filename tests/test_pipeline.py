@@ -14,9 +14,10 @@ import pytest
 from seamaug import expand, select
 from seamaug.api import plan
 from seamaug.clusters import cluster
+from seamaug.models.generation import TIME_UP
 from seamaug.rescoring import Rescoring
 from seamaug.resources import resource
-from seamaug.rounds import BUDGET_MET, RAN_OUT, SATURATED, TIME_UP
+from seamaug.rounds import BUDGET_MET, RAN_OUT, SATURATED
 
 # Small parts, so that a run has many of them.
 SMALL = {

@@ -1,5 +1,7 @@
 """What the flow asks of an LLM: a reply to each request, none paid for twice, all accounted for."""
 
+import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +15,7 @@ from seamaug.records import text_key
 
 TOKEN_LIMIT = "token limit reached"
 COST_LIMIT = "cost limit reached"
+TIME_UP = "time is up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class Limits:
     tokens: int | None = None
     cost: float | None = None
     """USD."""
+    deadline: float = math.inf
+    """Of this process, by `time.monotonic`."""
 
 
 class Generation:
@@ -73,9 +78,9 @@ class Generation:
     def write(self, requests: Sequence[Request]) -> list[Reply]:
         """The reply to each request, in their order; what went wrong with one is in its reply.
 
-        Equal requests have one reply. Raises LimitReached where tokens or money are spent before
-        all are asked (what was asked is answered and stored, so a limit is overshot by as many
-        requests as the engine works on), and ModelError where no request could be answered.
+        Equal requests have one reply. Raises LimitReached where tokens, money or time are spent
+        before all are asked (what was asked is answered and stored, so a limit is overshot by as
+        many requests as the engine works on), and ModelError where no request could be answered.
         """
         keys = [self._key(request) for request in requests]
         asked = dict(zip(keys, requests, strict=True))
@@ -124,16 +129,15 @@ class Generation:
             return TOKEN_LIMIT
         if limits.cost is not None and (self._cost(total) or 0.0) >= limits.cost:
             return COST_LIMIT
-        return ""
+        return TIME_UP if time.monotonic() >= limits.deadline else ""
 
     def _why(self) -> tuple[str, str]:
         outcome, cost = self._spent(), self._cost(self._journal.total)
         used = f"{self._journal.total.tokens:,} tokens"
         used += "" if cost is None else f", {cost:.2f} USD"
-        option = "`max_tokens`" if outcome == TOKEN_LIMIT else "`max_cost`"
-        return outcome, (
-            f"{outcome}: the generator took {used}; with a higher {option} the same command goes on"
-        )
+        option = {TOKEN_LIMIT: "max_tokens", COST_LIMIT: "max_cost"}.get(outcome)
+        higher = f"with a higher `{option}` " if option else ""
+        return outcome, (f"{outcome}: the generator took {used}; {higher}the same command goes on")
 
     def _cost(self, account: Account) -> float | None:
         """USD; None without prices."""

@@ -14,6 +14,7 @@ LONGEST_PAUSE = 300.0
 """Seconds: a server that asks for more is not waited for any longer."""
 _LONGEST_BACKOFF = 30.0
 _BUSY = (429, 503)
+_GATEWAY = (502, 504)  # of a proxy that the server behind does not answer, or not in time
 
 
 class Fault(Exception):  # noqa: N818 - what the server did, not an error of ours
@@ -42,7 +43,7 @@ class Fault(Exception):  # noqa: N818 - what the server did, not an error of our
     @property
     def overload(self) -> bool:
         """Whether fewer requests at a time may help."""
-        return self.busy or isinstance(self, TimedOut)
+        return self.busy or self.status in _GATEWAY or isinstance(self, TimedOut)
 
 
 class Unreachable(Fault):

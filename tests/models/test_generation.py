@@ -14,7 +14,7 @@ from seamaug.config import GeneratorConfig
 from seamaug.errors import LimitReached, RunFolderError
 from seamaug.models import retries
 from seamaug.models.engines import Reply, Request, always
-from seamaug.models.generation import COST_LIMIT, TOKEN_LIMIT, Generation, Limits
+from seamaug.models.generation import COST_LIMIT, TIME_UP, TOKEN_LIMIT, Generation, Limits
 from seamaug.models.generator import TransformersGenerator
 from seamaug.models.journal import Account, Journal
 from seamaug.models.load import load_generator
@@ -235,6 +235,18 @@ def test_a_limit_ends_the_asking_and_loses_nothing(
     higher = generation(more, path, Limits(tokens=10_000), **PRICES)
     assert [reply.error for reply in higher.write(asked(9))] == [""] * 9
     assert sorted([*more.asked, *engine.asked]) == [f"prompt {i}" for i in range(9)]
+
+
+def test_time_ends_the_asking_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Paid()
+    monkeypatch.setattr("seamaug.models.generation.time.monotonic", lambda: len(engine.asked))
+    own = generation(engine, path, Limits(deadline=3))
+    with pytest.raises(LimitReached, match=r"36 tokens; the same command goes on") as caught:
+        own.write(asked(9))
+    assert caught.value.outcome == TIME_UP
+    assert len(engine.asked) == 3
+    own.close()
+    assert len(generation(Paid(), path).write(asked(9))) == 9
 
 
 def test_what_is_in_the_journal_needs_no_limit(path: Path) -> None:

@@ -24,6 +24,8 @@ async def many(pace: Pace, count: int, fault: Fault | None = None) -> None:
     [
         (Fault("", 429), 8),
         (Fault("", 503), 8),
+        (Fault("", 502), 8),
+        (Fault("", 504), 8),
         (TimedOut(""), 8),
         (Fault("", 500), 16),
         (Fault("broke off"), 16),
