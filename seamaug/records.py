@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 import numpy as np
 import pyarrow as pa
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Raised when stored columns or their meaning change: older run folders are then refused."""
 
 
