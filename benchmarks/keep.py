@@ -15,6 +15,7 @@ prompts with the same responses:
     seam_in_spreads  the same in another unit, the standard deviation of a prompt's own samples:
                  the first one falls as well where all responses get more alike
     seam_both    the same as `seam` after the policy was trained as well, with --policy
+    logprob_golden  mean per token of the golden responses under that policy
     hack_rate    share of the hack set above the golden response
     off_policy   share of the pairs golden, given worse in the right order
     on_policy    the same of pairs of a right response and a sample that is wrong

@@ -108,6 +108,7 @@ class ParentMaker:
             prompt=seed.prompt,
             golden=seed.golden,
             goldens=[seed.golden],
+            golden_scores=[None],
             neighbours=[others[i].id for i in taken],
             neighbour_texts=[others[i].text for i in taken],
             neighbour_cosines=[float(cosines[i]) for i in taken],
@@ -123,24 +124,22 @@ class ParentMaker:
     def _with_goldens(self, parents: list[Parent]) -> list[Parent]:
         """Add the LLM's rewrites of the golden response that keep its numbers and its gist."""
         extra = self._written("golden", self.config.generate.golden_rewrites, parents)
-        kept = [
-            {text: template for text, template in own.items() if self._is_golden(text, parent)}
-            for parent, own in zip(parents, extra, strict=True)
-        ]
-        return [
-            replace(
-                parent,
-                goldens=list(dict.fromkeys([*parent.goldens, *own])),
-                templates=[[text, own[text]] for text in own if text not in parent.goldens],
-            )
-            for parent, own in zip(parents, kept, strict=True)
-        ]
+        return [self._with_rewrites(*case) for case in zip(parents, extra, strict=True)]
 
-    def _is_golden(self, text: str, parent: Parent) -> bool:
-        return not loses_numbers(text, parent.golden) and self._same_gist(text, parent)
-
-    def _same_gist(self, text: str, parent: Parent) -> bool:
-        return rouge_l(text, parent.golden) >= self.config.verify.reference_overlap
+    def _with_rewrites(self, parent: Parent, templates: dict[str, str]) -> Parent:
+        overlaps = {
+            text: rouge_l(text, parent.golden)
+            for text in templates
+            if text != parent.golden and not loses_numbers(text, parent.golden)
+        }
+        limit = self.config.verify.reference_overlap
+        kept = [text for text, overlap in overlaps.items() if overlap >= limit]
+        return replace(
+            parent,
+            goldens=[parent.golden, *kept],
+            golden_scores=[None, *(overlaps[text] for text in kept)],
+            templates=[[text, templates[text]] for text in kept],
+        )
 
     def _with_worse(self, parents: list[Parent]) -> list[Parent]:
         sources = {
@@ -248,6 +247,7 @@ class ParentMaker:
         return replace(
             parent,
             goldens=[parent.goldens[i] for i in fits],
+            golden_scores=[parent.golden_scores[i] for i in fits],
             worse=[parent.worse[i] for i in own.kept],
             worse_sources=[parent.worse_sources[i] for i in own.kept],
             verifiers=[parent.verifiers[i] for i in own.kept],

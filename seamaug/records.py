@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple, TypedDict
 import numpy as np
 import pyarrow as pa
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Raised when stored columns or their meaning change: older run folders are then refused."""
 
 
@@ -166,6 +166,8 @@ class Parent:
     golden: str
     goldens: list[str]
     """The golden response and its verified rewrites."""
+    golden_scores: list[float | None]
+    """ROUGE-L F1 of each rewrite with the seed's own golden response; None for that one itself."""
     neighbours: list[str]
     """Ids of near seeds in the order in which they were taken: near, then unlike those before."""
     neighbour_texts: list[str]
@@ -194,6 +196,7 @@ class Parent:
             ("prompt", MESSAGES),
             ("golden", pa.string()),
             ("goldens", pa.list_(pa.string())),
+            ("golden_scores", pa.list_(pa.float64())),
             ("neighbours", pa.list_(pa.string())),
             ("neighbour_texts", pa.list_(pa.string())),
             ("neighbour_cosines", pa.list_(pa.float64())),
@@ -260,6 +263,11 @@ class Candidate:
     the answer: an LLM wrote it, and preferred it to the golden one in both orders."""
     chosen_template: str = ""
     """Of a `golden_rewrite`: the LLM operator that wrote it, `@`, its template's hash."""
+    chosen_verifier: str = ""
+    """What vouches for it: `given`, `reference overlap` for a rewrite, `judge` for a new one; empty
+    for a new one that was not verified."""
+    chosen_verifier_score: float | None = None
+    """ROUGE-L F1 with the golden response, or the share of the two orders in which it is better."""
     rejected: str = ""
     rejected_source: str = ""
     rejected_template: str = ""
@@ -311,6 +319,8 @@ class Candidate:
             ("tokens", pa.int64()),
             ("chosen_source", pa.string()),
             ("chosen_template", pa.string()),
+            ("chosen_verifier", pa.string()),
+            ("chosen_verifier_score", pa.float64()),
             ("rejected", pa.string()),
             ("rejected_source", pa.string()),
             ("rejected_template", pa.string()),

@@ -31,6 +31,7 @@ def parents(seams: Sequence[float] = (1.0,) * PARENTS) -> list[Parent]:
             prompt=user_message("What is it?"),
             golden="yes",
             goldens=["yes"],
+            golden_scores=[None],
             neighbours=[],
             neighbour_texts=[],
             neighbour_cosines=[],

@@ -2,9 +2,12 @@
 
 import json
 import math
+import re
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +118,15 @@ def test_every_row_is_accounted_for_and_says_what_made_it(
         rewritten = row["chosen_source"] == "golden_rewrite"
         rewrite = f"golden_rewrite@{operators['golden_rewrite'].template.hash}"
         assert row["chosen_template"] == (rewrite if rewritten else "")
+        score = row["chosen_verifier_score"]
+        if rewritten:
+            assert row["chosen_verifier"] == "reference overlap"
+            assert 0.5 <= score < 1
+        elif row["chosen_source"] == "golden":
+            assert (row["chosen_verifier"], score) == ("given", None)
+        else:
+            judged = row["seam_after"] is not None
+            assert (row["chosen_verifier"], score) == (("judge", 1.0) if judged else ("", None))
         unread = row["reason"].startswith("generate: ")
         assert bool(row["reply"]) == unread == (row["verdict"] == "failed")
         if unread:
@@ -131,6 +143,10 @@ def test_every_row_is_accounted_for_and_says_what_made_it(
             assert row["rejected"] != NEW
     assert any(row["verdict"] == "failed" for row in table)
     assert {p for own in parents(result.path) for p in own["worse_sources"]} >= {"llm"}
+    shown = " ".join(CliRunner().invoke(main, ["show", str(result.path)]).output.split())
+    (query,) = re.findall(r'stages/replies.sqlite "(.+?)"', shown)
+    with closing(sqlite3.connect(result.path / "stages" / "replies.sqlite")) as replies:
+        assert set(replies.execute(query)) == {("formal", "I would rather not.")}
     # The LLM was told what is overrated, and by how much.
     worse = [r.messages[0]["content"] for r in engine.asked if r.operator == "worse_like_overrated"]
     first = parents(result.path)[0]["misjudged"]

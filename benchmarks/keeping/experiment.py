@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from keeping.arms import EVERYTHING, NONE, kept_pairs
+from keeping.arms import EVERYTHING, kept_pairs
 from keeping.held_out import HeldOut
 from keeping.pool import make_pool
 from keeping.training import (
@@ -25,9 +25,6 @@ from keeping.world import Pair, Pool, World
 from seamaug.config import PolicyConfig
 from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
-
-POLICY_ARMS = (NONE, "random", "discrepant", "lookahead", "lookahead + PM")
-"""For which the policy is trained as well, where asked for."""
 
 
 class Bench:
@@ -72,7 +69,7 @@ class Bench:
             learn_pairs(model, stream, self.world.scale.rate)
         with self.timed("measure"):
             figures: dict[str, Any] = self.held_out.measure(self.judge(model))[0]
-        if with_policy and name in POLICY_ARMS:
+        if with_policy:
             policy = self._policy(pairs, steps)
             with self.timed("measure with policies"):
                 both = self.held_out.measure(self.engine, policy)[0]

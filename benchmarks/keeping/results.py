@@ -15,6 +15,7 @@ MEASURES = (
     "seam",
     "seam_in_spreads",
     "seam_both",
+    "logprob_golden",
     "hack_rate",
     "off_policy",
     "on_policy",
@@ -93,7 +94,7 @@ def _rho(batches: dict[str, list[float]], predictor: str, target: str) -> float:
 
 def show(setting: str, result: dict[str, Any]) -> None:
     """Print both tables."""
-    console = Console(width=160)
+    console = Console(width=240)
     table = Table(title=f"{setting}: held-out prompts, {len(result['runs'])} seeds")
     ratios = ("removed_times_random", "removed_in_spreads_times_random")
     for name in ("arm", *MEASURES, "removed, × random", "in spreads, × random"):

@@ -19,6 +19,7 @@ from seamaug.records import (
     Parent,
     text_key,
 )
+from seamaug.verify.response import OVERLAP
 
 RULE = "rule"
 """The kind of a variant by embedded operators."""
@@ -90,14 +91,17 @@ class VariantMaker:
 
     def _draw(self, parent: Parent, rng: random.Random, order: Order) -> Candidate:
         """A variant by embedded operators, or the promise of one by the LLM."""
-        chosen = rng.choice(parent.goldens)
+        which = rng.choice(range(len(parent.goldens)))
+        chosen, score = parent.goldens[which], parent.golden_scores[which]
         candidate = Candidate(
             id="",
             parent=parent.id,
             prompt=parent.prompt,
             chosen=chosen,
-            chosen_source=GOLDEN if chosen == parent.golden else GOLDEN_REWRITE,
+            chosen_source=GOLDEN if score is None else GOLDEN_REWRITE,
             chosen_template=parent.template_of(chosen),
+            chosen_verifier="given" if score is None else OVERLAP,
+            chosen_verifier_score=score,
             operator="",
             kind=RULE,
             template_hash="",
@@ -153,6 +157,7 @@ def _take(candidate: Candidate, task: Task, written: Written) -> None:
     if task.operator.changes_answer:
         candidate.chosen, candidate.chosen_source = written.text("response"), NEW_GOLDEN
         candidate.chosen_template = ""  # it is of the variant's own
+        candidate.chosen_verifier, candidate.chosen_verifier_score = "", None  # nothing yet
 
 
 Chosen = tuple[list[Operator], list[LLMOperator]]

@@ -11,6 +11,7 @@ from seamaug.errors import ModelError
 from seamaug.models.batching import longest_first, right_padded, rows_within
 from seamaug.models.budget import TokenBudget
 from seamaug.models.engines import Logprob
+from seamaug.models.heartbeat import heartbeat
 from seamaug.models.loading import device_of, load_model
 from seamaug.models.probes import padding_shows, sees_what_follows
 from seamaug.models.shared import Consume, Place, Sets, SharedPrompts
@@ -27,6 +28,7 @@ class CausalLM(PromptTokens):
     def __init__(self, config: LanguageModelConfig, role: str) -> None:
         super().__init__(config, role)
         self.config = config
+        self._role = role
         self.model = load_model(AutoModelForCausalLM, config, role)
         self.device = device_of(config)
         self._sampling = TokenBudget(config.batch_tokens, role)
@@ -81,19 +83,26 @@ class CausalLM(PromptTokens):
         """`n` sampled continuations of each row of token ids, up to and with the end token."""
         lengths = [(len(row) + max_new_tokens) * n for row in rows]
         answers: list[list[list[int]]] = [[] for _ in rows]
+        done = 0
 
         def take(rest: Sequence[int], tokens: int) -> tuple[int, int]:
             return rows_within([lengths[position] for position in rest], tokens)
 
         def work(batch: Sequence[int]) -> None:
+            nonlocal done
             found = self._generate([rows[i] for i in batch], n, max_new_tokens, temperature, top_p)
             for order, i in enumerate(batch):
                 answers[i] = found[order * n : (order + 1) * n]
+            done += len(batch)
+
+        def progress() -> str:
+            return f"{done * n:,} of {len(rows) * n:,} responses are written"
 
         state = torch.get_rng_state()
         torch.manual_seed(seed)  # once: batches that each began anew would draw alike
         try:
-            self._sampling.run(longest_first(lengths), take, work)
+            with heartbeat(self._role, progress):
+                self._sampling.run(longest_first(lengths), take, work)
         finally:
             torch.set_rng_state(state)
         return answers

@@ -10,6 +10,7 @@ from seamaug.clock import clock
 from seamaug.config import GeneratorConfig, LanguageModelConfig, PolicyConfig, RewardConfig
 from seamaug.errors import ModelError
 from seamaug.models.engines import Reply, Request, always
+from seamaug.models.heartbeat import heartbeat
 from seamaug.models.loading import LOADING_ERRORS, dtype_of, locate
 from seamaug.models.sequences import Draw, SequencePolicy, SequenceReward, response_total
 from seamaug.models.tokens import PromptTokens
@@ -37,7 +38,7 @@ class VLLMPolicy(SequencePolicy):
         # 0: of each token itself alone, and of none beside it.
         asked = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)
         prompts = [{"prompt_token_ids": prompt + response} for prompt, response in rows]
-        with _alive("policy"):
+        with _working("policy", self._llm):
             outputs = self._llm.generate(prompts, asked, use_tqdm=False)
         return [
             response_total(
@@ -67,7 +68,7 @@ class VLLMPolicy(SequencePolicy):
             for draw in draws
         ]
         prompts = [{"prompt_token_ids": draw.ids} for draw in draws]
-        with _alive("policy"):
+        with _working("policy", self._llm):
             outputs = self._llm.generate(prompts, asked, use_tqdm=False)
         return [self.decode([list(item.token_ids) for item in o.outputs]) for o in outputs]
 
@@ -88,7 +89,7 @@ class VLLMReward(SequenceReward):
 
         raw = PoolingParams(use_activation=False)
         prompts = [{"prompt_token_ids": row} for row in rows]
-        with _alive("reward"):
+        with _working("reward", self._llm):
             outputs = self._llm.classify(prompts, pooling_params=raw, use_tqdm=False)
         return [float(output.outputs.probs[0]) for output in outputs]
 
@@ -124,7 +125,7 @@ class VLLMGenerator(PromptTokens):
                 asked.append((i, fits[0]))
         if not asked:
             return
-        with clock.kind("generation"), _alive("generator"):
+        with clock.kind("generation"), _working("generator", self._llm):
             outputs = self._llm.generate(
                 [{"prompt_token_ids": ids} for _, ids in asked],
                 [self._params(requests[i]) for i, _ in asked],
@@ -152,12 +153,16 @@ class VLLMGenerator(PromptTokens):
 
 
 @contextmanager
-def _alive(role: str) -> Iterator[None]:
-    """Says what to do where the engine's process dies under the work."""
+def _working(role: str, llm: Any) -> Iterator[None]:
+    """Says that it works, and what to do where the engine's process dies under it."""
     from vllm.v1.engine.exceptions import EngineDeadError
 
+    def progress() -> str:
+        return f"{llm.llm_engine.get_num_unfinished_requests():,} requests are unfinished"
+
     try:
-        yield
+        with heartbeat(role, progress):
+            yield
     except EngineDeadError:
         raise ModelError(
             f"the {role} engine died, the log above says why; if it ran out of memory, set "

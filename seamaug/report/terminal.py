@@ -1,5 +1,6 @@
 """Tables for the terminal. Texts of seeds and models are shown as text, never as markup."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from seamaug.report import funnel
 from seamaug.report.funnel import funnel_steps
 from seamaug.report.scores import WORST, score_summary
 from seamaug.rounds import SATURATED
-from seamaug.run.folder import read_part
+from seamaug.run.folder import REPLIES, read_part
 from seamaug.storage import Place
 from seamaug.units import human_count, human_seconds
 from seamaug.write.datasets import PROVENANCE, dataset_file
@@ -64,6 +65,9 @@ def print_summary(place: Place, summary: Summary) -> None:
         console.print(_spending(summary["spending"]))
     if accounts := summary.get("generation"):
         console.print(_generation(accounts))
+        if any(account["unreadable"] for account in accounts.values()):
+            told = Text(f"What could not be read: {_unreadable(place)}", "dim")
+            console.print(told, soft_wrap=True)  # to be copied whole
     console.print(_times(summary["times"]))
     console.print(Text(f"Datasets in {place}: sft, preference, prompts; why: {PROVENANCE}.parquet"))
 
@@ -138,6 +142,12 @@ def _generation(accounts: dict[str, dict[str, Any]]) -> Table:
     sums = (sum(account[count] for account in accounts.values()) for count in counts)
     table.add_row("all", *(f"{n:,}" for n in sums), _usd(None if None in costs else sum(costs)))
     return table
+
+
+def _unreadable(place: Place) -> str:
+    """A command that shows the replies of no use."""
+    query = "SELECT operator, text FROM replies WHERE unreadable"
+    return f'sqlite3 {shlex.quote(f"{place}/{REPLIES}")} "{query}"'
 
 
 def _usd(cost: float | None) -> str:

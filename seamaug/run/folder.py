@@ -36,7 +36,8 @@ _MEANING = {
     errno.EACCES: "permission is denied",
 }
 
-
+REPLIES = "stages/replies.sqlite"
+"""Where an LLM's replies are kept as they arrive."""
 BEGUN = ("stages", "tensorboard", "wandb")
 """What a run has before its first part is finished; the trackers name the last two."""
 
@@ -50,8 +51,7 @@ class RunFolder:
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path = path
         self.stages = path / "stages"
-        self.replies = self.stages / "replies.sqlite"
-        """Where an LLM's replies are kept as they arrive."""
+        self.replies = path / REPLIES
         self._found = self.stages / "found.json"
         self._record = self.stages / "identity.json"
         self._identity = identity

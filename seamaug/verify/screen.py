@@ -152,6 +152,8 @@ class Screen:
                 candidate.reply = judged.error
             elif judged.problem:
                 candidate.reject(judged.problem)
+            else:  # preferred to the old one in both orders
+                candidate.chosen_verifier, candidate.chosen_verifier_score = "judge", 1.0
 
     def _embed(self, prompts: Sequence[list[Message]]) -> np.ndarray:
         return self._embedder.embed([user_text(prompt) for prompt in prompts])

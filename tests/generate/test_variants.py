@@ -26,6 +26,7 @@ def parent(name: str, text: str, goldens: Sequence[str] = ("golden",)) -> Parent
         prompt=[{"role": "system", "content": "Be brief."}, *user_message(text)],
         golden=goldens[0],
         goldens=list(goldens),
+        golden_scores=[None, *[0.75] * (len(goldens) - 1)],
         neighbours=["n1", "n2"],
         neighbour_texts=["How tall is Mont Blanc?", "Why is the sky blue?"],
         neighbour_cosines=[0.9, 0.8],

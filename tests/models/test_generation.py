@@ -1,9 +1,11 @@
 """Each request has one reply, none is paid for twice, and limits hold, also when it is killed."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -281,6 +283,24 @@ def local(saved: Callable[..., str]) -> TransformersGenerator:
     engine = load_generator(GeneratorConfig(name=saved("llama", "causal"), dtype="float32"))
     assert isinstance(engine, TransformersGenerator)
     return engine
+
+
+def test_the_log_tells_that_a_local_model_works(
+    local: TransformersGenerator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [Request("op", user_message(f"prompt {i}"), i, 100, 0.8) for i in range(4)]
+    monkeypatch.setattr(local._lm._sampling, "tokens", 1)  # one after the other
+    with caplog.at_level("INFO", "seamaug"):
+        list(local.stream(requests))
+        assert not caplog.messages, "it takes less than a heartbeat"
+        monkeypatch.setattr("seamaug.models.heartbeat.HEARTBEAT", 0.001)
+        list(local.stream(requests))
+    line = re.compile(
+        r"the generator model has been at work for \d s: (.) of 4 responses are written"
+    )
+    found = [line.fullmatch(message) for message in caplog.messages]
+    assert {match and match[1] for match in found} >= {"0", "1", "2", "3"}, caplog.messages
+    assert "seamaug heartbeat" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_local_model_answers_each_request_by_its_settings(local: TransformersGenerator) -> None:

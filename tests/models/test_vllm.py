@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -274,7 +275,9 @@ def check_schema(engine: GeneratorEngine) -> None:
         assert reply.cut or json.loads(reply.text)["answer"] in ("yes", "no")
 
 
-def test_offline_generator(folders: Folders) -> None:
+def test_offline_generator(
+    folders: Folders, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = folders["llama"][0]
     truth = load_generator(
         GeneratorConfig(name=name, device="cpu", dtype="float32", top_p=1.0, max_length=200)
@@ -287,6 +290,12 @@ def test_offline_generator(folders: Folders) -> None:
     )  # fmt: skip
     check_generator(engine, truth)
     check_schema(engine)
+    monkeypatch.setattr("seamaug.models.heartbeat.HEARTBEAT", 0.001)
+    with caplog.at_level("INFO", "seamaug"):
+        list(engine.stream(asked(PROMPTS, max_new_tokens=24)))
+    lines = [text for text in caplog.messages if "generator model has been at work for" in text]
+    assert lines
+    assert any(re.search(r": [1-9] requests are unfinished$", text) for text in lines), lines
     del engine
     gc.collect()
 

@@ -56,7 +56,8 @@ def parents(seeds: Seeds) -> dict[str, Parent]:
     }
     return {
         seed.id: Parent(id=seed.id, position=i, prompt=seed.prompt, golden=seed.golden,
-                        goldens=[seed.golden], misjudged=None, seams=[1.0], error="", **lists)
+                        goldens=[seed.golden], golden_scores=[None], misjudged=None, seams=[1.0],
+                        error="", **lists)
         for i, seed in enumerate(seeds.at(range(len(seeds))))
     }  # fmt: skip
 

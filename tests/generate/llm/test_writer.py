@@ -26,6 +26,7 @@ def parent(text: str, *, near: Sequence[str] = ("n1", "n2", "n3", "n4", "n5")) -
         prompt=user_message(text),
         golden=f"golden {text}",
         goldens=[f"golden {text}"],
+        golden_scores=[None],
         neighbours=list(near),
         neighbour_texts=list(near),
         neighbour_cosines=[0.9 for _ in near],

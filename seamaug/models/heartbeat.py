@@ -1,0 +1,38 @@
+"""A sign of life from an engine that works in silence in this process."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from seamaug.log import logger
+
+HEARTBEAT = 30.0
+"""Seconds between two lines of the log; a batch of long replies may well take as many."""
+
+
+@contextmanager
+def heartbeat(role: str, state: Callable[[], str]) -> Iterator[None]:
+    """While the block runs, the log says every HEARTBEAT seconds how long it has and `state`.
+
+    `state` is called in a thread of its own, so it only reads.
+    """
+    ended = threading.Event()
+    since = time.monotonic()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT):
+            logger.info(f"the {role} model has been at work for {_duration(since)}: {state()}")
+
+    thread = threading.Thread(target=beat, name="seamaug heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _duration(since: float) -> str:
+    minutes, seconds = divmod(round(time.monotonic() - since), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
