@@ -13,6 +13,7 @@ from seamaug.config import Config
 from seamaug.pipeline import run_expand
 from seamaug.records import KEPT
 from seamaug.seeds import Seeds
+from seamaug.seeds.store import taken
 from seamaug.write.datasets import PROVENANCE, dataset_file
 
 _SEEDS = 96
@@ -46,7 +47,7 @@ def run_pilot(config: Config, seeds: Seeds, size: int) -> Pilot:
     """
     rng = np.random.default_rng(config.seed)
     chosen = np.sort(rng.choice(len(seeds), min(_SEEDS, len(seeds)), replace=False))
-    sample = Seeds(seeds.table.take(chosen), len(chosen))
+    sample = Seeds(taken(seeds.table, chosen), len(chosen))
     with tempfile.TemporaryDirectory(prefix="seamaug-") as folder:
         own = _smaller(config, len(sample), len(seeds), size)
         summary = run_expand(own, sample, Path(folder), quiet=True)

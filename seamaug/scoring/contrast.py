@@ -10,6 +10,7 @@ from seamaug.config import ContrastConfig
 from seamaug.records import Evidence, Seed
 from seamaug.retrieve.index import VectorIndex
 from seamaug.scoring.hack_set import HackSet
+from seamaug.seeds.store import taken
 
 WIDENED = "cosine band widened"
 _AT_ONCE = 10_000
@@ -65,7 +66,7 @@ class Contrast:
         samples: int,
         is_worse: IsWorse,
     ) -> None:
-        self._column = goldens
+        self._column = pa.table({"golden": goldens})
         self._goldens = Goldens(goldens, config.generic_from)
         self._index = index
         self._config = config
@@ -83,7 +84,7 @@ class Contrast:
         ]
         # Seeds share most of their hack sets: fetch each text once.
         places = sorted({place for places, _ in chosen for place in places})
-        texts = self._column.take(pa.array(places, pa.int64())).to_pylist()
+        texts = taken(self._column, places)["golden"].to_pylist()
         text_of = dict(zip(places, texts, strict=True))
         return [self._set([text_of[p] for p in places], widened) for places, widened in chosen]
 

@@ -14,6 +14,7 @@ from seamaug.log import logger
 from seamaug.records import Message, Seed, to_table, user_text
 from seamaug.seeds.bad_rows import Sieve
 from seamaug.seeds.columns import Layouts
+from seamaug.seeds.store import RowStore, taken
 
 SeedSource = str | Sequence[str] | Sequence[dict[str, Any]] | Any
 """What a caller may pass as seeds: path(s) or a dataset id, rows, or a `datasets.Dataset`."""
@@ -23,7 +24,7 @@ _CHUNK = 10_000
 
 
 class Seeds:
-    """Seeds by position; memory is Arrow's, not one Python object per row."""
+    """Seeds by position; their texts are Arrow's, in a mapped file where there are many."""
 
     def __init__(self, table: pa.Table, rows_read: int, unusable: int = 0) -> None:
         self.table = table
@@ -48,7 +49,7 @@ class Seeds:
 
     def at(self, positions: Sequence[int] | np.ndarray) -> Iterator[Seed]:
         """The seeds at these positions, in their order."""
-        for row in self.table.take(pa.array(positions, pa.int64())).to_pylist():
+        for row in taken(self.table, positions).to_pylist():
             yield Seed(**row)
 
     def prompts(self) -> Iterator[list[Message]]:
@@ -58,9 +59,9 @@ class Seeds:
 
     def prompts_at(self, positions: np.ndarray) -> list[list[Message]]:
         """The prompts at these positions, in their order."""
-        found: list[list[Message]] = (
-            self.table["prompt"].take(pa.array(positions, pa.int64())).to_pylist()
-        )
+        found: list[list[Message]] = taken(self.table.select(["prompt"]), positions)[
+            "prompt"
+        ].to_pylist()
         return found
 
     def texts(self, start: int, stop: int) -> list[str]:
@@ -120,7 +121,7 @@ def read_seeds(
 
 
 def _collect(seeds: Iterable[Seed]) -> pa.Table:
-    tables: list[pa.Table] = []
+    store = RowStore(Seed.SCHEMA)
     chunk: list[Seed] = []
     position: dict[str, int] = {}
     extra: dict[int, dict[str, None]] = {}
@@ -131,22 +132,23 @@ def _collect(seeds: Iterable[Seed]) -> pa.Table:
         position[seed.id] = len(position)
         chunk.append(seed)
         if len(chunk) == _CHUNK:
-            tables.append(to_table(chunk, Seed.SCHEMA))
+            store.add(to_table(chunk, Seed.SCHEMA))
             chunk = []
-    tables.append(to_table(chunk, Seed.SCHEMA))
-    return _join_worse(pa.concat_tables(tables).combine_chunks(), extra)
+    store.add(to_table(chunk, Seed.SCHEMA))
+    return _join_worse(store.table(), extra) if extra else store.table()
 
 
 def _join_worse(table: pa.Table, extra: Mapping[int, Iterable[str]]) -> pa.Table:
     """Add the worse responses of merged rows; none twice, none equal to the golden response."""
-    if not extra:
-        return table
-    worse = table["worse"].to_pylist()
-    golden = table["golden"]
-    for position, found in extra.items():
-        texts = [text for text in found if text.strip() != golden[position].as_py().strip()]
-        worse[position] = list(dict.fromkeys([*worse[position], *texts]))
-    index = table.schema.get_field_index("worse")
-    return table.set_column(
-        index, Seed.SCHEMA.field("worse"), pa.array(worse, pa.list_(pa.string()))
-    )
+    store = RowStore(Seed.SCHEMA)
+    for start in range(0, table.num_rows, _CHUNK):
+        chunk = table.slice(start, _CHUNK)
+        if own := extra.keys() & range(start, start + _CHUNK):
+            rows = chunk.to_pylist()
+            for position in own:
+                row = rows[position - start]
+                texts = [text for text in extra[position] if text.strip() != row["golden"].strip()]
+                row["worse"] = list(dict.fromkeys([*row["worse"], *texts]))
+            chunk = pa.Table.from_pylist(rows, Seed.SCHEMA)
+        store.add(chunk)
+    return store.table()
