@@ -1,5 +1,6 @@
 """The experiment of examples/gain: its machinery on a handful of rows, never its effect."""
 
+import gzip
 import importlib
 import json
 import random
@@ -84,6 +85,9 @@ def test_every_arm_is_measured_at_equal_volume(results: Path, gain: Any) -> None
         assert row["seed"] == 3
         assert row["rl_prompts"] == (18 if arm == "drop seam 40%" else 30)
     assert rows["none"]["win_rate"] == 0.5
+    runs = results.with_name("laptop-runs.jsonl").read_text(encoding="utf-8").splitlines()
+    assert "examples/gain/run.py --quick --seeds 3" in json.loads(runs[0])["command"]
+    assert json.loads(runs[0]).keys() == {"date", "command", "device", "versions"}
 
 
 def test_what_is_done_is_not_done_again(results: Path) -> None:
@@ -145,6 +149,35 @@ def test_the_published_recipe_runs_on_stand_ins(tmp_path: Path) -> None:
     assert list(rows) == ["none", "seam paper"]
     assert rows["seam paper"]["rows"] > 0
     assert 0 < rows["seam paper"]["gold"] < 1
+
+
+def test_files_are_dealt_to_judges_and_arms(tmp_path: Path, bundled: Any) -> None:
+    """The scale `real`: judges that nothing else sees, and pairs that a checker labelled."""
+    kept = ("prompt", "chosen", "rejected", "set")
+    pairs = [{name: row[name] for name in kept} for row in bundled(300)]
+    texts = [{"prompt": row["prompt"], "response": row["chosen"]} for row in pairs]
+    for name, rows in (("preference-larger", pairs), ("sft-mixed", texts)):
+        with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt", encoding="utf-8") as out:
+            out.writelines(f"{json.dumps(row)}\n" for row in rows)
+    scale = ("--scale", "real", "--quick", "--seeds", "1", "--arms", "random")
+    run(str(GAIN / "run.py"), *scale, "--data", str(tmp_path), "--work", str(tmp_path))
+    folder = tmp_path / "real-quick"
+    rows = rows_of(folder / "real.jsonl")
+    assert list(rows) == ["none", "random"]
+    assert rows["random"]["rows"] > 0
+    about = json.loads((folder / "seed-1" / "about.json").read_text(encoding="utf-8"))
+    assert about["checkable"] > 0
+    assert 0 <= about["judges_right"] <= 1
+
+
+def test_what_leaves_prompts_out_is_compared_with_no_reinforcement_too(gain: Any) -> None:
+    page = gain("page")
+    none = {"arm": "none", "rows": 0, "gold": 0.5, "gold_sft": 0.4}
+    drop = {"arm": "drop seam 20%", "rows": 0, "gold": 0.6}
+    rows = {row["arm"]: row for row in (none, none | {"arm": "random"}, drop)}
+    text = "\n".join(page.tables({1: rows}))
+    assert "| drop seam 20% | 0.600 | +20.0% [+20.0%, +20.0%] | +50.0% [+50.0%, +50.0%] |" in text
+    assert "| none | 0.500 | +0.0% [+0.0%, +0.0%] | +25.0% [+25.0%, +25.0%] |" in text
 
 
 def test_arms_of_some_seeds_have_a_table_of_their_own(tmp_path: Path, gain: Any) -> None:

@@ -18,6 +18,7 @@ from arms import ARMS, DROPS, EVERYTHING, NONE, RANDOM, WEST_OF_N
 
 HERE = Path(__file__).parent
 RESAMPLES = 10_000
+RIVALS = (NONE, RANDOM, "even", "margin", WEST_OF_N, EVERYTHING)
 Table = dict[str, dict[str, np.ndarray]]
 """Measures by arm: (seeds,), NaN where there is none."""
 
@@ -74,9 +75,10 @@ class Bootstrap:
         return float(low), float(high)
 
 
-def gain(table: Table, arm: str, other: str, bootstrap: Bootstrap) -> str:
-    """Relative difference of the mean gold scores, with its interval."""
-    own, base = table[arm]["gold"], table[other]["gold"]
+def gain(table: Table, arm: str, other: str, bootstrap: Bootstrap, *, before: bool = False) -> str:
+    """Relative difference of the mean gold scores, with its interval; `before`: the other's before
+    reinforcement learning."""
+    own, base = table[arm]["gold"], table[other]["gold_sft" if before else "gold"]
     value = own.mean() / base.mean() - 1
     low, high = bootstrap.interval(lambda at: own[at].mean(1) / base[at].mean(1) - 1)
     return f"{value:+.1%} [{low:+.1%}, {high:+.1%}]"
@@ -86,7 +88,7 @@ def tables(by_seed: dict[int, dict[str, Any]]) -> list[str]:
     """Markdown, of the arms that all seeds have."""
     table, seeds = measures(by_seed), list(by_seed)
     bootstrap = Bootstrap(len(seeds))
-    rivals = [name for name in (NONE, RANDOM, "margin", WEST_OF_N, EVERYTHING) if name in table]
+    rivals = [name for name in RIVALS if name in table]
     lines = [
         f"{len(seeds)} seeds: {', '.join(map(str, seeds))}. Relative difference of the gold score "
         "after RL, with its 95 % interval (paired bootstrap over seeds).",
@@ -112,10 +114,15 @@ def tables(by_seed: dict[int, dict[str, Any]]) -> list[str]:
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     drops = [arm for arm in table if arm in DROPS]
     if drops:
-        lines += ["", "| prompts left out of RL | gold | against all prompts |", "|---|---|---|"]
         lines += [
-            f"| {arm} | {table[arm]['gold'].mean():.3f} | {gain(table, arm, NONE, bootstrap)} |"
-            for arm in drops
+            "",
+            "| prompts left out of RL | gold | against all prompts | against no RL |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {arm} | {table[arm]['gold'].mean():.3f} | {gain(table, arm, NONE, bootstrap)} | "
+            f"{gain(table, arm, NONE, bootstrap, before=True)} |"
+            for arm in (NONE, *drops)
         ]
     return lines
 
@@ -146,27 +153,29 @@ def saturation(path: Path) -> list[str]:
 
 
 def draw(table: Table, path: Path) -> None:
-    """Relative gold score of each arm to `random`: every seed, the mean and its interval."""
+    """Relative gold score of each arm to `random`, or to `none` where it leaves prompts out: every
+    seed, the mean and its interval."""
     import matplotlib
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
     matplotlib.rcParams["svg.hashsalt"] = "seamaug"
-    base = table[RANDOM]["gold"]
-    bootstrap = Bootstrap(len(base))
+    bootstrap = Bootstrap(len(table[RANDOM]["gold"]))
     arms = [arm for arm in table if arm != RANDOM][::-1]
     figure, axes = plt.subplots(figsize=(8, 0.36 * len(arms) + 1.2), layout="constrained")
     for place, arm in enumerate(arms):
-        own = table[arm]["gold"]
-        low, high = bootstrap.interval(lambda at, own=own: own[at].mean(1) / base[at].mean(1) - 1)
+        own, base = table[arm]["gold"], table[NONE if arm in DROPS else RANDOM]["gold"]
+        low, high = bootstrap.interval(
+            lambda at, own=own, base=base: own[at].mean(1) / base[at].mean(1) - 1
+        )
         colour = "C1" if arm.startswith("seam") else "C2" if arm in DROPS else "C0"
         axes.plot([100 * low, 100 * high], [place, place], color=colour, lw=2)
         axes.plot(100 * (own / base - 1), [place] * len(base), ".", color=colour, alpha=0.4)
         axes.plot(100 * (own.mean() / base.mean() - 1), place, "o", color=colour)
     axes.axvline(0, color="grey", lw=1)
     axes.set_yticks(range(len(arms)), arms)
-    axes.set_xlabel("gold score after RL, % above `random`")
+    axes.set_xlabel("gold score after RL, % above `random` (`drop …`: above `none`)")
     figure.savefig(path, metadata={"Date": None})
 
 
@@ -186,7 +195,10 @@ def main() -> None:
     whole, partial = arms_of(by_seed)
     every = {seed: own for seed, own in by_seed.items() if {*whole, *partial} <= own.keys()}
     if partial and every:
+        picture = results.with_name(f"{results.stem}-all.svg")
+        draw(measures(every), picture)
         lines += ["", "All arms, on the seeds that have them all.", "", *tables(every)]
+        lines += ["", f"![gold score by arm, all arms]({picture.name})"]
     elif partial:
         lines += ["", f"On no seed with all others, so left out: {', '.join(partial)}."]
     grid = results.with_name(f"{results.stem}-grid.jsonl")

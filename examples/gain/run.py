@@ -10,16 +10,22 @@ and arm; a stopped run goes on where it was.
 import argparse
 import json
 import os
+import platform
+import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import datasets
+import torch
 import transformers
 import yaml
 from arms import ARMS, DROPS, NONE, Models, added, rank
@@ -134,6 +140,19 @@ def append(results: Path, key: Row, make: Callable[[], Row]) -> None:
     console.print(f"{', '.join(f'{k} {v}' for k, v in key.items())}: {shown}")
 
 
+def note_run(path: Path) -> None:
+    """Append when, how and on what this command ran: the rows do not say."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
+    note = {
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "command": shlex.join(["python", "examples/gain/run.py", *sys.argv[1:]]),
+        "device": device or platform.machine(),
+        "versions": {name: version(name) for name in ("seamaug", "trl", "transformers", "torch")},
+    }
+    with path.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(note) + "\n")
+
+
 def merged(settings: Row, over: Row) -> Row:
     """The settings with others in their place, section by section; None takes one away."""
     found = dict(settings)
@@ -151,7 +170,7 @@ def arguments(about: str) -> argparse.ArgumentParser:
     """What every script of the experiment is asked."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--scale", choices=("laptop", "real", "paper"), default="laptop")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[*range(11, 23)])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11], help="default: 11")
     parser.add_argument("--quick", action="store_true", help="a look at the machinery: no result")
     parser.add_argument(
         "--work", type=Path, default=Path("runs/gain"), help="models; may be removed"
@@ -186,12 +205,14 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=every, default=every, metavar="ARM")
     given = parser.parse_args()
     scale, work, results = begin(given)
+    arms = [arm for arm in every if arm == NONE or arm in given.arms]
+    note_run(results / f"{given.scale}-runs.jsonl")
     for number in given.seeds:
         seed = Seed(scale, number, work)
-        for arm in every:
-            if arm == NONE or arm in given.arms:
-                key = {"seed": number, "arm": arm}
-                append(results / f"{given.scale}.jsonl", key, partial(seed.arm, arm))
+        for place, arm in enumerate(arms, 1):
+            console.print(f"seed {number}, arm {place} of {len(arms)}: {arm}", style="dim")
+            key = {"seed": number, "arm": arm}
+            append(results / f"{given.scale}.jsonl", key, partial(seed.arm, arm))
 
 
 if __name__ == "__main__":

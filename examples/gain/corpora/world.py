@@ -43,8 +43,17 @@ def make_world(seed: int, scale: Row, work: Path) -> World:
         gold=judges,
         judge=str(judges.names[0]),
         settings=scale["seamaug"],
-        about={name: len(rows) for name, rows in parts.items()},
+        about={name: len(rows) for name, rows in parts.items()} | _checked(judges, parts, scale),
     )
+
+
+def _checked(judges: "Judges", parts: dict[str, list[Row]], scale: Row) -> Row:
+    """How often the judges are right on test pairs whose labels a checker gave."""
+    rows = [row for row in parts["held_out"] if row.get("set") == scale.get("checkable", "")]
+    if not rows:
+        return {}
+    rejected_wins = judges(rows, [[row["rejected"]] for row in rows])
+    return {"checkable": len(rows), "judges_right": float(np.mean(np.array(rejected_wins) < 0.5))}
 
 
 class Judges:
