@@ -35,6 +35,7 @@ from train import reward, rloo, sft
 from world import Row, World, user
 
 HERE = Path(__file__).parent
+SCALES = ("laptop", "laptop-mild", "real", "paper")
 console = Console(stderr=True)
 
 
@@ -169,7 +170,7 @@ def merged(settings: Row, over: Row) -> Row:
 def arguments(about: str) -> argparse.ArgumentParser:
     """What every script of the experiment is asked."""
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--scale", choices=("laptop", "real", "paper"), default="laptop")
+    parser.add_argument("--scale", choices=SCALES, default="laptop")
     parser.add_argument("--seeds", type=int, nargs="+", default=[11], help="default: 11")
     parser.add_argument("--quick", action="store_true", help="a look at the machinery: no result")
     parser.add_argument(
@@ -182,11 +183,18 @@ def arguments(about: str) -> argparse.ArgumentParser:
     return parser
 
 
+def settings_of(scale: str) -> Row:
+    """Those of its YAML, over those of the scale that it is `like`."""
+    own: Row = yaml.safe_load((HERE / f"{scale}.yaml").read_text(encoding="utf-8"))
+    like = own.pop("like", None)
+    return merged(settings_of(like), own) if like else own
+
+
 def begin(given: argparse.Namespace) -> tuple[Row, Path, Path]:
     """Settings of the scale; the folder for models; the folder for results."""
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
-    scale = yaml.safe_load((HERE / f"{given.scale}.yaml").read_text(encoding="utf-8"))
+    scale = settings_of(given.scale)
     quick = scale.pop("quick")
     work = given.work / given.scale
     results = given.results or HERE / "results"
