@@ -267,7 +267,7 @@ class Candidate:
     """What vouches for it: `given`, `reference overlap` for a rewrite, `judge` for a new one; empty
     for a new one that was not verified."""
     chosen_verifier_score: float | None = None
-    """ROUGE-L F1 with the golden response, or the share of the two orders in which it is better."""
+    """ROUGE-L F1 with the golden response; 1.0 where the judge preferred it in both orders."""
     rejected: str = ""
     rejected_source: str = ""
     rejected_template: str = ""

@@ -167,7 +167,27 @@ def test_files_are_dealt_to_judges_and_arms(tmp_path: Path, bundled: Any) -> Non
     assert rows["random"]["rows"] > 0
     about = json.loads((folder / "seed-1" / "about.json").read_text(encoding="utf-8"))
     assert about["checkable"] > 0
-    assert 0 <= about["judges_right"] <= 1
+    assert "judges_right" in about
+
+
+def test_judges_are_right_where_they_prefer_the_chosen_response(gain: Any) -> None:
+    def judges(rows: list[Any], said: list[Any]) -> list[list[float]]:
+        assert said == [[row["rejected"]] for row in rows]
+        return [[{"a": 0.2, "b": 0.8, "c": 0.1}[row["rejected"]]] for row in rows]
+
+    rows = [{"set": "sums", "rejected": text} for text in "abc"]
+    parts = {"held_out": [*rows, {"set": "poems", "rejected": "d"}]}
+    found = gain("corpora.world")._checked(judges, parts, {"checkable": "sums"})
+    assert found == {"checkable": 3, "judges_right": pytest.approx(2 / 3)}
+    assert gain("corpora.world")._checked(judges, parts, {}) == {}
+
+
+def test_a_scale_may_be_like_another(gain: Any) -> None:
+    own, other = map(gain("run").settings_of, ("laptop-mild", "laptop"))
+    assert own["noise"] == [0.1, 0.5]
+    assert own["training"]["rloo"]["beta"] == 0.6
+    own["noise"], own["training"]["rloo"]["beta"] = other["noise"], 0.3
+    assert own == other
 
 
 def test_what_leaves_prompts_out_is_compared_with_no_reinforcement_too(gain: Any) -> None:
@@ -177,7 +197,7 @@ def test_what_leaves_prompts_out_is_compared_with_no_reinforcement_too(gain: Any
     rows = {row["arm"]: row for row in (none, none | {"arm": "random"}, drop)}
     text = "\n".join(page.tables({1: rows}))
     assert "| drop seam 20% | 0.600 | +20.0% [+20.0%, +20.0%] | +50.0% [+50.0%, +50.0%] |" in text
-    assert "| none | 0.500 | +0.0% [+0.0%, +0.0%] | +25.0% [+25.0%, +25.0%] |" in text
+    assert "| none | 0.500 | – | +25.0% [+25.0%, +25.0%] |" in text
 
 
 def test_arms_of_some_seeds_have_a_table_of_their_own(tmp_path: Path, gain: Any) -> None:

@@ -109,8 +109,8 @@ class HeldOut:
         prompt's own samples (root mean square), which flattening does not lower; off_policy: share
         of pairs golden, given worse in the right order; on_policy: the same of pairs of a right
         response (golden or sample) and a sample that is wrong; variance: of the rewards of the
-        samples, as in arXiv 2503.15477; logprob_golden: mean per token of the golden responses,
-        nats.
+        samples, as in arXiv 2503.15477; logprob_golden: mean per token of the golden responses
+        under `policy`, nats.
         """
         rewards = self._sets.rewards(reward)
         scale = scale_of(rewards)
@@ -119,7 +119,6 @@ class HeldOut:
             scores = self._of_hack_sets(self._sets.logprobs(policy))
         hacks = [[own[i] for i in at] for own, at in zip(rewards, self._hacks, strict=True)]
         seam, hack_rate = mean_seam(scores, hacks, scale)
-        golden = [mean_logprobs(own)[0] for own in scores]
         variance = self._variance(rewards)
         # `scale` is of all responses, whose spread is mostly that between prompts.
         spread = math.sqrt(variance) * self._std(rewards) / scale.stds[0]
@@ -130,8 +129,10 @@ class HeldOut:
             "off_policy": float(np.mean([own[0] > own[1] for own in rewards])),
             "on_policy": self._on_policy(rewards),
             "variance": variance,
-            "logprob_golden": float(np.mean(golden)),
         }
+        if policy is not None:
+            golden = [mean_logprobs(own)[0] for own in scores]
+            figures["logprob_golden"] = float(np.mean(golden))
         return figures, scale
 
     def _on_policy(self, rewards: Sequence[Sequence[float]]) -> float:

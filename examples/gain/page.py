@@ -120,7 +120,8 @@ def tables(by_seed: dict[int, dict[str, Any]]) -> list[str]:
             "|---|---|---|---|",
         ]
         lines += [
-            f"| {arm} | {table[arm]['gold'].mean():.3f} | {gain(table, arm, NONE, bootstrap)} | "
+            f"| {arm} | {table[arm]['gold'].mean():.3f} | "
+            f"{'–' if arm == NONE else gain(table, arm, NONE, bootstrap)} | "
             f"{gain(table, arm, NONE, bootstrap, before=True)} |"
             for arm in (NONE, *drops)
         ]

@@ -126,32 +126,43 @@ def _slug(arm: str) -> str:
     return arm.replace(", ", "-").replace(" ", "-").replace("%", "")
 
 
-def append(results: Path, key: Row, make: Callable[[], Row]) -> None:
-    """Write the row that begins with this key, unless an earlier run did."""
+def append(results: Path, key: Row, make: Callable[[], Row], place: str = "") -> None:
+    """Write the row that begins with this key, unless an earlier run did; `place` among the rows to
+    be made is shown."""
     if results.exists():
         for line in results.read_text(encoding="utf-8").splitlines():
             if key.items() <= json.loads(line).items():
                 return
+    name = ", ".join(f"{k} {v}" for k, v in key.items())
+    console.print(f"{name}{place}", style="dim")
     began = time.perf_counter()
     row = key | make()
     row["seconds"] = round(time.perf_counter() - began, 1)
+    row["date"] = datetime.now(UTC).date().isoformat()
     with results.open("a", encoding="utf-8") as out:
         out.write(json.dumps(row) + "\n")
     shown = {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}
-    console.print(f"{', '.join(f'{k} {v}' for k, v in key.items())}: {shown}")
+    console.print(f"{name}: {shown}")
 
 
 def note_run(path: Path) -> None:
     """Append when, how and on what this command ran: the rows do not say."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu()
     note = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "command": shlex.join(["python", "examples/gain/run.py", *sys.argv[1:]]),
-        "device": device or platform.machine(),
+        "device": device,
         "versions": {name: version(name) for name in ("seamaug", "trl", "transformers", "torch")},
     }
     with path.open("a", encoding="utf-8") as out:
         out.write(json.dumps(note) + "\n")
+
+
+def _cpu() -> str:
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def merged(settings: Row, over: Row) -> Row:
@@ -218,9 +229,9 @@ def main() -> None:
     for number in given.seeds:
         seed = Seed(scale, number, work)
         for place, arm in enumerate(arms, 1):
-            console.print(f"seed {number}, arm {place} of {len(arms)}: {arm}", style="dim")
             key = {"seed": number, "arm": arm}
-            append(results / f"{given.scale}.jsonl", key, partial(seed.arm, arm))
+            at = f" ({place} of {len(arms)})"
+            append(results / f"{given.scale}.jsonl", key, partial(seed.arm, arm), at)
 
 
 if __name__ == "__main__":

@@ -91,8 +91,7 @@ class VariantMaker:
 
     def _draw(self, parent: Parent, rng: random.Random, order: Order) -> Candidate:
         """A variant by embedded operators, or the promise of one by the LLM."""
-        which = rng.choice(range(len(parent.goldens)))
-        chosen, score = parent.goldens[which], parent.golden_scores[which]
+        chosen, score = rng.choice([*zip(parent.goldens, parent.golden_scores, strict=True)])
         candidate = Candidate(
             id="",
             parent=parent.id,

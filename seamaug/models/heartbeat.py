@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from seamaug.log import logger
 
@@ -13,7 +13,7 @@ HEARTBEAT = 30.0
 
 @contextmanager
 def heartbeat(role: str, state: Callable[[], str]) -> Iterator[None]:
-    """While the block runs, the log says every HEARTBEAT seconds how long it has and `state`.
+    """While the block runs, the log says now and then for how long, and what `state` returns.
 
     `state` is called in a thread of its own, so it only reads.
     """
@@ -25,12 +25,14 @@ def heartbeat(role: str, state: Callable[[], str]) -> Iterator[None]:
             logger.info(f"the {role} model has been at work for {_duration(since)}: {state()}")
 
     thread = threading.Thread(target=beat, name="seamaug heartbeat", daemon=True)
-    thread.start()
     try:
+        with suppress(RuntimeError):  # no room for a thread: the work can do without
+            thread.start()
         yield
     finally:
         ended.set()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
 
 
 def _duration(since: float) -> str:

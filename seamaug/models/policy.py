@@ -95,13 +95,13 @@ class CausalLM(PromptTokens):
                 answers[i] = found[order * n : (order + 1) * n]
             done += len(batch)
 
-        def progress() -> str:
+        def written() -> str:
             return f"{done * n:,} of {len(rows) * n:,} responses are written"
 
         state = torch.get_rng_state()
         torch.manual_seed(seed)  # once: batches that each began anew would draw alike
         try:
-            with heartbeat(self._role, progress):
+            with heartbeat(self._role, written):
                 self._sampling.run(longest_first(lengths), take, work)
         finally:
             torch.set_rng_state(state)

@@ -157,11 +157,11 @@ def _working(role: str, llm: Any) -> Iterator[None]:
     """Says that it works, and what to do where the engine's process dies under it."""
     from vllm.v1.engine.exceptions import EngineDeadError
 
-    def progress() -> str:
+    def left() -> str:
         return f"{llm.llm_engine.get_num_unfinished_requests():,} requests are unfinished"
 
     try:
-        with heartbeat(role, progress):
+        with heartbeat(role, left):
             yield
     except EngineDeadError:
         raise ModelError(

@@ -22,7 +22,7 @@ from seamaug.report.funnel import funnel_steps
 from seamaug.report.scores import WORST, score_summary
 from seamaug.rounds import SATURATED
 from seamaug.run.folder import REPLIES, read_part
-from seamaug.storage import Place
+from seamaug.storage import Place, remote
 from seamaug.units import human_count, human_seconds
 from seamaug.write.datasets import PROVENANCE, dataset_file
 from seamaug.write.summary import Summary
@@ -65,7 +65,7 @@ def print_summary(place: Place, summary: Summary) -> None:
         console.print(_spending(summary["spending"]))
     if accounts := summary.get("generation"):
         console.print(_generation(accounts))
-        if any(account["unreadable"] for account in accounts.values()):
+        if remote(place) is None and any(own["unreadable"] for own in accounts.values()):
             told = Text(f"What could not be read: {_unreadable(place)}", "dim")
             console.print(told, soft_wrap=True)  # to be copied whole
     console.print(_times(summary["times"]))

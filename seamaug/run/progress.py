@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from seamaug.log import logger
+from seamaug.log import logger, terminal
 from seamaug.units import human_count, human_seconds
 
 _LOG_EVERY = 20.0  # seconds between log lines where there is no terminal
@@ -65,7 +65,6 @@ def progress(stage: str, total: int | None, unit: str, *, quiet: bool) -> Iterat
 
 @contextmanager
 def _bar(state: Progress) -> Iterator[None]:
-    from rich.console import Console
     from rich.live import Live
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -77,5 +76,5 @@ def _bar(state: Progress) -> Iterator[None]:
             grid.add_row(bar, state.line())
             return grid
 
-    with Live(View(), console=Console(stderr=True), refresh_per_second=4, transient=True):
+    with Live(View(), console=terminal(), refresh_per_second=4, transient=True):
         yield

@@ -43,10 +43,14 @@ def score_table(seeds: Seeds, scores: SeedScores, config: ScoreConfig) -> pa.Tab
 
 
 def _rows(seeds: Seeds, scores: SeedScores, config: ScoreConfig) -> Iterator[dict[str, Any]]:
+    for position, seed in enumerate(_each(seeds)):
+        yield _row(position, seed, scores, config)
+
+
+def _each(seeds: Seeds) -> Iterator[Seed]:
+    """All seeds, a few of them as Python objects at a time."""
     for start in range(0, len(seeds), _AT_ONCE):
-        positions = range(start, min(start + _AT_ONCE, len(seeds)))
-        for position, seed in zip(positions, seeds.at(positions), strict=True):
-            yield _row(position, seed, scores, config)
+        yield from seeds.at(range(start, min(start + _AT_ONCE, len(seeds))))
 
 
 def _table(rows: Iterable[dict[str, Any]]) -> pa.Table:
@@ -118,10 +122,10 @@ def response_table(seeds: Seeds, scores: SeedScores) -> pa.Table:
 def _responses(
     seeds: Seeds, found: EstimatorScores, scores: SeedScores
 ) -> Iterator[dict[str, Any]]:
-    for position in range(len(found)):
+    for position, seed in enumerate(_each(seeds)):
         if position in found.errors:
             continue
-        row, seed = found.row(position), seeds[position]
+        row = found.row(position)
         eps = np.append(0.0, misjudgements(row.scores, scores.scale))
         per_token = mean_logprobs(row.scores)
         worse = zip(row.worse, row.kinds, row.evidence, row.counts, strict=True)

@@ -10,37 +10,39 @@ import pyarrow as pa
 
 from seamaug.errors import InputError
 
-IN_MEMORY = 100_000
-"""Rows that are held; more of them go to a file."""
+IN_MEMORY = 32 << 20
+"""Bytes that are held; what is more goes to a file."""
 
 
 class RowStore:
     """Takes rows chunk by chunk and gives them back as one table.
 
-    The file is in the folder for temporary ones (TMPDIR) and has no name there: it is gone with
-    the table, or with the process. The system keeps of it in memory what there is room for.
+    The file is in the folder for temporary ones (TMPDIR; on a disk: a tmpfs is memory) and has no
+    name there: it is gone with the table, or with the process. The system keeps of it in memory
+    what there is room for.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._held: list[pa.Table] = []
-        self._rows = 0
+        self._bytes = 0
         self._file: Any = None
         self._writer: Any = None
 
     def add(self, chunk: pa.Table) -> None:
         """The next rows. Raises InputError where the disk takes no more."""
         self._held.append(chunk)
-        self._rows += chunk.num_rows
-        if self._rows > IN_MEMORY:
+        self._bytes += chunk.nbytes
+        if self._bytes > IN_MEMORY:
             self._write()
 
     def table(self) -> pa.Table:
-        """All rows; in one chunk where they are held."""
+        """All rows; in one chunk where they are held. Nothing is added after that."""
         if self._writer is None:
             return pa.concat_tables([self._schema.empty_table(), *self._held]).combine_chunks()
         self._write(last=True)
-        mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        with self._file:
+            mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped))).read_all()
 
     def _write(self, *, last: bool = False) -> None:
@@ -55,8 +57,8 @@ class RowStore:
                 self._file.flush()
         except OSError as error:
             raise InputError(
-                f"{tempfile.gettempdir()} cannot hold the texts of the seeds ({error}); let TMPDIR "
-                "name a folder with more room"
+                f"the folder for temporary files cannot hold the texts of the seeds ({error}); let "
+                "TMPDIR name one with more room"
             ) from error
         self._held = []
 
@@ -66,7 +68,7 @@ def taken(table: pa.Table, positions: Sequence[int] | np.ndarray) -> pa.Table:
 
     Arrow itself joins all chunks of a column of text first, and so copies the whole of it.
     """
-    at = np.asarray(positions, np.int64)
+    at = pa.array(positions, pa.int64()).to_numpy()
     chunks = table.to_batches()
     if len(chunks) < 2:
         return table.take(pa.array(at))
@@ -76,5 +78,5 @@ def taken(table: pa.Table, positions: Sequence[int] | np.ndarray) -> pa.Table:
         chunks[chunk].take(pa.array(at[own == chunk] - starts[chunk])) for chunk in np.unique(own)
     ]
     by_chunk = pa.Table.from_batches(found, table.schema).combine_chunks()
-    back = np.argsort(np.argsort(own, kind="stable"), kind="stable")
+    back = np.argsort(np.argsort(own, kind="stable"))
     return by_chunk.take(pa.array(back))

@@ -38,7 +38,7 @@ def stored(*sizes: int) -> pa.Table:
 
 @pytest.fixture
 def few_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "IN_MEMORY", 4)
+    monkeypatch.setattr(store, "IN_MEMORY", 100)
     monkeypatch.setattr(table_module, "_CHUNK", 3)
 
 
@@ -84,16 +84,16 @@ def rows(count: int) -> list[dict[str, Any]]:
     return [{"prompt": f"q{n}", "chosen": f"a{n}", "rejected": f"b{n}"} for n in range(count)]
 
 
-def seeds_of(given: list[dict[str, Any]]) -> Seeds:
-    return read_seeds(SeedsConfig(paths=("rows",)), given)
+def seeds_of(own: list[dict[str, Any]]) -> Seeds:
+    return read_seeds(SeedsConfig(paths=("rows",)), own)
 
 
 def test_seeds_in_a_file_are_those_that_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_module, "_CHUNK", 3)
-    given = [*rows(11), {"prompt": "q4", "chosen": "other", "rejected": "late"}, *rows(2)]
-    held = seeds_of(given)
-    monkeypatch.setattr(store, "IN_MEMORY", 4)
-    mapped = seeds_of(given)
+    own = [*rows(11), {"prompt": "q4", "chosen": "other", "rejected": "late"}, *rows(2)]
+    held = seeds_of(own)
+    monkeypatch.setattr(store, "IN_MEMORY", 100)
+    mapped = seeds_of(own)
     assert len(mapped.table.to_batches()) == 4
     assert mapped.table.equals(held.table)
     assert mapped[4].worse == ["b4", "late"]
@@ -113,7 +113,7 @@ def test_a_run_is_the_same_from_held_seeds_and_mapped_ones(
         return (result.path / "provenance.parquet").read_bytes()
 
     held = run("held")
-    monkeypatch.setattr(store, "IN_MEMORY", 5)
+    monkeypatch.setattr(store, "IN_MEMORY", 500)
     monkeypatch.setattr(table_module, "_CHUNK", 5)
     assert run("mapped") == held
 
