@@ -51,6 +51,7 @@ from keeping.experiment import Bench, run_arms
 from keeping.figures import draw
 from keeping.prediction import KINDS, try_predictions
 from keeping.results import correlations, show, summary
+from keeping.training import BATCH
 from keeping.world import World
 from planted.policy import Size
 from timing import machine, versions
@@ -63,7 +64,11 @@ SETTINGS = ("embedded", "planted")
 
 def makers(given: argparse.Namespace) -> dict[str, Maker]:
     """How the world of each setting is made."""
-    own = {"probes": given.probes, "wrong_labels": given.wrong_labels}
+    own = {
+        "probes": given.probes,
+        "wrong_labels": given.wrong_labels,
+        "tolerance": given.tolerance,
+    }
     if given.quick:
         small = own | {"samples": 3, "new_tokens": 16, "reward_steps": 10, "batches": 2}
         return {
@@ -102,7 +107,7 @@ def run_seed(make: Maker, seed: int, work: Path, given: argparse.Namespace) -> A
     batches = {}
     for kind in KINDS if given.predictions else ():
         with bench.timed("prediction"):
-            batches[kind] = try_predictions(bench, kind)
+            batches[kind] = try_predictions(bench, kind, given.batch_rows)
     seconds = {"world": made} | bench.seconds
     tell(", ".join(f"{part} {value:.1f} s" for part, value in seconds.items()))
     return {
@@ -134,6 +139,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--policy", action="store_true", help="train policies as well")
     parser.add_argument(
         "--no-predictions", dest="predictions", action="store_false", help="the arms alone"
+    )
+    parser.add_argument(
+        "--batch-rows", type=int, default=BATCH, help="of a batch whose fall of SEAM is foreseen"
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=0.05, help="of the variance guard in its arm"
     )
     parser.add_argument(
         "--probes", type=int, default=256, help="prompts on which the look-ahead foresees SEAM"
@@ -194,6 +205,8 @@ def _command(given: argparse.Namespace) -> str:
     parts += ["--arms", *map(shlex.quote, given.arms)] if given.arms != ARMS else []
     parts += ["--policy"] if given.policy else []
     parts += ["--no-predictions"] if not given.predictions else []
+    parts += ["--batch-rows", str(given.batch_rows)] if given.batch_rows != BATCH else []
+    parts += ["--tolerance", str(given.tolerance)] if given.tolerance != 0.05 else []
     parts += ["--probes", str(given.probes)] if given.probes != 256 else []
     parts += ["--no-wrong-labels"] if not given.wrong_labels else []
     return " ".join(parts + (["--quick"] if given.quick else []))

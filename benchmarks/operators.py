@@ -40,6 +40,7 @@ def parents_of(seeds: Seeds, count: int) -> list[Parent]:
                 prompt=row.prompt,
                 golden=row.golden,
                 goldens=[row.golden],
+                golden_scores=[None],
                 neighbours=[seed.id for seed in near],
                 neighbour_texts=[seed.text for seed in near],
                 neighbour_cosines=[0.5 for _ in near],

@@ -16,6 +16,7 @@ from seamaug.clock import clock
 from seamaug.config import Config
 from seamaug.keep.head import VirtualHead
 from seamaug.keep.outlook import Outlook, Probes
+from seamaug.log import logger
 from seamaug.models.engines import FeatureEngine, PolicyEngine, RewardEngine
 from seamaug.records import Message, Parent, text_key
 from seamaug.retrieve.index import VectorIndex
@@ -128,7 +129,13 @@ class OutlookMaker:
         seam = self.scores.seam(self.config.score.weighting)
         scored = np.flatnonzero(~np.isnan(seam))
         others = np.setdiff1d(scored, [parent.position for parent in parents])
-        pool = others if len(others) >= self.config.keep.probes else scored
+        pool = others
+        if len(others) < self.config.keep.probes:
+            pool = scored
+            logger.info(
+                f"{len(others):,} seeds are left beside the selected ones, fewer than "
+                f"`keep.probes: {self.config.keep.probes}`: the probes are not held out from these"
+            )
         rng = np.random.default_rng(int(text_key([self.config.seed, PROBES])[:16], 16))
         taken = rng.permutation(pool)[: self.config.keep.probes]
         return [int(position) for position in np.sort(taken)]

@@ -196,6 +196,17 @@ def test_own_operator_and_checker(run: Run, prefs: Path, models: list[str], tmp_
     assert checker([], "3 apples and 4 pears", "") is None
 
 
+def test_own_keep_rule(run: Run, prefs: Path, models: list[str], tmp_path: Path) -> None:
+    said = run("own_keep_rule", prefs, *models, "--out", tmp_path / "run", "--budget", 6)
+    table = pq.read_table(tmp_path / "run" / "provenance.parquet").to_pylist()
+    kept = [row["worth"] for row in table if row["verdict"] == "kept"]
+    assert kept
+    assert min(kept) > 0
+    assert f"kept      {kept[0]:+7.3f} \n" in said
+    wrong = [row["worth"] for row in table if row["reason"] == "judged rightly"]
+    assert all(worth <= 0 for worth in wrong)
+
+
 def test_own_checker_without_an_llm(run: Run, prefs: Path) -> None:
     said = run("own_operator_and_checker", prefs, "--budget", 2)
     assert "telegram: not run, for it needs an LLM" in said

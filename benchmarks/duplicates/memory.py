@@ -88,6 +88,7 @@ def parts_of(seeds: Seeds, count: int) -> Iterator[tuple[list[Candidate], dict[s
         places = rng.sample(range(len(seeds)), min(PART // 8, len(seeds)))
         parents = {
             seed.id: Parent(id=seed.id, position=at, prompt=seed.prompt, golden="g", goldens=["g"],
+                            golden_scores=[None],
                             misjudged=NOTHING, seams=[1.0], error="", **empty)
             for at, seed in zip(places, seeds.at(places), strict=True)
         }  # fmt: skip

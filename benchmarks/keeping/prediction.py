@@ -26,6 +26,12 @@ def _nearby(rows: Sequence[Scored], pool: Pool, world: World) -> float:
     return predict(rows, pool, world)[1]
 
 
+def _as_shipped(rows: Sequence[Scored], pool: Pool, world: World) -> float:
+    probes, near = predict(rows, pool, world)
+    local = world.config.keep.local
+    return (1 - local) * probes + local * near
+
+
 def _own_seam(rows: Sequence[Scored], pool: Pool, world: World) -> float:
     return sum(row.after for row in rows)
 
@@ -37,12 +43,15 @@ def _fall_of_own_seam(rows: Sequence[Scored], pool: Pool, world: World) -> float
 PREDICTORS = {
     "lookahead, probes": _on_probes,
     "lookahead, near": _nearby,
+    "lookahead": _as_shipped,
     "discrepant": _own_seam,
     "rescore": _fall_of_own_seam,
 }
 
 
-def draw_batches(pool: Pool, count: int, kind: str, rng: random.Random) -> list[list[Scored]]:
+def draw_batches(
+    pool: Pool, count: int, kind: str, rng: random.Random, size: int = BATCH
+) -> list[list[Scored]]:
     """Up to `count` disjoint batches: of rows at `random`, or of few `parents` each, as in a run.
 
     Random batches are much alike, so that there is little to predict.
@@ -52,18 +61,18 @@ def draw_batches(pool: Pool, count: int, kind: str, rng: random.Random) -> list[
     else:
         order = {p.id: i for i, p in enumerate(rng.sample(pool.parents, len(pool.parents)))}
         rows = sorted(pool.rows, key=lambda row: order[row.candidate.parent])
-    full = range(0, len(rows) - BATCH + 1, BATCH)
-    return [rows[start : start + BATCH] for start in full][:count]
+    full = range(0, len(rows) - size + 1, size)
+    return [rows[start : start + size] for start in full][:count]
 
 
-def try_predictions(bench: Bench, kind: str) -> dict[str, list[float]]:
+def try_predictions(bench: Bench, kind: str, size: int = BATCH) -> dict[str, list[float]]:
     """By batch: what is predicted, and how SEAM fell on held-out prompts and around its parents."""
     world = bench.world
     held_out = HeldOut(world, SAMPLES)
     base, scale = held_out.measure(bench.judge(world.reward.model))
     found: dict[str, list[float]] = {"held_out": [], "neighbourhood": []}
     rng = random.Random(world.seed)
-    for rows in draw_batches(bench.pool, world.scale.batches, kind, rng):
+    for rows in draw_batches(bench.pool, world.scale.batches, kind, rng, size):
         near = {row.parent.id: row.parent for row in rows}
         sets = parent_sets(list(near.values()), world.reward)
         logprobs = sets.logprobs(world.policy)

@@ -52,6 +52,8 @@ class Scale:
     """Batches of pool rows on which the prediction is tried."""
     probes: int = 256
     """Training prompts, at most, on which the look-ahead foresees SEAM."""
+    tolerance: float = 0.05
+    """Of the variance guard."""
     wrong_labels: bool = True
     """Whether the reward model's own pairs have any."""
 
@@ -100,7 +102,11 @@ class World:
                     "policy_samples": scale.samples,
                     "batch_parents": 64,
                 },
-                "keep": {"hack_set_size": scale.hack_set, "probes": scale.probes},
+                "keep": {
+                    "hack_set_size": scale.hack_set,
+                    "probes": scale.probes,
+                    "variance_tolerance": scale.tolerance,
+                },
                 "seed": self.seed,
             },
         )

@@ -92,7 +92,7 @@ def expand(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Find the prompts with the highest SEAM, write variants of them, and keep those that lower it.
+    """Write variants of the prompts with the highest SEAM; keep those that training gains from.
 
     SEEDS are files (JSONL, JSON, CSV, Parquet, also .gz), globs, addresses (s3://bucket/*.csv), or
     a dataset id; each row has a prompt and a golden response, and may have worse ones. Without

@@ -122,8 +122,9 @@ def example_table(
     """Candidates with their numbers and their changes; `prompts` are rows of the prompt table."""
     fields = (
         "id", "row", "prompt", "verdict", "reason", "operator", "before", "after", "margin",
-        "mu", "sigma", "reduction", "logprobChosen", "logprobRejected", "tokens", "changes",
-        "chosenSource", "chosen", "rejectedSource", "rejected", "verifier", "reply",
+        "mu", "sigma", "reduction", "worth", "variance", "logprobChosen", "logprobRejected",
+        "tokens", "changes", "chosenSource", "chosen", "rejectedSource", "rejected", "verifier",
+        "reply",
     )  # fmt: skip
     rows = (_example(row, prompts.get(row["parent"]), texts) for row in candidates.sample)
     return _table("examples", fields, rows, candidates.total)
@@ -137,7 +138,7 @@ def _example(
     before = clipped(parent["prompt"][-1]["content"], _PROMPT_CHARS) if parent else ""
     is_golden = parent is not None and row["chosen"] == parent["golden"]
     numbers = ("seam_before", "seam_after", "margin_after", "mu", "sigma", "predicted_reduction",
-               "logprob_chosen", "logprob_rejected")  # fmt: skip
+               "worth", "predicted_variance", "logprob_chosen", "logprob_rejected")  # fmt: skip
     return [
         row["id"], row["row"], prompt, row["verdict"], row["reason"], row["operator"],
         *(rounded(row[name]) for name in numbers),

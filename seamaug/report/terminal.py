@@ -172,13 +172,15 @@ def _times(times: dict[str, dict[str, float]]) -> Table:
 
 
 def print_examples(folder: Path, count: int) -> None:
-    """The kept examples whose SEAM fell most, one per parent, with different operators first."""
+    """Kept examples, one per parent, with different operators first: those that training is
+    predicted to gain most from, or else whose own SEAM is farthest below the parent's."""
     console = _console()
     parents = {row["id"]: row["prompt"][-1]["content"] for row in _parents(folder)}
     for row in _most_instructive(folder, count):
         parent = parents.get(row["parent"])
-        fall = f"SEAM {row['seam_before']:.3f} → {row['seam_after']:.3f}"
-        title = f"{row['operator']}   {fall}"
+        title = f"{row['operator']}   SEAM {row['seam_before']:.3f} → {row['seam_after']:.3f}"
+        if row["predicted_reduction"] is not None:
+            title += f", predicted to lower the mean by {row['predicted_reduction']:.2g}"
         body = Group(
             _labelled("before", parent or "(its part file is gone)", "dim"),
             _labelled("after", row["prompt"][-1]["content"], ""),
@@ -196,11 +198,14 @@ def _parents(folder: Path) -> list[dict[str, Any]]:
 def _most_instructive(folder: Path, count: int) -> list[dict[str, Any]]:
     numbers = read_part(dataset_file(folder, PROVENANCE))
     kept = np.flatnonzero(pc.equal(numbers["verdict"], KEPT).to_numpy())
-    fall = pc.subtract(numbers["seam_before"], numbers["seam_after"]).to_numpy()[kept]
+    gain = numbers["predicted_reduction"]
+    if gain.null_count == len(gain):
+        gain = pc.subtract(numbers["seam_before"], numbers["seam_after"])
+    fall = gain.to_numpy()[kept]
     chosen: list[int] = []
     seen: set[str] = set()
     ranked = [int(i) for i in kept[np.argsort(-fall, kind="stable")]]
-    for unseen_operator in (True, False):  # second pass: whatever fell most
+    for unseen_operator in (True, False):  # second pass: whatever is left
         for i in ranked:
             parent, operator = numbers["parent"][i].as_py(), numbers["operator"][i].as_py()
             if len(chosen) == count:

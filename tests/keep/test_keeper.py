@@ -53,6 +53,7 @@ def cases(count: int, seed: int = 0, seams: list[float] | None = None) -> list[C
         [],
         "g",
         ["g"],
+        [None],
         [],
         [],
         [],

@@ -54,6 +54,8 @@ function detail(row) {
     numbers([
       ["SEAM", `${digits(row.before)} (parent) → ${digits(row.after)}`],
       ["predicted fall of mean SEAM", small(row.reduction)],
+      ["worth by the keep rule", small(row.worth)],
+      ["predicted reward variance with it", small(row.variance)],
       ["reward of chosen less rejected", row.margin === null ? null : `${digits(row.margin, 2)} SD`],
       ["preference strength (judges)", row.mu === null ? null : `${digits(row.mu, 2)} ± ${digits(row.sigma, 2)} logits`],
       ["log-probability of chosen, rejected", row.logprobChosen === null ? null
