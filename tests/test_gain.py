@@ -86,8 +86,10 @@ def test_every_arm_is_measured_at_equal_volume(results: Path, gain: Any) -> None
         assert row["rl_prompts"] == (18 if arm == "drop seam 40%" else 30)
     assert rows["none"]["win_rate"] == 0.5
     runs = results.with_name("laptop-runs.jsonl").read_text(encoding="utf-8").splitlines()
-    assert "examples/gain/run.py --quick --seeds 3" in json.loads(runs[0])["command"]
-    assert json.loads(runs[0]).keys() == {"date", "command", "device", "versions"}
+    told = json.loads(runs[0])
+    assert (told["scale"], told["quick"], told["seeds"]) == ("laptop", True, [3])
+    assert told["arms"] == list(ARMS)
+    assert {"date", "device", "versions"} < told.keys()
 
 
 def test_what_is_done_is_not_done_again(results: Path) -> None:

@@ -11,8 +11,6 @@ import argparse
 import json
 import os
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -145,12 +143,15 @@ def append(results: Path, key: Row, make: Callable[[], Row], place: str = "") ->
     console.print(f"{name}: {shown}")
 
 
-def note_run(path: Path) -> None:
+def note_run(path: Path, given: argparse.Namespace, arms: Sequence[str]) -> None:
     """Append when, how and on what this command ran: the rows do not say."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu()
     note = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "command": shlex.join(["python", "examples/gain/run.py", *sys.argv[1:]]),
+        "scale": given.scale,
+        "quick": given.quick,
+        "seeds": given.seeds,
+        "arms": list(arms),
         "device": device,
         "versions": {name: version(name) for name in ("seamaug", "trl", "transformers", "torch")},
     }
@@ -225,7 +226,7 @@ def main() -> None:
     given = parser.parse_args()
     scale, work, results = begin(given)
     arms = [arm for arm in every if arm == NONE or arm in given.arms]
-    note_run(results / f"{given.scale}-runs.jsonl")
+    note_run(results / f"{given.scale}-runs.jsonl", given, arms)
     for number in given.seeds:
         seed = Seed(scale, number, work)
         for place, arm in enumerate(arms, 1):
