@@ -9,7 +9,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -74,19 +74,20 @@ class RayExecutor:
     ) -> Iterator[Result]:
         dataset = self._dataset(stage, items, start)
         # No prefetch: it would hold back each result until the next one is there.
-        blocks = iter(
-            dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-        )
-        while True:
-            with clock.kind("workers"):
-                block = next(blocks, None)
-            if block is None:
-                return
-            for pickled in block["result"]:
-                result = pickle.loads(pickled.as_py())
-                if isinstance(result, SeamaugError):
-                    raise result
-                yield result
+        blocks = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        # Closed also where an error ends it: where a thread of Ray Data's outlives the cluster, Ray
+        # ends this process, before the error is told.
+        with closing(iter(blocks)) as left:
+            while True:
+                with clock.kind("workers"):
+                    block = next(left, None)
+                if block is None:
+                    return
+                for pickled in block["result"]:
+                    result = pickle.loads(pickled.as_py())
+                    if isinstance(result, SeamaugError):
+                        raise result
+                    yield result
 
     def _dataset(self, stage: str, items: Sequence[Item], start: Start[Item, Result]) -> Any:
         data, pool = self._ray.data, self._pools[stage]

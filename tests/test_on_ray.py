@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -152,8 +153,10 @@ def test_an_error_that_a_user_can_act_on_is_raised_as_it_is(
 
     results = executor().map("score", range(4), refusing)
     assert [next(results), next(results)] == [0, 1]
-    with pytest.raises(InputError, match=r"^rows\.jsonl:3: no such thing$"):
+    with pytest.raises(InputError, match=r"^rows\.jsonl:3: no such thing$") as raised:
         next(results)
+    assert raised.tb  # which holds on to what was at work
+    assert not [t for t in threading.enumerate() if t.name.startswith("StreamingExecutor")]
 
 
 def test_a_model_that_a_worker_cannot_load_is_named(
