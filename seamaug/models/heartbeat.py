@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from seamaug.log import logger
+from seamaug.units import human_seconds
 
 HEARTBEAT = 30.0
 """Seconds between two lines of the log; a batch of long replies may well take as many."""
@@ -22,7 +23,8 @@ def heartbeat(role: str, state: Callable[[], str]) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(HEARTBEAT):
-            logger.info(f"the {role} model has been at work for {_duration(since)}: {state()}")
+            spent = human_seconds(time.monotonic() - since)
+            logger.info(f"the {role} model has been at work for {spent}: {state()}")
 
     thread = threading.Thread(target=beat, name="seamaug heartbeat", daemon=True)
     try:
@@ -33,8 +35,3 @@ def heartbeat(role: str, state: Callable[[], str]) -> Iterator[None]:
         ended.set()
         if thread.is_alive():
             thread.join()
-
-
-def _duration(since: float) -> str:
-    minutes, seconds = divmod(round(time.monotonic() - since), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -201,10 +201,10 @@ def _most_instructive(folder: Path, count: int) -> list[dict[str, Any]]:
     gain = numbers["predicted_reduction"]
     if gain.null_count == len(gain):
         gain = pc.subtract(numbers["seam_before"], numbers["seam_after"])
-    fall = gain.to_numpy()[kept]
+    gains = gain.to_numpy()[kept]
     chosen: list[int] = []
     seen: set[str] = set()
-    ranked = [int(i) for i in kept[np.argsort(-fall, kind="stable")]]
+    ranked = [int(i) for i in kept[np.argsort(-gains, kind="stable")]]
     for unseen_operator in (True, False):  # second pass: whatever is left
         for i in ranked:
             parent, operator = numbers["parent"][i].as_py(), numbers["operator"][i].as_py()
