@@ -179,13 +179,14 @@ def print_examples(folder: Path, count: int) -> None:
     for row in _most_instructive(folder, count):
         parent = parents.get(row["parent"])
         title = f"{row['operator']}   SEAM {row['seam_before']:.3f} → {row['seam_after']:.3f}"
-        if row["predicted_reduction"] is not None:
-            title += f", predicted to lower the mean by {row['predicted_reduction']:.2g}"
+        predicted = row["predicted_reduction"]
+        foreseen = "" if predicted is None else f"mean SEAM lower by {predicted:.2g}"
         body = Group(
             _labelled("before", parent or "(its part file is gone)", "dim"),
             _labelled("after", row["prompt"][-1]["content"], ""),
             _labelled("chosen", row["chosen"], "green"),
             _labelled(f"rejected ({row['rejected_source']})", row["rejected"], "red"),
+            *([_labelled("training on it, as predicted", foreseen, "dim")] if foreseen else []),
         )
         console.print(Panel(body, title=_plain(title), title_align="left"))
 
