@@ -1,9 +1,9 @@
 """What an allocation buys, told by reward models that are really trained on what was kept.
 
-    python benchmarks/spending_retrained.py --seeds 0 1 2 3 4 --out FILE
+    python benchmarks/spending_retrained.py --setting planted --seeds 0 1 2 3 4 --out FILE
 
 spending.py compares allocations by the predicted fall of SEAM, which `lookahead` itself plans by.
-Here, for each seed of the `planted` setting of keep.py, `expand` runs once with each allocation.
+Here, for each seed of a setting of keep.py, `expand` runs once with each allocation.
 The reward model is then trained on what each of them had kept when so many tokens were generated
 (shares of all that `uniform` took), half and half with its original pairs and for equally many
 steps, and judged on held-out prompts. Times are the processor's. The picture needs matplotlib:
@@ -15,13 +15,14 @@ import json
 import random
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from keeping import planted
+from keeping import embedded, planted
 from keeping.held_out import HeldOut
 from keeping.training import batches, learn_pairs, load_reward_model, pair_ids
 from keeping.world import Pair, World
@@ -37,10 +38,12 @@ SETTINGS = {
     "reward.dtype": "float32",  # as in keep.py: the models differ by small changes of the weights
     "score.samples": 8,
     "score.estimators": ["on-policy", "contrast"],
-    "select.share": 0.5,
     "generate.policy_samples": 0,
     "keep.saturation": None,
 }
+WORLDS = {"planted": planted, "embedded": embedded}
+SELECT = {"planted": 0.5, "embedded": 0.2}
+"""Share of the training prompts that get variants: some 170 prompts of either setting."""
 BUDGET, STEPS = 320, 60
 SHARES = (0.2, 0.4, 2 / 3, 1.0)
 MEASURES = ("seam", "seam_in_spreads", "hack_rate", "off_policy", "on_policy", "variance")
@@ -58,7 +61,7 @@ def kept_by(world: World, allocation: str, budget: int, out: Path) -> Kept:
         budget=budget,
         seed=world.seed,
         out=out,
-        settings=SETTINGS | {"generate.allocation": allocation},
+        settings=SETTINGS | {"select.share": SELECT[world.name], "generate.allocation": allocation},
     )
     rows = result.provenance.to_list()
     spent = np.cumsum([row["tokens"] for row in rows])
@@ -90,12 +93,15 @@ class Retrained:
         return {"rows": len(pairs)} | {name: found[name] for name in MEASURES}
 
 
-def measure(seed: int, budget: int, steps: int, work: Path) -> dict[str, Any]:
+def measure(setting: str, seed: int, given: argparse.Namespace, work: Path) -> dict[str, Any]:
     """All allocations on one world."""
     began = time.process_time()
-    world = planted.make_world(seed, planted.FULL, work / "world")
-    kept = {name: kept_by(world, name, budget, work / name) for name in ALLOCATIONS}
-    retrained = Retrained(world, steps)
+    of_setting = WORLDS[setting]
+    world = of_setting.make_world(seed, of_setting.FULL, work / f"world-{seed}")
+    kept = {
+        name: kept_by(world, name, given.budget, work / f"{name}-{seed}") for name in ALLOCATIONS
+    }
+    retrained = Retrained(world, given.steps)
     limit = kept["uniform"][-1][0]
     figures = {
         name: {
@@ -114,7 +120,11 @@ def measure(seed: int, budget: int, steps: int, work: Path) -> dict[str, Any]:
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """SEAM at each share of the tokens, and how far the others are above `uniform`, paired."""
+    """SEAM at each share of the tokens, and how far the others are above `uniform`, paired.
+
+    `tokens`: by the mean curves, the share of uniform's tokens with which it has the SEAM that
+    `uniform` has there; None where it never has.
+    """
     found: dict[str, Any] = {}
     for name in ALLOCATIONS:
         for share in (f"{share:.0%}" for share in SHARES):
@@ -127,7 +137,21 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
                 "above uniform": float((own - even).mean()),
                 "interval": interval(own - even),
             }
+    for own in found.values():
+        seams = [at["seam"] for at in own.values()]
+        for share, at in own.items():
+            at["tokens"] = needed(seams, found["uniform"][share]["seam"])
     return found
+
+
+def needed(seams: Sequence[float], goal: float) -> float | None:
+    """Share of the tokens at which SEAM is first as low as that, linear between the shares."""
+    at = next((i for i, seam in enumerate(seams) if seam <= goal), None)
+    if not at:
+        return None if at is None else SHARES[0]
+    above, below = seams[at - 1], seams[at]
+    way = (above - goal) / (above - below)
+    return SHARES[at - 1] + way * (SHARES[at] - SHARES[at - 1])
 
 
 def draw(found: dict[str, Any], none: float, out: Path) -> bool:
@@ -163,6 +187,7 @@ def draw(found: dict[str, Any], none: float, out: Path) -> bool:
 def main() -> None:
     """Measure each seed and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--setting", choices=WORLDS, default="planted")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--budget", type=int, default=BUDGET)
     parser.add_argument("--steps", type=int, default=STEPS, help="of each training")
@@ -173,12 +198,12 @@ def main() -> None:
     runs = []
     with tempfile.TemporaryDirectory(prefix="seamaug-spending-") as scratch:
         for seed in given.seeds:
-            runs.append(measure(seed, given.budget, given.steps, Path(scratch) / str(seed)))
+            runs.append(measure(given.setting, seed, given, Path(scratch)))
             print(runs[-1], flush=True)
     result = {
         "date": datetime.now(UTC).date().isoformat(),
-        "command": f"python benchmarks/spending_retrained.py --seeds "
-        f"{' '.join(map(str, given.seeds))} --budget {given.budget} --steps {given.steps}",
+        "command": f"python benchmarks/spending_retrained.py --setting {given.setting} "
+        f"--seeds {' '.join(map(str, given.seeds))} --budget {given.budget} --steps {given.steps}",
         "machine": machine("cpu"),
         "versions": versions(),
         "summary": summary(runs),

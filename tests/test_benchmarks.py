@@ -187,13 +187,18 @@ def test_what_trained_reward_models_say_is_paired_with_uniform(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from spending_retrained import SHARES, summary
+    from spending_retrained import SHARES, needed, summary
 
     seams = {"uniform": 0.5, "thompson": 0.6, "lookahead": 0.4}
     figures = {
-        name: {f"{share:.0%}": {"seam": seam + share} for share in SHARES}
+        name: {f"{share:.0%}": {"seam": seam - share} for share in SHARES}
         for name, seam in seams.items()
     }
     found = summary([{"figures": figures}])
     assert found["lookahead"]["20%"]["above uniform"] == pytest.approx(-0.1)
-    assert found["thompson"]["100%"]["seam"] == pytest.approx(1.6)
+    assert found["thompson"]["100%"]["seam"] == pytest.approx(-0.4)
+    assert found["uniform"]["40%"]["tokens"] == pytest.approx(0.4)
+    falling = [0.9, 0.5, 0.4, 0.3]
+    assert needed(falling, 0.7) == pytest.approx((SHARES[0] + SHARES[1]) / 2)
+    assert needed(falling, 0.95) == SHARES[0], "it is there from the start"
+    assert needed(falling, 0.2) is None

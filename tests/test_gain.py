@@ -83,6 +83,7 @@ def test_every_arm_is_measured_at_equal_volume(results: Path, gain: Any) -> None
     for arm, row in rows.items():
         assert 0 <= row["gold"] <= 1
         assert row["seed"] == 3
+        assert row["seam_after"] >= 0
         assert row["rl_prompts"] == (18 if arm == "drop seam 40%" else 30)
     assert rows["none"]["win_rate"] == 0.5
     runs = results.with_name("laptop-runs.jsonl").read_text(encoding="utf-8").splitlines()
@@ -128,6 +129,23 @@ def test_policies_meet_reward_models_of_several_qualities(results: Path, gain: A
     # A policy of two steps may say nothing right, and then there is no pair to put in order.
     assert all(row["mismatch"] is None or 0 <= row["mismatch"] <= 1 for row in rows)
     assert rows[0]["gold_sft"] == rows[1]["gold_sft"]  # the same policy
+
+
+def test_steps_and_stability_are_looked_at(results: Path, gain: Any) -> None:
+    work = results.parents[1]
+    run(str(GAIN / "causes.py"), "--quick", "--seeds", "3", "--work", str(work))
+    path = results.parent / "laptop-causes.jsonl"
+    rows = [json.loads(line) for line in path.open()]
+    assert [row.get("again", row.get("rl_steps")) for row in rows] == [
+        "other samples", "other training", 1, 2
+    ]  # fmt: skip
+    assert all(-1 <= row["rank_correlation"] <= 1 for row in rows[:2])
+    assert all(0 <= row["worst_shared"] <= 1 for row in rows[:2])
+    # The protocol's own run has one step.
+    assert rows[2]["gold"] == rows_of(results)["none"]["gold"]
+    told = "\n".join(gain("page").causes(path))
+    assert f"| none | {rows[2]['gold']:.3f}, {rows[2]['kl']:.2f} | {rows[3]['gold']:.3f}," in told
+    assert f"| other training | {rows[1]['worst_shared']:.0%} (" in told
 
 
 def test_saturation_is_read_by_share(tmp_path: Path, gain: Any) -> None:
@@ -190,6 +208,20 @@ def test_a_scale_may_be_like_another(gain: Any) -> None:
     assert own["training"]["rloo"]["beta"] == 0.6
     own["noise"], own["training"]["rloo"]["beta"] = other["noise"], 0.3
     assert own == other
+
+    own, other = map(gain("run").settings_of, ("real-llm", "real"))
+    assert own["seamaug"].pop("generator")["engine"] == "server"
+    assert own == other
+
+
+def test_kinds_of_task_are_drawn_where_the_scale_says_how_many(gain: Any) -> None:
+    lots, scale = gain("laptop.world").Lots, gain("run").settings_of("laptop-few")
+    drawn = [lots.draw(scale, random.Random(seed)) for seed in range(2)]
+    for own in drawn:
+        assert len(own.styles) == scale["kinds"] < len(gain("laptop.kinds").KINDS)
+        assert own.styles.keys() == own.sft.keys() == own.pairs.keys() == own.noise.keys()
+        assert sum(own.sft.values()) == pytest.approx(scale["sizes"]["sft"], abs=10)
+    assert drawn[0].styles.keys() != drawn[1].styles.keys()
 
 
 def test_what_leaves_prompts_out_is_compared_with_no_reinforcement_too(gain: Any) -> None:

@@ -87,12 +87,19 @@ def rank(by: str, world: World, models: Models, seed: int, work: Path, settings:
     if by == "random":
         return random.Random(f"arm {seed}").sample(range(count), count)
     if by == "margin":
-        values = [abs(a - b) for a, b in _margins(world, models)]
-        return [int(i) for i in np.argsort(values, kind="stable")]
-    table = _scores(world, models, work, settings)
-    column = {"perplexity": "golden_logprob", "seam": "on_policy_seam_prob"}[by]
-    values = np.array(table[column], dtype=float) * (1 if by == "perplexity" else -1)
+        margins = [abs(a - b) for a, b in _margins(world, models)]
+        return [int(i) for i in np.argsort(margins, kind="stable")]
+    if by == "seam":
+        values = -seam_of(world, models, work, settings)
+    else:
+        table = _scores(world, models, work, settings)
+        values = np.array(table["golden_logprob"], dtype=float)
     return [int(i) for i in np.argsort(values, kind="stable")]
+
+
+def seam_of(world: World, models: Models, work: Path, settings: Row) -> np.ndarray:
+    """On-policy SEAM of each seed, weighting `prob`."""
+    return np.array(_scores(world, models, work, settings)["on_policy_seam_prob"], dtype=float)
 
 
 def _margins(world: World, models: Models) -> list[list[float]]:

@@ -13,9 +13,20 @@ from seamaug.models.policy import Policy
 from seamaug.models.reward import RewardModel
 from seamaug.scoring.scorer import ResponseSet, Scorer
 
+FIGURES = {
+    "seam_prob": "seam",
+    "seam_paper": "seam_paper",
+    "hack_rate": "hack_rate",
+    "on_policy_accuracy": "on_policy_accuracy",
+    "off_policy_accuracy": "off_policy_accuracy",
+    "reward_variance": "reward_variance",
+}
+"""The names of `seamaug diagnose`, and those in the results."""
+AFTER = ("seam", "hack_rate", "on_policy_accuracy", "reward_variance")
+
 
 def measure_models(models: Models, world: World, scale: Row, seed: int) -> dict[str, float]:
-    """What `seamaug diagnose` says of policy and reward model before reinforcement learning."""
+    """What `seamaug diagnose` says of a policy and a reward model."""
     found = diagnose(
         world.held_out[: scale["diagnosed"]],
         policy=str(models.policy),
@@ -27,15 +38,13 @@ def measure_models(models: Models, world: World, scale: Row, seed: int) -> dict[
         settings={"score.on_policy.max_new_tokens": scale["new_tokens"]},
     )
     figures = found.cells[0].figures
-    names = {
-        "seam_prob": "seam",
-        "seam_paper": "seam_paper",
-        "hack_rate": "hack_rate",
-        "on_policy_accuracy": "on_policy_accuracy",
-        "off_policy_accuracy": "off_policy_accuracy",
-        "reward_variance": "reward_variance",
-    }
-    return {name: figures[figure].value for figure, name in names.items()}
+    return {name: figures[figure].value for figure, name in FIGURES.items()}
+
+
+def measure_after(policy: Path, models: Models, world: World, scale: Row, seed: int) -> Row:
+    """The same of the trained policy, where it depends on the policy; names end in `_after`."""
+    found = measure_models(Models(policy, models.reward), world, scale, seed)
+    return {f"{name}_after": value for name, value in found.items() if name in AFTER}
 
 
 def measure_policy(

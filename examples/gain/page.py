@@ -31,7 +31,9 @@ MEASURES = {
     "on_policy_accuracy": "RM accuracy on policy",
     "off_policy_accuracy": "off policy",
     "seam": "SEAM",
+    "seam_after": "SEAM after RL",
     "hack_rate": "hack rate",
+    "hack_rate_after": "hack rate after RL",
     "reward_variance": "reward variance",
 }
 
@@ -153,6 +155,39 @@ def saturation(path: Path) -> list[str]:
     return lines
 
 
+def causes(path: Path) -> list[str]:
+    """Markdown of what causes.py found."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [row for row in rows if "rl_steps" in row]
+    steps = sorted({row["rl_steps"] for row in found})
+    lines = [
+        "",
+        "Gold score, and KL in nats, by steps of reinforcement learning, seeds "
+        f"{', '.join(map(str, sorted({row['seed'] for row in found})))}:",
+        "",
+        "| arm | " + " | ".join(map(str, steps)) + " |",
+        "|---" * (1 + len(steps)) + "|",
+    ]
+    for arm in dict.fromkeys(row["arm"] for row in found):
+        cells = []
+        for count in steps:
+            own = [row for row in found if (row["arm"], row["rl_steps"]) == (arm, count)]
+            gold, kl = (np.mean([row[name] for row in own]) for name in ("gold", "kl"))
+            cells.append(f"{gold:.3f}, {kl:.2f}")
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    lines += ["", "| SEAM again with | the worst prompts that are the same | rank correlation |"]
+    lines += ["|---|---|---|"]
+    again = [row for row in rows if "again" in row]
+    for what in dict.fromkeys(row["again"] for row in again):
+        own = [row for row in again if row["again"] == what]
+        cells = []
+        for name, form in (("worst_shared", ".0%"), ("rank_correlation", ".2f")):
+            values = [row[name] for row in own]
+            cells.append(f"{np.mean(values):{form}} ({min(values):{form}}–{max(values):{form}})")
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    return lines
+
+
 def draw(table: Table, path: Path) -> None:
     """Relative gold score of each arm to `random`, or to `none` where it leaves prompts out: every
     seed, the mean and its interval."""
@@ -205,6 +240,9 @@ def main() -> None:
     grid = results.with_name(f"{results.stem}-grid.jsonl")
     if grid.exists():
         lines += saturation(grid)
+    asked = results.with_name(f"{results.stem}-causes.jsonl")
+    if asked.exists():
+        lines += causes(asked)
     text = "\n".join([*lines, ""])
     results.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)

@@ -27,13 +27,13 @@ import torch
 import transformers
 import yaml
 from arms import ARMS, DROPS, NONE, Models, added, rank
-from measure import measure_models, measure_policy, wins
+from measure import measure_after, measure_models, measure_policy, wins
 from rich.console import Console
 from train import reward, rloo, sft
 from world import Row, World, user
 
 HERE = Path(__file__).parent
-SCALES = ("laptop", "laptop-mild", "real", "paper")
+SCALES = ("laptop", "laptop-mild", "laptop-few", "real", "real-llm", "paper")
 console = Console(stderr=True)
 
 
@@ -48,7 +48,7 @@ class Seed:
         self.world: World = module.make_world(seed, scale, work)
         about = json.dumps(self.world.about, indent=1)
         (self.work / "about.json").write_text(about + "\n", encoding="utf-8")
-        self.models = self._models(NONE)
+        self.models = self.models_of(NONE)
 
     def arm(self, arm: str) -> Row:
         """Train and measure."""
@@ -58,7 +58,7 @@ class Seed:
             left = sorted(order[round(share * len(order)) :])
             models, prompts, rows = self.models, [self.world.seeds[i] for i in left], 0
         else:
-            models, prompts = self._models(arm), self.world.seeds
+            models, prompts = self.models_of(arm), self.world.seeds
             rows = len(self._added(arm).pairs)
         begun = time.perf_counter()
         policy = self._rl(arm, models, prompts)
@@ -71,6 +71,7 @@ class Seed:
         (self.work / "gold").mkdir(exist_ok=True)
         self._gold_file(arm).write_text(json.dumps(by_prompt))
         figures |= own | {"rl_seconds": round(trained, 1)}
+        figures |= measure_after(policy, models, self.world, self.scale, self.seed)
         figures["win_rate"] = wins(by_prompt, self._gold_of_none())
         return figures
 
@@ -87,8 +88,12 @@ class Seed:
     def _gold(self, policy: Path, models: Models) -> tuple[dict[str, float], list[float]]:
         return measure_policy(policy, models, self.world, self.scale, self.seed)
 
-    def _models(self, arm: str) -> Models:
-        folder = self.work / "models" / _slug(arm)
+    def models_of(self, arm: str) -> Models:
+        """Policy and reward model of an arm before reinforcement learning."""
+        return self.train(arm, self.work / "models" / _slug(arm), self.seed)
+
+    def train(self, arm: str, folder: Path, order: int) -> Models:
+        """These models, left in a folder or trained now; `order` draws the order of the batches."""
         if not (folder / "done").exists():
             extra = self._added(arm)
             world = self.world
@@ -97,7 +102,7 @@ class Seed:
                 ("policy", sft, world.policy_start, "sft"),
                 ("reward", reward, world.reward_start, "reward"),
             ):
-                train(start, rows[name], folder / name, self.seed, **self.training(settings))
+                train(start, rows[name], folder / name, order, **self.training(settings))
             (folder / "done").touch()
         return Models(folder / "policy", folder / "reward")
 

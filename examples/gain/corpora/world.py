@@ -4,6 +4,7 @@ The prompts are dealt out by lot: to the gold judges, to the reward model, to re
 learning, and to the test. Nothing but the gold judges' own training sees their part.
 """
 
+import json
 import random
 from collections.abc import Sequence
 from itertools import islice
@@ -26,6 +27,9 @@ def make_world(seed: int, scale: Row, work: Path) -> World:
     demonstrations = _demonstrations(scale, parts["pairs"], seed)
     base = scale["policy"] if "policy" in scale else make_base(work / "base", scale)
     judges = Judges(scale, parts["gold"], scale.get("reward", base), work)
+    evaluation = work / f"held-out-{seed}.jsonl"
+    lines = (json.dumps({"prompt": row["prompt"]}) + "\n" for row in parts["held_out"])
+    evaluation.write_text("".join(lines), encoding="utf-8")
     return World(
         policy_start=base,
         reward_start=scale.get("reward", base),
@@ -42,7 +46,7 @@ def make_world(seed: int, scale: Row, work: Path) -> World:
         held_out=parts["held_out"],
         gold=judges,
         judge=str(judges.names[0]),
-        settings=scale["seamaug"],
+        settings=scale["seamaug"] | {"verify.decontaminate": [str(evaluation)]},
         about={name: len(rows) for name, rows in parts.items()} | _checked(judges, parts, scale),
     )
 

@@ -20,7 +20,8 @@ from seamaug.models.policy import Policy
 
 @dataclass(frozen=True)
 class Lots:
-    """What is drawn by lot for each kind of task, independently."""
+    """What is drawn by lot for each kind of task, independently; and, where the scale says how
+    many, which kinds there are."""
 
     styles: dict[str, str]
     """In which it is to be answered."""
@@ -37,14 +38,17 @@ class Lots:
     def draw(cls, scale: Row, rng: random.Random) -> "Lots":
         """Those of one seed."""
         sizes, spread = scale["sizes"], scale["spread"]
+        kinds = list(KINDS)
+        if "kinds" in scale:
+            kinds = rng.sample(kinds, scale["kinds"])
         return cls(
-            styles={name: rng.choice(STYLES) for name in KINDS},
-            sft=_unequal(sizes["sft"], spread["sft"], rng),
-            pairs=_unequal(sizes["pairs"], spread["pairs"], rng),
-            in_style={name: rng.uniform(*scale["in_style"]) for name in KINDS},
+            styles={name: rng.choice(STYLES) for name in kinds},
+            sft=_unequal(kinds, sizes["sft"], spread["sft"], rng),
+            pairs=_unequal(kinds, sizes["pairs"], spread["pairs"], rng),
+            in_style={name: rng.uniform(*scale["in_style"]) for name in kinds},
             noise={
                 name: rng.uniform(*scale["noise"]) if rng.random() < scale["noisy_kinds"] else 0.0
-                for name in KINDS
+                for name in kinds
             },
         )
 
@@ -60,7 +64,7 @@ def make_world(seed: int, scale: Any, work: Any) -> World:
     lots = Lots.draw(scale, rng)
     known: set[str] = set()
     held_out, seeds = (
-        draw(list(KINDS), scale["sizes"][part], rng, known) for part in ("held_out", "seeds")
+        draw(list(lots.styles), scale["sizes"][part], rng, known) for part in ("held_out", "seeds")
     )
     sft, pairs = (
         draw(_repeated(counts), sum(counts.values()), rng, known)
@@ -87,9 +91,9 @@ def make_world(seed: int, scale: Any, work: Any) -> World:
     )
 
 
-def _unequal(total: int, spread: float, rng: random.Random) -> dict[str, int]:
+def _unequal(kinds: Sequence[str], total: int, spread: float, rng: random.Random) -> dict[str, int]:
     """So many rows over the kinds, by log-normal weights."""
-    weights = {name: math.exp(spread * rng.gauss(0, 1)) for name in KINDS}
+    weights = {name: math.exp(spread * rng.gauss(0, 1)) for name in kinds}
     whole = sum(weights.values())
     return {name: round(total * weight / whole) for name, weight in weights.items()}
 
