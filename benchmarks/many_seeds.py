@@ -19,8 +19,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from timing import machine, versions
 
 BASE = 1000
 SETTINGS = {
@@ -148,6 +151,12 @@ def main() -> None:
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     results = []
+    about = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": f"python benchmarks/many_seeds.py --seeds {' '.join(map(str, arguments.seeds))}",
+        "machine": machine("cpu"),
+        "versions": versions(),
+    }
     with tempfile.TemporaryDirectory() as folder:
         models = write_models(Path(folder))
         for count in [BASE, *arguments.seeds]:
@@ -158,8 +167,9 @@ def main() -> None:
             results.append(receive.recv())
             process.join()
             print(json.dumps(results[-1]), flush=True)
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"runs": results}, indent=2) + "\n", encoding="utf-8")
+            if arguments.out:  # after each size: the largest may take an hour
+                found = about | {"runs": results}
+                arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
