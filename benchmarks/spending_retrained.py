@@ -61,7 +61,12 @@ def kept_by(world: World, allocation: str, budget: int, out: Path) -> Kept:
         budget=budget,
         seed=world.seed,
         out=out,
-        settings=SETTINGS | {"select.share": SELECT[world.name], "generate.allocation": allocation},
+        settings=SETTINGS
+        | {
+            "score.on_policy.max_new_tokens": world.scale.new_tokens,  # as the held-out samples
+            "select.share": SELECT[world.name],
+            "generate.allocation": allocation,
+        },
     )
     rows = result.provenance.to_list()
     spent = np.cumsum([row["tokens"] for row in rows])
