@@ -47,6 +47,7 @@ ARMS = (
     "seam on-policy, lookahead",
     "everything",
     "drop seam 40%",
+    "random, drop seam 40%",
 )
 """One of each kind; the others differ by settings alone."""
 
@@ -78,13 +79,14 @@ def test_every_arm_is_measured_at_equal_volume(results: Path, gain: Any) -> None
     seeds, variants = settings["sizes"]["seeds"], settings["variants"]
     assert rows["none"]["rows"] == rows["drop seam 40%"]["rows"] == 0
     assert rows["everything"]["rows"] == seeds * variants
-    for arm in ARMS[1:-3]:  # look-ahead may find too little that helps, in models this small
+    assert rows["random, drop seam 40%"]["rows"] == rows["random"]["rows"]
+    for arm in ARMS[1:-4]:  # look-ahead may find too little that helps, in models this small
         assert rows[arm]["rows"] == round(0.2 * seeds) * variants, arm
     for arm, row in rows.items():
         assert 0 <= row["gold"] <= 1
         assert row["seed"] == 3
         assert row["seam_after"] >= 0
-        assert row["rl_prompts"] == (18 if arm == "drop seam 40%" else 30)
+        assert row["rl_prompts"] == (18 if "drop" in arm else 30)
     assert rows["none"]["win_rate"] == 0.5
     runs = results.with_name("laptop-runs.jsonl").read_text(encoding="utf-8").splitlines()
     told = json.loads(runs[0])
@@ -228,10 +230,13 @@ def test_what_leaves_prompts_out_is_compared_with_no_reinforcement_too(gain: Any
     page = gain("page")
     none = {"arm": "none", "rows": 0, "gold": 0.5, "gold_sft": 0.4}
     drop = {"arm": "drop seam 20%", "rows": 0, "gold": 0.6}
-    rows = {row["arm"]: row for row in (none, none | {"arm": "random"}, drop)}
+    random = none | {"arm": "random", "gold": 0.4}
+    both = drop | {"arm": "random, drop seam 20%"}
+    rows = {row["arm"]: row for row in (none, random, drop, both)}
     text = "\n".join(page.tables({1: rows}))
     assert "| drop seam 20% | 0.600 | +20.0% [+20.0%, +20.0%] | +50.0% [+50.0%, +50.0%] |" in text
     assert "| none | 0.500 | – | +25.0% [+25.0%, +25.0%] |" in text
+    assert "| random, drop seam 20% | 0.600 | +50.0% [" in text  # it has the models of `random`
 
 
 def test_arms_of_some_seeds_have_a_table_of_their_own(tmp_path: Path, gain: Any) -> None:

@@ -13,6 +13,8 @@ An arm is a choice of prompts and a rule that keeps some of their variants:
     even                     all prompts, a variant of each
     wide                     any prompt: each next variant goes where the look-ahead foresees most
     everything               all prompts: five times the rows
+    drop BY SHARE            nothing; the worst prompts are left out of reinforcement learning
+    ARM, drop BY SHARE       what ARM adds, and the worst by its models are left out
 
 Where no rule is named, all variants are kept.
 """
@@ -43,15 +45,38 @@ WIDE = {"even": "uniform", "wide": "lookahead"}
 """Allocation of the arms that choose no prompts beforehand."""
 NONE, RANDOM, EVERYTHING, WEST_OF_N = "none", "random", "everything", "west-of-n"
 ARMS = (NONE, RANDOM, "perplexity", "margin", WEST_OF_N, *SEAM, *WIDE, EVERYTHING)
+AGAIN = "random again"
+"""Other prompts at random than those of the arm `random`."""
+
+
+class Drop(NamedTuple):
+    """Prompts that an arm leaves out of reinforcement learning."""
+
+    of: str
+    """The arm whose models it has: nothing else is trained anew."""
+    by: str
+    share: float
+
 
 DROPS = {
-    "drop random 20%": ("random", 0.2),
-    "drop perplexity 20%": ("perplexity", 0.2),
-    "drop seam 10%": ("seam", 0.1),
-    "drop seam 20%": ("seam", 0.2),
-    "drop seam 40%": ("seam", 0.4),
+    **{
+        f"drop {by} {share}%": Drop(NONE, by, share / 100)
+        for by, share in (
+            ("random", 20),
+            ("perplexity", 20),
+            ("seam", 10),
+            ("seam", 20),
+            ("seam", 40),
+        )
+    },
+    **{
+        # Not the prompts at random that have variants in the arm `random`.
+        f"{arm}, drop {by} {share}%": Drop(arm, AGAIN if by == RANDOM else by, share / 100)
+        for arm in (RANDOM, "wide")
+        for by, share in (("random", 20), ("seam", 20), ("seam", 40))
+    },
 }
-"""Arms that leave prompts out of reinforcement learning, with the models of `none`."""
+"""Arms that leave prompts out of reinforcement learning: the worst by the models they have."""
 
 
 class KeepAll:
@@ -84,8 +109,9 @@ class Added(NamedTuple):
 def rank(by: str, world: World, models: Models, seed: int, work: Path, settings: Row) -> list[int]:
     """Positions of the seeds, those to be augmented (or dropped) first."""
     count = len(world.seeds)
-    if by == "random":
-        return random.Random(f"arm {seed}").sample(range(count), count)
+    if by in (RANDOM, AGAIN):
+        stream = "arm" if by == RANDOM else "drop"
+        return random.Random(f"{stream} {seed}").sample(range(count), count)
     if by == "margin":
         margins = [abs(a - b) for a, b in _margins(world, models)]
         return [int(i) for i in np.argsort(margins, kind="stable")]

@@ -118,13 +118,15 @@ def tables(by_seed: dict[int, dict[str, Any]]) -> list[str]:
     if drops:
         lines += [
             "",
-            "| prompts left out of RL | gold | against all prompts | against no RL |",
-            "|---|---|---|---|",
+            "| prompts left out of RL | gold | against all prompts | against no RL and no rows "
+            "| against random |",
+            "|---|---|---|---|---|",
         ]
         lines += [
             f"| {arm} | {table[arm]['gold'].mean():.3f} | "
-            f"{'–' if arm == NONE else gain(table, arm, NONE, bootstrap)} | "
-            f"{gain(table, arm, NONE, bootstrap, before=True)} |"
+            f"{'–' if arm == NONE else gain(table, arm, DROPS[arm].of, bootstrap)} | "
+            f"{gain(table, arm, NONE, bootstrap, before=True)} | "
+            f"{'–' if arm == NONE else gain(table, arm, RANDOM, bootstrap)} |"
             for arm in (NONE, *drops)
         ]
     return lines
@@ -189,8 +191,8 @@ def causes(path: Path) -> list[str]:
 
 
 def draw(table: Table, path: Path) -> None:
-    """Relative gold score of each arm to `random`, or to `none` where it leaves prompts out: every
-    seed, the mean and its interval."""
+    """Relative gold score of each arm to `random`, or to the same models on all prompts where it
+    leaves some out: every seed, the mean and its interval."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -201,7 +203,7 @@ def draw(table: Table, path: Path) -> None:
     arms = [arm for arm in table if arm != RANDOM][::-1]
     figure, axes = plt.subplots(figsize=(8, 0.36 * len(arms) + 1.2), layout="constrained")
     for place, arm in enumerate(arms):
-        own, base = table[arm]["gold"], table[NONE if arm in DROPS else RANDOM]["gold"]
+        own, base = table[arm]["gold"], table[DROPS[arm].of if arm in DROPS else RANDOM]["gold"]
         low, high = bootstrap.interval(
             lambda at, own=own, base=base: own[at].mean(1) / base[at].mean(1) - 1
         )
@@ -211,7 +213,7 @@ def draw(table: Table, path: Path) -> None:
         axes.plot(100 * (own.mean() / base.mean() - 1), place, "o", color=colour)
     axes.axvline(0, color="grey", lw=1)
     axes.set_yticks(range(len(arms)), arms)
-    axes.set_xlabel("gold score after RL, % above `random` (`drop …`: above `none`)")
+    axes.set_xlabel("gold score after RL, % above `random` (`drop …`: above all prompts)")
     figure.savefig(path, metadata={"Date": None})
 
 

@@ -53,17 +53,16 @@ class Seed:
     def arm(self, arm: str) -> Row:
         """Train and measure."""
         if arm in DROPS:
-            by, share = DROPS[arm]
-            order = rank(by, self.world, self.models, self.seed, self.work, self.world.settings)
-            left = sorted(order[round(share * len(order)) :])
-            models, prompts, rows = self.models, [self.world.seeds[i] for i in left], 0
+            of, by, share = DROPS[arm]
+            models, scored = self.models_of(of), self._scored(of)
+            order = rank(by, self.world, models, self.seed, scored, self.world.settings)
+            prompts = [self.world.seeds[i] for i in sorted(order[round(share * len(order)) :])]
         else:
-            models, prompts = self.models_of(arm), self.world.seeds
-            rows = len(self._added(arm).pairs)
+            of, models, prompts = arm, self.models_of(arm), self.world.seeds
         begun = time.perf_counter()
         policy = self._rl(arm, models, prompts)
         trained = time.perf_counter() - begun
-        figures: Row = {"rows": rows, "rl_prompts": len(prompts)}
+        figures: Row = {"rows": len(self._added(of).pairs), "rl_prompts": len(prompts)}
         if arm not in DROPS:
             figures |= measure_models(models, self.world, self.scale, self.seed)
             figures["gold_sft"] = self._gold(models.policy, models)[0]["gold"]
@@ -74,6 +73,10 @@ class Seed:
         figures |= measure_after(policy, models, self.world, self.scale, self.seed)
         figures["win_rate"] = wins(by_prompt, self._gold_of_none())
         return figures
+
+    def _scored(self, arm: str) -> Path:
+        """Where the scores of the prompts by this arm's models are."""
+        return self.work if arm == NONE else self.work / "scored" / _slug(arm)
 
     def _gold_of_none(self) -> list[float]:
         file = self._gold_file(NONE)
