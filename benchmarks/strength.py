@@ -1,20 +1,25 @@
 """Preference strength: does it find flipped labels, and is training on what it leaves better?
 
     python benchmarks/strength.py --data DIR --base FOLDER --out FILE [--seeds 5]
+    python benchmarks/strength.py --tasks --out FILE
 
-DIR and FOLDER are those of reward_training.py, which makes the base. A fifth of the labels of
-pairs from all sources is flipped. Measured: the ROC-AUC of -mu for the flips (on all pairs, and on
-those of gsm8k, whose labels a checker can verify), the share of flips in each tenth by mu, and
-accuracy on clean pairs of held-out prompts of reward models trained on the noisy pairs, on the
-pairs as treated by default, on those with what the votes are against flipped, and on the clean
-pairs. FILE is JSON lines, one for each seed; the end prints the
-means.
+DIR and FOLDER are those of reward_training.py, which makes the base. With --tasks the pairs are of
+the tasks of examples/gain, whose labels a program knows, and the start is their base model, which
+can do them: so here the votes can know better than a label. A fifth of the labels of all pairs is
+flipped. Measured: the ROC-AUC of -mu for the flips (on all pairs, and on those of gsm8k, whose
+labels a checker can verify), the share of flips in each tenth by mu, and accuracy on clean pairs of
+held-out prompts of reward models trained on the noisy pairs, on the pairs as treated by default, on
+those with what the votes are against flipped, and on the clean pairs. FILE is JSON lines, one for
+each seed; the end prints the means.
 """
 
 import argparse
 import json
 import random
+import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +36,67 @@ from seamaug.config import RewardConfig
 from seamaug.models.reward import RewardModel
 
 NOISE = 0.2
+TASKS = {"num_train_epochs": 4, "learning_rate": 1e-3, "per_device_train_batch_size": 32}
+"""As much as the reward models of examples/gain are trained."""
+GAIN = Path(__file__).parents[1] / "examples" / "gain"
 _FIELDS = ("prompt", "chosen", "rejected")
 
 
-def judged_by(pairs: Any, test: list[dict[str, Any]], base: str, seed: int) -> float:
+@dataclass(frozen=True)
+class Setting:
+    """Where the pairs are from, and what learns them."""
+
+    rows: Callable[[int], list[dict[str, Any]]]
+    """Of a seed."""
+    base: str
+    max_length: int
+    trainer: dict[str, Any]
+    """Arguments of TRL's RewardConfig: of the judged reward models, and of the ensemble if set."""
+
+    def of_section(self, section: str) -> dict[str, Any]:
+        """Settings of a training, under this section's name."""
+        return {f"{section}trainer.{name}": value for name, value in self.trainer.items()} | {
+            f"{section}start.max_length": self.max_length
+        }
+
+
+def real(data: Path, base: Path) -> Setting:
+    """Pairs of all four sources."""
+    rows = read(data, "preference-larger")
+    return Setting(lambda _: rows, str(base), 512, {})
+
+
+def tasks(count: int) -> Setting:
+    """Pairs of the tasks of examples/gain: styles and frequencies are drawn for each seed."""
+    sys.path.insert(0, str(GAIN))
+    from laptop.world import make_world
+    from run import merged, settings_of
+
+    sizes = {"pairs": round(2.2 * count), "sft": 1, "seeds": 1, "held_out": 1}
+    scale = merged(settings_of("laptop"), {"sizes": sizes, "noisy_kinds": 0.0})
+
+    def rows(seed: int) -> list[dict[str, Any]]:
+        with tempfile.TemporaryDirectory() as work:
+            pairs = make_world(seed, scale, Path(work)).pairs
+        return [{name: pair[name][0]["content"] for name in _FIELDS} for pair in pairs]
+
+    return Setting(rows, str(GAIN / "laptop" / "base_model"), 128, TASKS)
+
+
+def judged_by(pairs: Any, test: list[dict[str, Any]], setting: Setting, seed: int) -> float:
     """Accuracy on the test pairs of a reward model trained on these pairs."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rm"
         settings = {name: value for name, value in SETTINGS.items() if name.startswith("trainer")}
-        settings |= {"start.max_length": 512, "seed": seed}
-        train_rm(pairs, model=base, out=out, settings=settings)
-        return accuracy(RewardModel(RewardConfig(name=str(out), max_length=512)), test)
+        settings |= setting.of_section("") | {"seed": seed}
+        train_rm(pairs, model=setting.base, out=out, settings=settings)
+        judge = RewardModel(RewardConfig(name=str(out), max_length=setting.max_length))
+        return accuracy(judge, test)
 
 
-def measure(rows: list[dict[str, Any]], base: str, seed: int, count: int) -> dict[str, Any]:
+def measure(setting: Setting, seed: int, count: int) -> dict[str, Any]:
     """One draw of pairs, flips and trainings."""
+    rows = setting.rows(seed)
     rng = random.Random(seed)
     prompts = sorted({row["prompt"] for row in rows})
     rng.shuffle(prompts)
@@ -61,27 +112,28 @@ def measure(rows: list[dict[str, Any]], base: str, seed: int, count: int) -> dic
     ]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        settings = {"ensemble.start.max_length": 512, "ensemble.trainer.save_strategy": "no"}
-        found = strength(noisy, model=base, out=out, settings={**settings, "seed": seed})
+        settings = setting.of_section("ensemble.") | {"ensemble.trainer.save_strategy": "no"}
+        found = strength(noisy, model=setting.base, out=out, settings={**settings, "seed": seed})
         stored = pq.read_table(out / "pairs.parquet")
         mu = np.asarray(stored["mu"])
-        treated = judged_by(str(out / "pairs.parquet"), test, base, seed)
+        treated = judged_by(str(out / "pairs.parquet"), test, setting, seed)
         flips = Path(folder) / "flips"
         voters = {"reward": [str(out / "ensemble")], "settings": {"treat.incorrect": "flip"}}
         strength(noisy, out=flips, **voters)
-        flipping = judged_by(str(flips / "pairs.parquet"), test, base, seed)
-    gsm8k = np.array([row["set"] == "gsm8k_solutions" for row in clean])
+        flipping = judged_by(str(flips / "pairs.parquet"), test, setting, seed)
+    gsm8k = np.array([row.get("set") == "gsm8k_solutions" for row in clean])
+    checked = {"auc_gsm8k": float(roc_auc_score(flipped[gsm8k], -mu[gsm8k]))} if any(gsm8k) else {}
     tenths = np.array_split(np.argsort(mu, kind="stable"), 10)
     return {
         "auc": float(roc_auc_score(flipped, -mu)),
-        "auc_gsm8k": float(roc_auc_score(flipped[gsm8k], -mu[gsm8k])),
+        **checked,
         "flips_by_tenth": [float(flipped[tenth].mean()) for tenth in tenths],
         "bands": found["bands"],
         "agreement": found["agreement"],
-        "noisy": judged_by(noisy, test, base, seed),
+        "noisy": judged_by(noisy, test, setting, seed),
         "treated": treated,
         "flipping": flipping,
-        "clean": judged_by([{n: r[n] for n in _FIELDS} for r in clean], test, base, seed),
+        "clean": judged_by([{n: r[n] for n in _FIELDS} for r in clean], test, setting, seed),
     }
 
 
@@ -96,14 +148,17 @@ def interval(values: np.ndarray) -> str:
 def main() -> None:
     """Measure the seeds that are missing, then print the means."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="with --base: real pairs")
+    parser.add_argument("--base", type=Path)
+    parser.add_argument("--tasks", action="store_true", help="the tasks of examples/gain instead")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=800)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = read(arguments.data, "preference-larger")
+    if arguments.tasks == bool(arguments.data and arguments.base):
+        parser.error("give either --tasks, or --data and --base")
+    own = tasks(arguments.pairs) if arguments.tasks else real(arguments.data, arguments.base)
     done = []
     if arguments.out.is_file():
         done = [json.loads(line) for line in arguments.out.read_text().splitlines()]
@@ -111,13 +166,14 @@ def main() -> None:
         key = {"seed": seed, "pairs": arguments.pairs}
         if any(key.items() <= row.items() for row in done):
             continue
-        row = key | measure(rows, str(arguments.base), seed, arguments.pairs)
+        row = key | measure(own, seed, arguments.pairs)
         row |= {"machine": machine("cpu"), "versions": versions()}
         done.append(row)
         with arguments.out.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
     for name in ("auc", "auc_gsm8k", "noisy", "treated", "flipping", "clean"):
-        print(name, interval(np.array([row[name] for row in done])))
+        if name in done[0]:
+            print(name, interval(np.array([row[name] for row in done])))
     for name in ("treated", "flipping", "clean"):
         less = np.array([row[name] - row["noisy"] for row in done])
         print(f"{name} - noisy", interval(less))
