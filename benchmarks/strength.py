@@ -1,6 +1,6 @@
 """Preference strength: does it find flipped labels, and is training on what it leaves better?
 
-    python benchmarks/strength.py --data DIR --base FOLDER --out FILE [--seeds 5]
+    python benchmarks/strength.py --data DIR --base FOLDER --out FILE
     python benchmarks/strength.py --tasks --out FILE
 
 DIR and FOLDER are those of reward_training.py, which makes the base. With --tasks the pairs are of
@@ -50,6 +50,8 @@ class Setting:
     """Of a seed."""
     base: str
     max_length: int
+    test: int
+    """Held-out pairs on which reward models are judged."""
     trainer: dict[str, Any]
     """Arguments of TRL's RewardConfig: of the judged reward models, and of the ensemble if set."""
 
@@ -60,10 +62,10 @@ class Setting:
         }
 
 
-def real(data: Path, base: Path) -> Setting:
+def real(count: int, data: Path, base: Path) -> Setting:
     """Pairs of all four sources."""
     rows = read(data, "preference-larger")
-    return Setting(lambda _: rows, str(base), 512, {})
+    return Setting(lambda _: rows, str(base), 512, count // 2, {})
 
 
 def tasks(count: int) -> Setting:
@@ -72,7 +74,8 @@ def tasks(count: int) -> Setting:
     from laptop.world import make_world
     from run import merged, settings_of
 
-    sizes = {"pairs": round(2.2 * count), "sft": 1, "seeds": 1, "held_out": 1}
+    test = 2 * count  # as many as can be had: what a label less is worth is little
+    sizes = {"pairs": round(4.2 * test), "sft": 1, "seeds": 1, "held_out": 1}
     scale = merged(settings_of("laptop"), {"sizes": sizes, "noisy_kinds": 0.0})
 
     def rows(seed: int) -> list[dict[str, Any]]:
@@ -80,7 +83,7 @@ def tasks(count: int) -> Setting:
             pairs = make_world(seed, scale, Path(work)).pairs
         return [{name: pair[name][0]["content"] for name in _FIELDS} for pair in pairs]
 
-    return Setting(rows, str(GAIN / "laptop" / "base_model"), 128, TASKS)
+    return Setting(rows, str(GAIN / "laptop" / "base_model"), 128, test, TASKS)
 
 
 def judged_by(pairs: Any, test: list[dict[str, Any]], setting: Setting, seed: int) -> float:
@@ -102,7 +105,7 @@ def measure(setting: Setting, seed: int, count: int) -> dict[str, Any]:
     rng.shuffle(prompts)
     held = set(prompts[: len(prompts) // 4])
     clean = rng.sample([row for row in rows if row["prompt"] not in held], count)
-    test = rng.sample([row for row in rows if row["prompt"] in held], count // 2)
+    test = rng.sample([row for row in rows if row["prompt"] in held], setting.test)
     flipped = np.array([rng.random() < NOISE for _ in clean])
     noisy = [
         {"prompt": r["prompt"], "chosen": r["rejected"], "rejected": r["chosen"]}
@@ -152,21 +155,22 @@ def main() -> None:
     parser.add_argument("--base", type=Path)
     parser.add_argument("--tasks", action="store_true", help="the tasks of examples/gain instead")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--pairs", type=int, default=800)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.tasks == bool(arguments.data and arguments.base):
         parser.error("give either --tasks, or --data and --base")
-    own = tasks(arguments.pairs) if arguments.tasks else real(arguments.data, arguments.base)
+    count, folders = arguments.pairs, (arguments.data, arguments.base)
+    own = tasks(count) if arguments.tasks else real(count, *folders)
     done = []
     if arguments.out.is_file():
         done = [json.loads(line) for line in arguments.out.read_text().splitlines()]
-    for seed in range(arguments.seeds):
-        key = {"seed": seed, "pairs": arguments.pairs}
+    for seed in arguments.seeds:
+        key = {"seed": seed, "pairs": count}
         if any(key.items() <= row.items() for row in done):
             continue
-        row = key | measure(own, seed, arguments.pairs)
+        row = key | measure(own, seed, count)
         row |= {"machine": machine("cpu"), "versions": versions()}
         done.append(row)
         with arguments.out.open("a", encoding="utf-8") as stream:

@@ -12,6 +12,8 @@ An arm is a choice of prompts and a rule that keeps some of their variants:
     seam ESTIMATOR, RULE     the same, and of twice as many variants the rule keeps half
     even                     all prompts, a variant of each
     wide                     any prompt: each next variant goes where the look-ahead foresees most
+    best                     all prompts: of as many variants as of everything the look-ahead keeps
+    best + PM                    as many as the others have; with what SFT on them does to SEAM
     everything               all prompts: five times the rows
     drop BY SHARE            nothing; the worst prompts are left out of reinforcement learning
     ARM, drop BY SHARE       what ARM adds, and the worst by its models are left out
@@ -43,8 +45,10 @@ SEAM = {
 """Estimator, weighting and keep rule of the arms that go by SEAM."""
 WIDE = {"even": "uniform", "wide": "lookahead"}
 """Allocation of the arms that choose no prompts beforehand."""
+BEST = {"best": 0.0, "best + PM": 1.0}
+"""Weight of the policy's side in what these foresee."""
 NONE, RANDOM, EVERYTHING, WEST_OF_N = "none", "random", "everything", "west-of-n"
-ARMS = (NONE, RANDOM, "perplexity", "margin", WEST_OF_N, *SEAM, *WIDE, EVERYTHING)
+ARMS = (NONE, RANDOM, "perplexity", "margin", WEST_OF_N, *SEAM, *WIDE, *BEST, EVERYTHING)
 AGAIN = "random again"
 """Other prompts at random than those of the arm `random`."""
 
@@ -185,6 +189,20 @@ def added(arm: str, world: World, models: Models, seed: int, work: Path, scale: 
         }
         own = keep_all if rule == "all" else {"keep": {"rule": rule, "saturation": None}}
         return _expanded(world.seeds, models, selected * each, out, settings | own)
+    if arm in BEST:
+        settings |= {
+            "select.top": len(world.seeds),
+            "score.estimators": ["on-policy"],
+            "score.weighting": "prob",
+            "keep": {
+                "rule": "lookahead",
+                "share": share,
+                "saturation": None,
+                "trained_pairs": len(world.pairs),
+                "policy_weight": BEST[arm],
+            },
+        }
+        return _expanded(world.seeds, models, selected * each, out, settings)
     if arm in WIDE:
         settings |= keep_all | {
             "select.top": len(world.seeds),
