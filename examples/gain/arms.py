@@ -14,6 +14,8 @@ An arm is a choice of prompts and a rule that keeps some of their variants:
     wide                     any prompt: each next variant goes where the look-ahead foresees most
     best                     all prompts: of as many variants as of everything the look-ahead keeps
     best + PM                    as many as the others have; with what SFT on them does to SEAM
+    gold worst               those to which the policy's samples have the lowest gold score
+    gold spread              by lot, the likelier the lower it is; both know what decides
     everything               all prompts: five times the rows
     drop BY SHARE            nothing; the worst prompts are left out of reinforcement learning
     ARM, drop BY SHARE       what ARM adds, and the worst by its models are left out
@@ -47,8 +49,10 @@ WIDE = {"even": "uniform", "wide": "lookahead"}
 """Allocation of the arms that choose no prompts beforehand."""
 BEST = {"best": 0.0, "best + PM": 1.0}
 """Weight of the policy's side in what these foresee."""
+GOLD = ("gold worst", "gold spread")
+"""Arms that no user can have: what they choose by is what is measured in the end."""
 NONE, RANDOM, EVERYTHING, WEST_OF_N = "none", "random", "everything", "west-of-n"
-ARMS = (NONE, RANDOM, "perplexity", "margin", WEST_OF_N, *SEAM, *WIDE, *BEST, EVERYTHING)
+ARMS = (NONE, RANDOM, "perplexity", "margin", WEST_OF_N, *SEAM, *WIDE, *BEST, *GOLD, EVERYTHING)
 AGAIN = "random again"
 """Other prompts at random than those of the arm `random`."""
 
@@ -110,21 +114,34 @@ class Added(NamedTuple):
     pairs: list[Row]
 
 
-def rank(by: str, world: World, models: Models, seed: int, work: Path, settings: Row) -> list[int]:
+def rank(by: str, world: World, models: Models, seed: int, work: Path, scale: Row) -> list[int]:
     """Positions of the seeds, those to be augmented (or dropped) first."""
     count = len(world.seeds)
     if by in (RANDOM, AGAIN):
         stream = "arm" if by == RANDOM else "drop"
         return random.Random(f"{stream} {seed}").sample(range(count), count)
+    if by in GOLD:
+        wrong = _wrong(world, models, seed, scale)
+        if by == "gold spread":  # weighted sampling without replacement (Efraimidis, Spirakis 2006)
+            wrong = np.random.default_rng(seed).random(count) ** (1 / np.maximum(wrong, 1e-3))
+        return [int(i) for i in np.argsort(-wrong, kind="stable")]
     if by == "margin":
         margins = [abs(a - b) for a, b in _margins(world, models)]
         return [int(i) for i in np.argsort(margins, kind="stable")]
     if by == "seam":
-        values = -seam_of(world, models, work, settings)
+        values = -seam_of(world, models, work, world.settings)
     else:
-        table = _scores(world, models, work, settings)
+        table = _scores(world, models, work, world.settings)
         values = np.array(table["golden_logprob"], dtype=float)
     return [int(i) for i in np.argsort(values, kind="stable")]
+
+
+def _wrong(world: World, models: Models, seed: int, scale: Row) -> np.ndarray:
+    """1 less the mean gold score of the policy's samples to each seed."""
+    policy = Policy(PolicyConfig(name=str(models.policy)))
+    prompts = [user(row["prompt"]) for row in world.seeds]
+    said = policy.sample(prompts, n=scale["samples"], seed=seed, max_new_tokens=scale["new_tokens"])
+    return 1 - np.array([np.mean(own) for own in world.gold(world.seeds, said)])
 
 
 def seam_of(world: World, models: Models, work: Path, settings: Row) -> np.ndarray:
@@ -212,7 +229,7 @@ def added(arm: str, world: World, models: Models, seed: int, work: Path, scale: 
             "keep.trained_pairs": len(world.pairs),
         }
         return _expanded(world.seeds, models, selected * each, out, settings)
-    chosen = sorted(rank(arm, world, models, seed, work, world.settings)[:selected])
+    chosen = sorted(rank(arm, world, models, seed, work, scale)[:selected])
     own_seeds = [world.seeds[i] for i in chosen]
     settings |= keep_all | {"select.top": selected}
     return _expanded(own_seeds, models, selected * each, out, settings)

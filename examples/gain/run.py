@@ -55,7 +55,7 @@ class Seed:
         if arm in DROPS:
             of, by, share = DROPS[arm]
             models, scored = self.models_of(of), self._scored(of)
-            order = rank(by, self.world, models, self.seed, scored, self.world.settings)
+            order = rank(by, self.world, models, self.seed, scored, self.scale)
             prompts = [self.world.seeds[i] for i in sorted(order[round(share * len(order)) :])]
         else:
             of, models, prompts = arm, self.models_of(arm), self.world.seeds

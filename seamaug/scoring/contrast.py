@@ -14,7 +14,7 @@ from seamaug.seeds.store import taken
 
 WIDENED = "cosine band widened"
 _AT_ONCE = 10_000
-
+_FOUND = 1 << 20  # neighbours found at a time, of 12 bytes each
 
 IsWorse = Callable[[str, str], bool]
 """(response, golden) to whether a checker shows the response to be worse."""
@@ -76,12 +76,7 @@ class Contrast:
 
     def hack_sets(self, positions: range, seeds: Sequence[Seed]) -> list[HackSet]:
         """One set per seed, nearest prompt first."""
-        wanted = 2 * self._samples + 64  # room for prompts that are too near or share an answer
-        vectors = self._index.vectors[positions.start : positions.stop]
-        cosines, neighbours = self._index.search(vectors, wanted)
-        chosen = [
-            self._choose(*found) for found in zip(positions, neighbours, cosines, strict=True)
-        ]
+        chosen = self._choose(positions)
         # Seeds share most of their hack sets: fetch each text once.
         places = sorted({place for places, _ in chosen for place in places})
         texts = taken(self._column, places)["golden"].to_pylist()
@@ -97,17 +92,26 @@ class Contrast:
             found.note = "no other prompt's response can serve as its hack set"
         return found
 
-    def _choose(
-        self, own: int, neighbours: np.ndarray, cosines: np.ndarray
-    ) -> tuple[list[int], bool]:
-        places, widened = self._among(own, neighbours, cosines)
-        # Many prompts too near, or one answer for most: look farther, a few times as far each.
-        reach = len(neighbours)
-        while widened and len(places) < self._samples < reach < len(self._index):
-            reach = min(8 * reach, len(self._index))
-            far_cosines, far = self._index.search(self._index.vectors[own : own + 1], reach)
-            places, widened = self._among(own, far[0], far_cosines[0])
-        return places, widened
+    def _choose(self, positions: range) -> list[tuple[list[int], bool]]:
+        """Positions for the hack set of each seed, and whether the band was widened for it."""
+        chosen: dict[int, tuple[list[int], bool]] = {}
+        reach = 2 * self._samples + 64  # room for prompts that are too near or share an answer
+        short = list(positions)
+        while short:
+            reach = min(reach, len(self._index))
+            at_once = max(1, _FOUND // reach)
+            for start in range(0, len(short), at_once):
+                some = short[start : start + at_once]
+                cosines, neighbours = self._index.search(self._index.vectors[some], reach)
+                for own, *found in zip(some, neighbours, cosines, strict=True):
+                    chosen[own] = self._among(own, *found)
+            if reach == len(self._index):
+                break
+            # Many prompts too near, or one answer for most: these look farther, together, since a
+            # search of all vectors for one alone would take nearly as long.
+            short = [p for p in short if chosen[p][1] and len(chosen[p][0]) < self._samples]
+            reach *= 8
+        return [chosen[position] for position in positions]
 
     def _among(
         self, own: int, neighbours: Sequence[int] | np.ndarray, cosines: np.ndarray

@@ -166,6 +166,16 @@ def test_a_short_band_looks_farther() -> None:
     assert index.reaches == [124, 992]
 
 
+def test_prompts_that_look_farther_do_so_together() -> None:
+    index = Ranked([1.0] * 200 + [0.7] * 1801)
+    goldens = pa.chunked_array([[f"answer {i}" for i in range(2001)]])
+    estimator = Contrast(goldens, index, ContrastConfig(), 30, lambda *_: True)
+    seeds = [seed_of(i, f"answer {i}") for i in range(5)]
+    sets = estimator.hack_sets(range(5), seeds)
+    assert [own.worse[0] for own in sets] == ["answer 200"] * 5
+    assert index.reaches == [124, 992]
+
+
 def test_texts_are_as_they_were_and_each_goes_to_its_own_prompt() -> None:
     goldens = ["One", " Two ", "three\n", "FOUR"]
     vectors = np.array([[1, 0], [0.85, 0.52678], [0, 1], [0.52678, 0.85]], np.float32)
