@@ -167,7 +167,7 @@ def main() -> None:
     if arguments.out.is_file():
         done = [json.loads(line) for line in arguments.out.read_text().splitlines()]
     for seed in arguments.seeds:
-        key = {"seed": seed, "pairs": count}
+        key = {"seed": seed, "pairs": count, "test": own.test}
         if any(key.items() <= row.items() for row in done):
             continue
         row = key | measure(own, seed, count)
