@@ -257,6 +257,9 @@ def test_arms_of_some_seeds_have_a_table_of_their_own(tmp_path: Path, gain: Any)
     assert page.tables(by_seed)[0].startswith("2 seeds: 1, 2.")
     text = "\n".join(page.tables({2: by_seed[2]}))
     assert "| margin | 0 | 0.600 | +20.0% [+20.0%, +20.0%] |" in text
+    assert page.some(by_seed, ["margin"])[-1] == (
+        "| margin | 2 | 0.600 | +20.0% [+20.0%, +20.0%] |"
+    )
 
 
 def test_a_gain_is_relative_and_paired(gain: Any) -> None:

@@ -132,6 +132,26 @@ def tables(by_seed: dict[int, dict[str, Any]]) -> list[str]:
     return lines
 
 
+def some(by_seed: dict[int, dict[str, Any]], arms: list[str]) -> list[str]:
+    """Markdown of arms that few seeds have, each with the seeds that have it."""
+    lines = ["", "Arms of some seeds, paired on these; `drop …`: against the same models on all "]
+    lines[-1] += "prompts, others against `random`."
+    lines += ["", "| arm | seeds | gold | difference |", "|---|---|---|---|"]
+    for arm in arms:
+        of = DROPS[arm].of if arm in DROPS else RANDOM
+        own = {seed: rows for seed, rows in by_seed.items() if {arm, of} <= rows.keys()}
+        if own:
+            table = {
+                name: {"gold": np.array([rows[name]["gold"] for rows in own.values()])}
+                for name in (arm, of)
+            }
+            lines.append(
+                f"| {arm} | {', '.join(map(str, own))} | {table[arm]['gold'].mean():.3f} | "
+                f"{gain(table, arm, of, Bootstrap(len(own)))} |"
+            )
+    return lines
+
+
 def saturation(path: Path) -> list[str]:
     """Markdown of what grid.py found: gold score after RL, and mismatch rate, by data shares."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -232,13 +252,13 @@ def main() -> None:
     lines = [*tables(by_seed), "", f"![gold score by arm]({picture.name})"]
     whole, partial = arms_of(by_seed)
     every = {seed: own for seed, own in by_seed.items() if {*whole, *partial} <= own.keys()}
-    if partial and every:
+    if partial and len(every) > 1:
         picture = results.with_name(f"{results.stem}-all.svg")
         draw(measures(every), picture)
         lines += ["", "All arms, on the seeds that have them all.", "", *tables(every)]
         lines += ["", f"![gold score by arm, all arms]({picture.name})"]
     elif partial:
-        lines += ["", f"On no seed with all others, so left out: {', '.join(partial)}."]
+        lines += some(by_seed, partial)
     grid = results.with_name(f"{results.stem}-grid.jsonl")
     if grid.exists():
         lines += saturation(grid)
