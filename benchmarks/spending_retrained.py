@@ -98,10 +98,10 @@ class Retrained:
         return {"rows": len(pairs)} | {name: found[name] for name in MEASURES}
 
 
-def measure(setting: str, seed: int, given: argparse.Namespace, work: Path) -> dict[str, Any]:
+def measure(seed: int, given: argparse.Namespace, work: Path) -> dict[str, Any]:
     """All allocations on one world."""
     began = time.process_time()
-    of_setting = WORLDS[setting]
+    of_setting = WORLDS[given.setting]
     world = of_setting.make_world(seed, of_setting.FULL, work / f"world-{seed}")
     kept = {
         name: kept_by(world, name, given.budget, work / f"{name}-{seed}") for name in ALLOCATIONS
@@ -203,7 +203,7 @@ def main() -> None:
     runs = []
     with tempfile.TemporaryDirectory(prefix="seamaug-spending-") as scratch:
         for seed in given.seeds:
-            runs.append(measure(given.setting, seed, given, Path(scratch)))
+            runs.append(measure(seed, given, Path(scratch)))
             print(runs[-1], flush=True)
     result = {
         "date": datetime.now(UTC).date().isoformat(),
