@@ -135,10 +135,10 @@ $(BENCH_VENV)/.installed: pyproject.toml Makefile
 	$(call install,$(BENCH_VENV),-e '.[cpu]' $(PEERS))
 
 $(FUZZ_VENV)/.installed: pyproject.toml
-	$(call install,$(FUZZ_VENV),-e . 'atheris>=3,<4')
+	$(call install,$(FUZZ_VENV),-e . 'atheris>=3$(comma)<4')
 
 $(AUDIT_VENV)/.installed:
-	$(call install,$(AUDIT_VENV),'pip-audit>=2.9,<3' 'cyclonedx-bom>=7,<8')
+	$(call install,$(AUDIT_VENV),'pip-audit>=2.9$(comma)<3' 'cyclonedx-bom>=7$(comma)<8')
 
 comma := ,
 

@@ -1,19 +1,17 @@
 """What a run holds in memory as its seeds grow in number: the flow is measured, not the models.
 
-    python benchmarks/many_seeds.py --seeds 20000 50000 --out benchmarks/results/many_seeds.json
+    python benchmarks/many_seeds.py --data DIR --seeds 100000 1000000 --out …/many_seeds.json
 
-Seeds are the bundled ones with their numbers and half of their words changed. The models are the
-smallest that load: one layer of width 16, random weights. Each size is a run in a process of its
-own; its memory is that of no file (RssAnon), so that mapped vectors do not count, as the largest
-seen in each stage. The smallest size, of 1,000 seeds, shows what models, libraries and code take.
+Prompts and responses are distinct real texts, put together at random: sentences and pairs of them,
+of DIR (prompt_vectors.py says how). The models are the smallest that load: one layer of width 16,
+random weights. Each size is a run in a process of its own; its memory is that of no file (RssAnon),
+so that mapped vectors do not count, as the largest seen in each stage. The smallest size, of 1,000
+seeds, shows what models, libraries and code take.
 """
 
 import argparse
-import gzip
 import json
 import multiprocessing
-import random
-import re
 import tempfile
 import threading
 import time
@@ -23,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from prompt_vectors import texts
 from timing import machine, versions
 
 BASE = 1000
@@ -39,26 +38,12 @@ SETTINGS = {
 BUDGET = 64
 
 
-def write_seeds(path: Path, count: int) -> None:
-    """Rows that differ in their numbers, and in half of their words from those of the same seed."""
-    from seamaug.resources import resource
-
-    with gzip.open(resource("embedded", "seeds.jsonl.gz"), "rt", encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream]
-    short = [row for row in rows if len(row["prompt"]) + len(row["chosen"]) < 300]
-    words = sorted({word for row in short for word in row["prompt"].split()})
-    rng = random.Random(0)
-
-    def changed(text: str) -> str:
-        numbered = re.sub(r"\d+", lambda _: str(rng.randrange(10**4)), text)
-        own = (rng.choice(words) if rng.random() < 0.5 else word for word in numbered.split())
-        return f"{' '.join(own)} {rng.choice(words)}"
-
+def write_seeds(path: Path, found: list[str]) -> None:
+    """Each text as a prompt, with the two before it as its responses."""
     with path.open("w", encoding="utf-8") as out:
-        for number in range(count):
-            row = short[number % len(short)]
-            out.write(json.dumps({name: changed(row[name]) for name in
-                                  ("prompt", "chosen", "rejected")}) + "\n")  # fmt: skip
+        for number, prompt in enumerate(found):
+            row = {"prompt": prompt, "chosen": found[number - 1], "rejected": found[number - 2]}
+            out.write(json.dumps(row) + "\n")
 
 
 def write_models(folder: Path) -> dict[str, str]:
@@ -118,19 +103,17 @@ def anonymous() -> int:
     raise OSError("this kernel does not say RssAnon")
 
 
-def measure(folder: str, count: int, models: dict[str, str], send: Any) -> None:
+def measure(seeds: Path, models: dict[str, str], send: Any) -> None:
     """One run; sends what it took."""
     import torch
 
     from seamaug import expand
 
     torch.set_num_threads(1)
-    seeds = Path(folder) / f"seeds-{count}.jsonl"
-    write_seeds(seeds, count)
     began = time.process_time()
     with largest_by_stage() as memory:
         result = expand(
-            str(seeds), out=f"{folder}/run-{count}", budget=BUDGET, settings=SETTINGS, **models
+            str(seeds), out=seeds.with_suffix(""), budget=BUDGET, settings=SETTINGS, **models
         )
     send.send(
         {
@@ -147,30 +130,40 @@ def measure(folder: str, count: int, models: dict[str, str], send: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[20_000, 50_000, 100_000])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[5_000, 10_000])
+    parser.add_argument(
+        "--data", type=Path, help="folder of *.jsonl.gz; default: the bundled seeds"
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    sizes = [BASE, *arguments.seeds]
+    found = texts(arguments.data, max(sizes))  # shuffled: each size has a random part of them
+    if len(found) < max(sizes):
+        raise SystemExit(f"there are only {len(found):,} texts: name more by --data")
     context = multiprocessing.get_context("spawn")
     results = []
     about = {
         "date": datetime.now(UTC).date().isoformat(),
-        "command": f"python benchmarks/many_seeds.py --seeds {' '.join(map(str, arguments.seeds))}",
+        "command": f"python benchmarks/many_seeds.py {'--data DIR ' if arguments.data else ''}"
+        f"--seeds {' '.join(map(str, arguments.seeds))}",
         "machine": machine("cpu"),
         "versions": versions(),
     }
     with tempfile.TemporaryDirectory() as folder:
         models = write_models(Path(folder))
-        for count in [BASE, *arguments.seeds]:
+        for count in sizes:
+            seeds = Path(folder) / f"{count}.jsonl"
+            write_seeds(seeds, found[:count])
             receive, send = context.Pipe(duplex=False)
-            process = context.Process(target=measure, args=(folder, count, models, send))
+            process = context.Process(target=measure, args=(seeds, models, send))
             process.start()
             send.close()
             results.append(receive.recv())
             process.join()
             print(json.dumps(results[-1]), flush=True)
             if arguments.out:  # after each size: the largest may take an hour
-                found = about | {"runs": results}
-                arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                text = json.dumps(about | {"runs": results}, indent=1)
+                arguments.out.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

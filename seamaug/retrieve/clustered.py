@@ -26,10 +26,12 @@ _TRAINING = 50  # vectors per cluster that the centres are fitted on
 _ROUNDS = 10  # of k-means
 _RANKED = 65_536  # candidates at a time: what faiss needs for a query weighs more than they
 _GATHERED = 2_048  # … and with their vectors, which then are still in the cache when multiplied
-_MOST = 24  # candidates per neighbour wanted: past it, exact search is worth as much
 _BLOCK = 65_536
 _GROWTH = 1.25
 _CODES = 250  # as many are ranked in the time of comparing one candidate's vector (measured)
+_EXACT = 4  # … and in that which exact search takes for one of the vectors, compared in turn
+_FEW = 200_000  # vectors: up to so many, any effort is soon done
+_EXACT = 4  # … and in that of comparing one vector in an exact search, where all are in turn
 _TIE = 1e-6  # cosines this close are one: either neighbour is a true one
 
 
@@ -128,20 +130,24 @@ class ClusteredIndex:
             bound = hits.mean() - 2 * hits.std() / math.sqrt(len(hits))
             return replace(tried, recall=float(bound))
 
-        def cost(one: Effort) -> float:
-            return one.clusters * len(self) / int(self.index.nlist) + _CODES * one.candidates
+        def cost(clusters: int, candidates: int) -> float:
+            return clusters * len(self) / int(self.index.nlist) + _CODES * candidates
 
         def worth(one: Effort) -> float:
-            return (one.recall - effort.recall) / (cost(one) - cost(effort))
+            more = cost(one.clusters, one.candidates) - cost(effort.clusters, effort.candidates)
+            return (one.recall - effort.recall) / more
 
+        most = _EXACT / 2 * max(len(self), _FEW)  # half of what exact search takes
         effort = measured(effort.clusters, effort.candidates)
         yield effort
         while True:
-            tried = []
-            if effort.clusters < self.index.nlist / 2:
-                tried.append(measured(math.ceil(_GROWTH * effort.clusters), effort.candidates))
-            if effort.candidates < _MOST * effort.reach:
-                tried.append(measured(effort.clusters, math.ceil(_GROWTH * effort.candidates)))
+            clusters = min(math.ceil(_GROWTH * effort.clusters), int(self.index.nlist))
+            candidates = min(math.ceil(_GROWTH * effort.candidates), len(self))
+            tried = [
+                measured(*one)
+                for one in ((clusters, effort.candidates), (effort.clusters, candidates))
+                if one != (effort.clusters, effort.candidates) and cost(*one) <= most
+            ]
             if not tried:
                 return
             effort = max(tried, key=worth)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ _FOUND = 1 << 20  # neighbours found at a time, of 12 bytes each
 
 IsWorse = Callable[[str, str], bool]
 """(response, golden) to whether a checker shows the response to be worse."""
+_Choose = Callable[[int, Sequence[int] | np.ndarray, np.ndarray], tuple[list[int], bool]]
 
 
 class Goldens:
@@ -95,22 +97,29 @@ class Contrast:
     def _choose(self, positions: range) -> list[tuple[list[int], bool]]:
         """Positions for the hack set of each seed, and whether the band was widened for it."""
         chosen: dict[int, tuple[list[int], bool]] = {}
-        reach = 2 * self._samples + 64  # room for prompts that are too near or share an answer
-        short = list(positions)
+        reach = 3 * self._samples + 20  # room for prompts that are too near or share an answer
+        # What many prompts share waits for a second, farther look: few prompts need one.
+        choose: _Choose = partial(self._nearest, excluded=self._goldens.generic)
+        short: Sequence[int] = positions
         while short:
-            reach = min(reach, len(self._index))
+            if reach >= len(self._index):
+                reach, choose = len(self._index), self._among
+            unfilled = []
             at_once = max(1, _FOUND // reach)
             for start in range(0, len(short), at_once):
-                some = short[start : start + at_once]
+                some = list(short[start : start + at_once])
                 cosines, neighbours = self._index.search(self._index.vectors[some], reach)
-                for own, *found in zip(some, neighbours, cosines, strict=True):
-                    chosen[own] = self._among(own, *found)
+                for own, near, cosine in zip(some, neighbours, cosines, strict=True):
+                    chosen[own] = places, widened = choose(own, near, cosine)
+                    more = widened or cosine[-1] >= self._config.low
+                    if more and len(places) < self._samples:
+                        unfilled.append(own)
             if reach == len(self._index):
                 break
             # Many prompts too near, or one answer for most: these look farther, together, since a
             # search of all vectors for one alone would take nearly as long.
-            short = [p for p in short if chosen[p][1] and len(chosen[p][0]) < self._samples]
-            reach *= 8
+            short, choose = unfilled, self._among
+            reach *= 4
         return [chosen[position] for position in positions]
 
     def _among(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import seamaug.retrieve.clustered as clustered
 import seamaug.retrieve.index as module
 from seamaug.config import RetrieveConfig
 from seamaug.errors import RunFolderError
@@ -179,8 +180,9 @@ def test_a_killed_build_is_redone_to_the_same_bytes(
 
 
 def test_noise_has_no_neighbours_to_find_so_search_is_exact(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(clustered, "_FEW", 0)  # or 1,500 would count as soon searched in any way
     noise = np.random.default_rng(0).normal(size=(1500, 64)).astype(np.float32)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     with caplog.at_level("WARNING", "seamaug"):

@@ -158,12 +158,28 @@ def test_an_answer_with_the_same_number_is_right() -> None:
 
 
 def test_a_short_band_looks_farther() -> None:
-    # 30 samples look at 124 neighbours; the first 200 are too near.
+    # 30 samples look at 110 neighbours; the first 200 are too near.
     index = Ranked([1.0] + [0.95] * 200 + [0.5] * 1800)
     goldens = [f"answer {i}" for i in range(2001)]
     worse, widened = texts(goldens=goldens, index=index)
     assert (worse, widened) == ([f"answer {i}" for i in range(201, 231)], True)
-    assert index.reaches == [124, 992]
+    assert index.reaches == [110, 440]
+
+
+def test_a_band_that_goes_on_is_looked_through() -> None:
+    # Of the 110 nearest, 100 share an answer: 11 are enough by `at_least`, but the band has more.
+    index = Ranked([1.0] + [0.85] * 300 + [0.5] * 700)
+    goldens = ["own", *["the same"] * 100, *(f"answer {i}" for i in range(900))]
+    worse, widened = texts(goldens=goldens, index=index, at_least=5)
+    assert (worse, widened) == (["the same", *(f"answer {i}" for i in range(29))], False)
+
+
+def test_what_many_share_is_taken_only_after_a_farther_look() -> None:
+    index = Ranked([1.0] + [0.85] * 1000)
+    goldens = ["own", *["yes"] * 200, *(f"answer {i}" for i in range(800))]
+    worse, _ = texts(goldens=goldens, index=index, generic_from=100, at_least=30)
+    assert worse == [f"answer {i}" for i in range(30)]
+    assert index.reaches == [110, 440]
 
 
 def test_prompts_that_look_farther_do_so_together() -> None:
@@ -173,7 +189,7 @@ def test_prompts_that_look_farther_do_so_together() -> None:
     seeds = [seed_of(i, f"answer {i}") for i in range(5)]
     sets = estimator.hack_sets(range(5), seeds)
     assert [own.worse[0] for own in sets] == ["answer 200"] * 5
-    assert index.reaches == [124, 992]
+    assert index.reaches == [110, 440]
 
 
 def test_texts_are_as_they_were_and_each_goes_to_its_own_prompt() -> None:
