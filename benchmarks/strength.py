@@ -9,8 +9,9 @@ can do them: so here the votes can know better than a label. A fifth of the labe
 flipped. Measured: the ROC-AUC of -mu for the flips (on all pairs, and on those of gsm8k, whose
 labels a checker can verify), the share of flips in each tenth by mu, and accuracy on clean pairs of
 held-out prompts of reward models trained on the noisy pairs, on the pairs as treated by default, on
-those with what the votes are against flipped, and on the clean pairs. FILE is JSON lines, one for
-each seed; the end prints the means.
+those with what the votes are against flipped, and on the clean pairs; of --trainings reward models
+each, since two on the same pairs in another order differ by a point or two. FILE is JSON lines, one
+for each seed; the end prints the means and, where matplotlib is installed, draws the ROC curve.
 """
 
 import argparse
@@ -28,7 +29,7 @@ import pyarrow.parquet as pq
 import torch
 from reward_training import SETTINGS, accuracy, read
 from scipy import stats
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 from timing import machine, versions
 
 from seamaug import strength, train_rm
@@ -39,6 +40,8 @@ NOISE = 0.2
 TASKS = {"num_train_epochs": 4, "learning_rate": 1e-3, "per_device_train_batch_size": 32}
 """As much as the reward models of examples/gain are trained."""
 GAIN = Path(__file__).parents[1] / "examples" / "gain"
+FALSE = np.linspace(0, 1, 41)
+"""Shares of the right labels called wrong at which the share of the flips found is stored."""
 _FIELDS = ("prompt", "chosen", "rejected")
 
 
@@ -86,19 +89,23 @@ def tasks(count: int) -> Setting:
     return Setting(rows, str(GAIN / "laptop" / "base_model"), 128, test, TASKS)
 
 
-def judged_by(pairs: Any, test: list[dict[str, Any]], setting: Setting, seed: int) -> float:
-    """Accuracy on the test pairs of a reward model trained on these pairs."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "rm"
-        settings = {name: value for name, value in SETTINGS.items() if name.startswith("trainer")}
-        settings |= setting.of_section("") | {"seed": seed}
-        train_rm(pairs, model=setting.base, out=out, settings=settings)
-        judge = RewardModel(RewardConfig(name=str(out), max_length=setting.max_length))
-        return accuracy(judge, test)
+def judged_by(pairs: Any, test: list[dict[str, Any]], setting: Setting, seeds: range) -> float:
+    """Accuracy on the test pairs, the mean of reward models trained on these pairs."""
+    found = []
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "rm"
+            settings = {name: value for name, value in SETTINGS.items() if name[:7] == "trainer"}
+            settings |= setting.of_section("") | {"seed": seed}
+            train_rm(pairs, model=setting.base, out=out, settings=settings)
+            judge = RewardModel(RewardConfig(name=str(out), max_length=setting.max_length))
+            found.append(accuracy(judge, test))
+    return float(np.mean(found))
 
 
-def measure(setting: Setting, seed: int, count: int) -> dict[str, Any]:
+def measure(setting: Setting, seed: int, count: int, trainings: int) -> dict[str, Any]:
     """One draw of pairs, flips and trainings."""
+    seeds = range(trainings * seed, trainings * (seed + 1))
     rows = setting.rows(seed)
     rng = random.Random(seed)
     prompts = sorted({row["prompt"] for row in rows})
@@ -119,24 +126,25 @@ def measure(setting: Setting, seed: int, count: int) -> dict[str, Any]:
         found = strength(noisy, model=setting.base, out=out, settings={**settings, "seed": seed})
         stored = pq.read_table(out / "pairs.parquet")
         mu = np.asarray(stored["mu"])
-        treated = judged_by(str(out / "pairs.parquet"), test, setting, seed)
+        treated = judged_by(str(out / "pairs.parquet"), test, setting, seeds)
         flips = Path(folder) / "flips"
         voters = {"reward": [str(out / "ensemble")], "settings": {"treat.incorrect": "flip"}}
         strength(noisy, out=flips, **voters)
-        flipping = judged_by(str(flips / "pairs.parquet"), test, setting, seed)
+        flipping = judged_by(str(flips / "pairs.parquet"), test, setting, seeds)
     gsm8k = np.array([row.get("set") == "gsm8k_solutions" for row in clean])
     checked = {"auc_gsm8k": float(roc_auc_score(flipped[gsm8k], -mu[gsm8k]))} if any(gsm8k) else {}
     tenths = np.array_split(np.argsort(mu, kind="stable"), 10)
     return {
         "auc": float(roc_auc_score(flipped, -mu)),
+        "roc": np.interp(FALSE, *roc_curve(flipped, -mu)[:2]).round(4).tolist(),
         **checked,
         "flips_by_tenth": [float(flipped[tenth].mean()) for tenth in tenths],
         "bands": found["bands"],
         "agreement": found["agreement"],
-        "noisy": judged_by(noisy, test, setting, seed),
+        "noisy": judged_by(noisy, test, setting, seeds),
         "treated": treated,
         "flipping": flipping,
-        "clean": judged_by([{n: r[n] for n in _FIELDS} for r in clean], test, setting, seed),
+        "clean": judged_by([{n: r[n] for n in _FIELDS} for r in clean], test, setting, seeds),
     }
 
 
@@ -148,6 +156,29 @@ def interval(values: np.ndarray) -> str:
     return f"{values.mean():.3f} ± {half:.3f}"
 
 
+def draw(curves: np.ndarray, out: Path) -> bool:
+    """Write the picture of ROC curves, one each row; False where matplotlib is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "strength"  # the same results give the same bytes
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(4.5, 4.5))
+    axes.plot(FALSE, curves.T, color="#1b6ca8", linewidth=0.5, alpha=0.4)
+    axes.plot(FALSE, curves.mean(axis=0), color="#1b6ca8", label="mean of the seeds")
+    axes.plot([0, 1], [0, 1], color="black", linewidth=0.6, linestyle=":", label="by chance")
+    axes.set_xlabel("share of the right labels called wrong")
+    axes.set_ylabel("share of the flipped labels found")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(out, metadata={"Date": None})
+    pyplot.close(figure)
+    return True
+
+
 def main() -> None:
     """Measure the seeds that are missing, then print the means."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -157,6 +188,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--pairs", type=int, default=800)
+    parser.add_argument("--trainings", type=int, default=1, help="of each reward model")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.tasks == bool(arguments.data and arguments.base):
@@ -167,10 +199,10 @@ def main() -> None:
     if arguments.out.is_file():
         done = [json.loads(line) for line in arguments.out.read_text().splitlines()]
     for seed in arguments.seeds:
-        key = {"seed": seed, "pairs": count, "test": own.test}
+        key = {"seed": seed, "pairs": count, "test": own.test, "trainings": arguments.trainings}
         if any(key.items() <= row.items() for row in done):
             continue
-        row = key | measure(own, seed, count)
+        row = key | measure(own, seed, count, arguments.trainings)
         row |= {"machine": machine("cpu"), "versions": versions()}
         done.append(row)
         with arguments.out.open("a", encoding="utf-8") as stream:
@@ -181,6 +213,8 @@ def main() -> None:
     for name in ("treated", "flipping", "clean"):
         less = np.array([row[name] - row["noisy"] for row in done])
         print(f"{name} - noisy", interval(less))
+    if not draw(np.array([row["roc"] for row in done]), arguments.out.with_suffix(".svg")):
+        print("no picture: matplotlib is not installed (pip install matplotlib)")
     print("flips by tenth", np.mean([row["flips_by_tenth"] for row in done], axis=0).round(2))
 
 
