@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
+
+from tests.models.faulty_server import MODEL, FaultyServer, rewrite
 
 GAIN = Path(__file__).parents[1] / "examples" / "gain"
 
@@ -178,16 +181,22 @@ def test_the_published_recipe_runs_on_stand_ins(tmp_path: Path) -> None:
     assert 0 < rows["seam paper"]["gold"] < 1
 
 
-def test_files_are_dealt_to_judges_and_arms(tmp_path: Path, bundled: Any) -> None:
-    """The scale `real`: judges that nothing else sees, and pairs that a checker labelled."""
+@pytest.fixture
+def corpora(tmp_path: Path, bundled: Any) -> Path:
+    """The files that the scale `real` names, of few rows."""
     kept = ("prompt", "chosen", "rejected", "set")
     pairs = [{name: row[name] for name in kept} for row in bundled(300)]
     texts = [{"prompt": row["prompt"], "response": row["chosen"]} for row in pairs]
     for name, rows in (("preference-larger", pairs), ("sft-mixed", texts)):
         with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt", encoding="utf-8") as out:
             out.writelines(f"{json.dumps(row)}\n" for row in rows)
+    return tmp_path
+
+
+def test_files_are_dealt_to_judges_and_arms(tmp_path: Path, corpora: Path) -> None:
+    """The scale `real`: judges that nothing else sees, and pairs that a checker labelled."""
     scale = ("--scale", "real", "--quick", "--seeds", "1", "--arms", "random")
-    run(str(GAIN / "run.py"), *scale, "--data", str(tmp_path), "--work", str(tmp_path))
+    run(str(GAIN / "run.py"), *scale, "--data", str(corpora), "--work", str(tmp_path))
     folder = tmp_path / "real-quick"
     rows = rows_of(folder / "real.jsonl")
     assert list(rows) == ["none", "random"]
@@ -195,6 +204,22 @@ def test_files_are_dealt_to_judges_and_arms(tmp_path: Path, bundled: Any) -> Non
     about = json.loads((folder / "seed-1" / "about.json").read_text(encoding="utf-8"))
     assert about["checkable"] > 0
     assert "judges_right" in about
+
+
+def test_an_llm_on_a_server_writes(tmp_path: Path, corpora: Path) -> None:
+    """The scale `real-llm`, in a file of one's own that names another server."""
+    with FaultyServer(reply=rewrite) as server:
+        generator = {"url": server.url, "name": MODEL, "structured": False}
+        own = {"like": "real-llm", "seamaug": {"generator": generator}}
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+        scale = ("--scale", str(tmp_path / "mine.yaml"), "--quick", "--seeds", "1")
+        arms = ("--arms", "random")
+        run(str(GAIN / "run.py"), *scale, *arms, "--data", str(corpora), "--work", str(tmp_path))
+    folder = tmp_path / "mine-quick"
+    added = pq.read_table(folder / "seed-1" / "expand" / "random" / "provenance.parquet")
+    kept = [row["template_hash"] for row in added.to_pylist() if row["verdict"] == "kept"]
+    assert rows_of(folder / "mine.jsonl")["random"]["rows"] == len(kept)
+    assert any(kept)  # an operator's template was filled in, and the server's reply is in the row
 
 
 def test_judges_are_right_where_they_prefer_the_chosen_response(gain: Any) -> None:

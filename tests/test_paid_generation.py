@@ -17,23 +17,11 @@ from click.testing import CliRunner
 from seamaug import expand, score, select
 from seamaug.cli import main
 from seamaug.errors import ConfigError, LimitReached
-from seamaug.models.engines import Request
 from seamaug.models.generation import TOKEN_LIMIT
 from seamaug.rounds import BUDGET_MET, RAN_OUT
-from tests.conftest import Asked
-from tests.models.faulty_server import MODEL, FaultyServer, words_of
+from tests.models.faulty_server import MODEL, FaultyServer, rewrite, words_of
 
 OUTPUTS = ("README.md", "provenance.parquet", "sft/train.parquet", "preference/train.parquet")
-
-
-def rewrite(body: dict[str, Any]) -> str:
-    """What it was shown, with a word more."""
-    word = words_of(body)
-    if "[BEGIN" not in body["messages"][0]["content"]:
-        return word
-    asked = Asked(Request("", body["messages"], 0, 1, 1.0))
-    response = f"{asked.texts.get('RIGHT RESPONSE')} {word}"
-    return asked.reply(request=f"{asked.texts['REQUEST']} {word}", response=response)
 
 
 @pytest.fixture

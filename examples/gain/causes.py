@@ -52,7 +52,7 @@ def main() -> None:
     """Run what is asked for and has no row yet."""
     given = arguments(__doc__.splitlines()[0]).parse_args()
     scale, work, results = begin(given)
-    path = results / f"{given.scale}-causes.jsonl"
+    path = results / f"{given.scale.stem}-causes.jsonl"
     for number in given.seeds:
         seed = Seed(scale, number, work)
         for what in STABLE:

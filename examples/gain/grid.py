@@ -69,7 +69,9 @@ def main() -> None:
         seed = Seed(scale, number, work)
         for policy, judge in product(scale["grid"]["policy"], scale["grid"]["reward"]):
             key = {"seed": number, "policy_share": policy, "reward_share": judge}
-            append(results / f"{given.scale}-grid.jsonl", key, partial(cell, seed, policy, judge))
+            append(
+                results / f"{given.scale.stem}-grid.jsonl", key, partial(cell, seed, policy, judge)
+            )
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def note_run(path: Path, given: argparse.Namespace, arms: Sequence[str]) -> None
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu()
     note = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "scale": given.scale,
+        "scale": given.scale.stem,
         "quick": given.quick,
         "seeds": given.seeds,
         "arms": list(arms),
@@ -190,7 +190,12 @@ def merged(settings: Row, over: Row) -> Row:
 def arguments(about: str) -> argparse.ArgumentParser:
     """What every script of the experiment is asked."""
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--scale", choices=SCALES, default="laptop")
+    parser.add_argument(
+        "--scale",
+        type=scale_file,
+        default="laptop",
+        help=f"{', '.join(SCALES)}, or a YAML file like theirs (`like: real` begins with that one)",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[11], help="default: 11")
     parser.add_argument("--quick", action="store_true", help="a look at the machinery: no result")
     parser.add_argument(
@@ -203,9 +208,18 @@ def arguments(about: str) -> argparse.ArgumentParser:
     return parser
 
 
-def settings_of(scale: str) -> Row:
+def scale_file(scale: str) -> Path:
+    """Of a scale's name, or a file of one's own."""
+    path = HERE / f"{scale}.yaml" if scale in SCALES else Path(scale)
+    if not path.is_file():
+        names = ", ".join(SCALES)
+        raise argparse.ArgumentTypeError(f"{scale} is neither a YAML file nor one of {names}")
+    return path
+
+
+def settings_of(scale: str | Path) -> Row:
     """Those of its YAML, over those of the scale that it is `like`."""
-    own: Row = yaml.safe_load((HERE / f"{scale}.yaml").read_text(encoding="utf-8"))
+    own: Row = yaml.safe_load(scale_file(str(scale)).read_text(encoding="utf-8"))
     like = own.pop("like", None)
     return merged(settings_of(like), own) if like else own
 
@@ -216,10 +230,10 @@ def begin(given: argparse.Namespace) -> tuple[Row, Path, Path]:
     transformers.utils.logging.disable_progress_bar()
     scale = settings_of(given.scale)
     quick = scale.pop("quick")
-    work = given.work / given.scale
+    work = given.work / given.scale.stem
     results = given.results or HERE / "results"
     if given.quick:
-        scale, work = merged(scale, quick), given.work / f"{given.scale}-quick"
+        scale, work = merged(scale, quick), given.work / f"{given.scale.stem}-quick"
         results = given.results or work
     results.mkdir(parents=True, exist_ok=True)
     scale["data"] = given.data
@@ -234,13 +248,13 @@ def main() -> None:
     given = parser.parse_args()
     scale, work, results = begin(given)
     arms = [arm for arm in every if arm == NONE or arm in given.arms]
-    note_run(results / f"{given.scale}-runs.jsonl", given, arms)
+    note_run(results / f"{given.scale.stem}-runs.jsonl", given, arms)
     for number in given.seeds:
         seed = Seed(scale, number, work)
         for place, arm in enumerate(arms, 1):
             key = {"seed": number, "arm": arm}
             at = f" ({place} of {len(arms)})"
-            append(results / f"{given.scale}.jsonl", key, partial(seed.arm, arm), at)
+            append(results / f"{given.scale.stem}.jsonl", key, partial(seed.arm, arm), at)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from seamaug.models.engines import Request
+from tests.conftest import Asked
+
 MODEL = "served"
 FAULTS = ("429", "429 later", "500", "503", "slow", "cut", "malformed", "truncated", "choices")
 SLOW = 1.0  # seconds
@@ -21,6 +24,16 @@ SLOW = 1.0  # seconds
 def words_of(body: dict[str, Any]) -> str:
     """A reply that tells requests apart."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def rewrite(body: dict[str, Any]) -> str:
+    """What it was shown, with a word more."""
+    word = words_of(body)
+    if "[BEGIN" not in body["messages"][0]["content"]:
+        return word
+    asked = Asked(Request("", body["messages"], 0, 1, 1.0))
+    response = f"{asked.texts.get('RIGHT RESPONSE')} {word}"
+    return asked.reply(request=f"{asked.texts['REQUEST']} {word}", response=response)
 
 
 class FaultyServer:
