@@ -160,6 +160,14 @@ def check_make(targets: list[str]) -> None:
         assert re.search(rf"^{target}:", makefile, re.M), f"there is no target {target}"
 
 
+def test_each_environment_of_the_makefile_is_asked_for_whole_requirements() -> None:
+    """A comma ends an argument of make's `call`: where one was meant, nothing was installed."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    asked = re.findall(r"^\t\$\(call install,(.*)\)$", makefile, re.M)
+    assert asked
+    assert [arguments.count(",") for arguments in asked] == [1] * len(asked)
+
+
 def check_pip(arguments: list[str]) -> None:
     """That the extras exist: the packages are those of this environment."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][

@@ -18,6 +18,9 @@ class ContrastConfig(Section):
     generic_from: Annotated[int, Field(ge=2)] = 3
     """A golden response that so many prompts share ("I have no comment") may be right for any
     prompt: it enters a hack set only where there are too few others."""
+    pool: Positive = 100_000
+    """Prompts whose golden responses may enter hack sets; of more seeds, so many at even distances.
+    So time grows with the seeds and not with their square."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "ContrastConfig":

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from seamaug.retrieve.exact import Found, Nearest, search_exactly
+from seamaug.retrieve.vectors import evenly
 
 REACHES = (32, 128, 512)
 """Neighbours asked for at once, up to which the effort is found; for more, search is exact."""
@@ -60,7 +61,7 @@ class ClusteredIndex:
         index = faiss.index_factory(dimensions, f"IVF{clusters},PQ{dimensions // 2}x4fs")
         index.cp.niter = _ROUNDS
         index.cp.min_points_per_centroid = 1  # few are no reason for a warning
-        index.train(_padded(vectors[_evenly(len(vectors), _TRAINING * clusters)]))
+        index.train(_padded(vectors[evenly(len(vectors), _TRAINING * clusters)]))
         return cls(index, [])
 
     def append(self, vectors: np.ndarray) -> None:
@@ -100,7 +101,7 @@ class ClusteredIndex:
 
     def calibrate(self, vectors: np.ndarray, recall: float, nearest: Nearest) -> None:
         """Find the least effort at which an even sample of the vectors finds its neighbours."""
-        own = _evenly(len(vectors), _SAMPLE)
+        own = evenly(len(vectors), _SAMPLE)
         queries = np.asarray(vectors[own], np.float32)
         truth, _ = search_exactly(vectors, queries, REACHES[-1] + 1, nearest)
         self.efforts = []
@@ -162,10 +163,6 @@ def _cosines(known: torch.Tensor, queries: torch.Tensor, found: torch.Tensor) ->
         rows = known.index_select(0, own.clamp(min=0).flatten()).float()
         parts.append((rows.view(*own.shape, -1) @ some[:, :, None])[..., 0])
     return torch.cat(parts).masked_fill(found < 0, -math.inf)
-
-
-def _evenly(count: int, wanted: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(np.int64))
 
 
 def _padded(vectors: np.ndarray) -> np.ndarray:

@@ -45,6 +45,10 @@ class VectorIndex:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def sampled(self, positions: np.ndarray) -> "VectorIndex":
+        """An index of a copy of these vectors alone, searched exactly."""
+        return VectorIndex(np.asarray(self.vectors[positions]), self._engine)
+
     def search(self, queries: np.ndarray, k: int) -> Found:
         """Cosines and positions, each (queries, min(k, n)), nearest first."""
         k = min(k, len(self))

@@ -121,3 +121,8 @@ def open_vectors(path: Path) -> np.ndarray:
             "what is missing is made anew"
         ) from None
     return vectors
+
+
+def evenly(count: int, wanted: int) -> np.ndarray:
+    """Positions among `count`, at most `wanted` of them, at even distances."""
+    return np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(np.int64))

@@ -10,6 +10,7 @@ import pyarrow as pa
 from seamaug.config import ContrastConfig
 from seamaug.records import Evidence, Seed
 from seamaug.retrieve.index import VectorIndex
+from seamaug.retrieve.vectors import evenly
 from seamaug.scoring.hack_set import HackSet
 from seamaug.seeds.store import taken
 
@@ -55,7 +56,8 @@ class Contrast:
     response is the prompt's own, was already taken, or passes for right (`is_worse` finds nothing
     against it). Generic responses are taken only where without them there are fewer than
     `at_least`. The paper's band is [0.8, 0.9) with 30 responses; where it holds too few, the set is
-    filled from the nearest prompts below it.
+    filled from the nearest prompts below it. All this is among `pool` prompts, an even sample where
+    there are more.
     """
 
     name = "contrast"
@@ -70,7 +72,9 @@ class Contrast:
     ) -> None:
         self._column = pa.table({"golden": goldens})
         self._goldens = Goldens(goldens, config.generic_from)
-        self._index = index
+        self._vectors = index.vectors
+        self._pool = evenly(len(index), config.pool)
+        self._index = index if len(self._pool) == len(index) else index.sampled(self._pool)
         self._config = config
         self._samples = samples
         self._enough = min(config.at_least, samples)
@@ -108,8 +112,8 @@ class Contrast:
             at_once = max(1, _FOUND // reach)
             for start in range(0, len(short), at_once):
                 some = list(short[start : start + at_once])
-                cosines, neighbours = self._index.search(self._index.vectors[some], reach)
-                for own, near, cosine in zip(some, neighbours, cosines, strict=True):
+                cosines, found = self._index.search(self._vectors[some], reach)
+                for own, near, cosine in zip(some, self._pool[found], cosines, strict=True):
                     chosen[own] = places, widened = choose(own, near, cosine)
                     more = widened or cosine[-1] >= self._config.low
                     if more and len(places) < self._samples:

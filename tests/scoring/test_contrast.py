@@ -192,6 +192,20 @@ def test_prompts_that_look_farther_do_so_together() -> None:
     assert index.reaches == [110, 440]
 
 
+def test_a_pool_is_an_even_sample_that_serves_all() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(500, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index, goldens = VectorIndex(vectors), [f"answer {i}" for i in range(500)]
+    config = ContrastConfig(pool=100, low=-1)
+    estimator = Contrast(pa.chunked_array([goldens]), index, config, 5, lambda *_: True)
+    pool = {int(i) for i in np.linspace(0, 499, 100)}
+    for own, hack_set in enumerate(estimator.hack_sets(range(40), [seed_of(0, "")] * 40)):
+        cosines = vectors @ vectors[own]
+        near = [i for i in np.argsort(-cosines) if i in pool and i != own and cosines[i] < 0.9]
+        assert hack_set.worse == [f"answer {i}" for i in near[:5]]
+
+
 def test_texts_are_as_they_were_and_each_goes_to_its_own_prompt() -> None:
     goldens = ["One", " Two ", "three\n", "FOUR"]
     vectors = np.array([[1, 0], [0.85, 0.52678], [0, 1], [0.52678, 0.85]], np.float32)
