@@ -8,7 +8,7 @@ row is its own affair.
 import logging
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import Any, NamedTuple
 
@@ -48,13 +48,14 @@ class RayExecutor:
             self._ray.shutdown()
 
     def map(
-        self, stage: str, items: Sequence[Item], start: Start[Item, Result]
+        self, stage: str, items: Iterable[Item], start: Start[Item, Result]
     ) -> Iterator[Result]:
-        """As `Executor.map`; what a worker's models raise is raised here.
+        """As `Executor.map`, of all items at once; what a worker's models raise is raised here.
 
         A lost node is unreachable for longer than Ray tries to reach it, and then the whole job of
         Ray Data ends: what is left of the items is mapped anew.
         """
+        items = list(items)
         done, tries = 0, self._config.restarts
         while done < len(items):
             try:

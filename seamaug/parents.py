@@ -1,29 +1,28 @@
-"""From selected seeds to parents: neighbours, golden responses, worse responses, baseline SEAM.
+"""From drafts to parents: golden responses, worse responses, baseline SEAM.
 
-This is where verbs meet (retrieve, generate, verify, score), so it stands beside the pipeline.
+This is where verbs meet (generate, verify, score), so it stands beside the pipeline.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from seamaug.config import Config
+from seamaug.drafts import Draft, Drafts
 from seamaug.generate.llm.operators import Kind
 from seamaug.generate.llm.writer import LLMWriter, Task
 from seamaug.models.engines import PolicyEngine
 from seamaug.records import Evidence, Parent, Seed, SetScores, text_key, to_table
-from seamaug.retrieve.index import VectorIndex
-from seamaug.retrieve.neighbours import diverse
+from seamaug.run.executor import Executor
 from seamaug.run.folder import RunFolder
+from seamaug.run.parts import make_parts
 from seamaug.run.progress import progress
 from seamaug.scoring.hack_set import Verifier
 from seamaug.scoring.scorer import ResponseSet, Scorer
-from seamaug.scoring.seam import discrepancy
-from seamaug.scoring.seeds import SeedScores
+from seamaug.scoring.seam import RewardScale, discrepancy
 from seamaug.seeds import Seeds
 from seamaug.verify.response import rouge_l
 from seamaug.verify.text import loses_numbers, normalised
@@ -45,12 +44,13 @@ Found = list[list[Worse]]
 
 @dataclass(frozen=True)
 class ParentMaker:
-    """Makes the parents of a run, one resumable part at a time."""
+    """Makes parents of drafts, with models: in this process, or in a worker's."""
 
     config: Config
     seeds: Seeds
-    scores: SeedScores
-    index: VectorIndex
+    scored_by: str
+    """The estimator whose hack sets the drafts have."""
+    scale: RewardScale
     policy: PolicyEngine
     scorer: Scorer
     writer: LLMWriter | None
@@ -59,67 +59,11 @@ class ParentMaker:
     written_verifier: Verifier
     """Of what the LLM wrote to be worse."""
 
-    def make_all(
-        self, run: RunFolder, positions: Sequence[int], *, quiet: bool = False
-    ) -> list[Parent]:
-        """The parents at these seed positions, in order."""
-        batch = self.config.generate.batch_parents
-        parents: list[Parent] = []
-        with progress(STAGE, len(positions), "seeds", quiet=quiet) as bar:
-            for number, start in enumerate(range(0, len(positions), batch)):
-                group = [int(p) for p in positions[start : start + batch]]
-                resumed = run.has_part(STAGE, number)
-                table = run.part(STAGE, number, partial(self._make, group))
-                parents += [Parent(**row) for row in table.to_pylist()]
-                bar.advance(len(group), resumed=resumed)
-        return parents
-
-    def _make(self, positions: list[int]) -> pa.Table:
-        parents = self._retrieve(positions)
-        parents = self._with_goldens(parents)
-        parents = self._with_worse(parents)
+    def make(self, drafts: list[Draft]) -> pa.Table:
+        """The parents, in the drafts' order."""
+        parents = self._with_goldens([draft.parent for draft in drafts])
+        parents = self._with_worse(parents, [draft.scored for draft in drafts])
         return to_table(self._with_baseline(parents), Parent.SCHEMA)
-
-    def _retrieve(self, positions: list[int]) -> list[Parent]:
-        """Neighbours of each seed; the worse responses come later."""
-        own = self.config.retrieve
-        pool = max(own.pool, self.config.generate.neighbours)
-        # A seed is its own nearest neighbour.
-        cosines, found = self.index.search(self.index.vectors[positions], pool + 1)
-        return [
-            self._parent(position, seed, near[near != position], cosine[near != position])
-            for position, seed, near, cosine in zip(
-                positions, self.seeds.at(positions), found, cosines, strict=True
-            )
-        ]
-
-    def _parent(self, position: int, seed: Seed, near: np.ndarray, cosines: np.ndarray) -> Parent:
-        others = list(self.seeds.at(near))
-        taken = diverse(
-            cosines,
-            self.index.vectors[near],
-            [other.source for other in others],
-            self.config.generate.neighbours,
-            self.config.retrieve,
-        )
-        return Parent(
-            id=seed.id,
-            position=position,
-            prompt=seed.prompt,
-            golden=seed.golden,
-            goldens=[seed.golden],
-            golden_scores=[None],
-            neighbours=[others[i].id for i in taken],
-            neighbour_texts=[others[i].text for i in taken],
-            neighbour_cosines=[float(cosines[i]) for i in taken],
-            misjudged=self.scores.misjudged(position),
-            worse=[],
-            worse_sources=[],
-            verifiers=[],
-            verifier_scores=[],
-            seams=[],
-            error="",
-        )
 
     def _with_goldens(self, parents: list[Parent]) -> list[Parent]:
         """Add the LLM's rewrites of the golden response that keep its numbers and its gist."""
@@ -141,16 +85,18 @@ class ParentMaker:
             templates=[[text, templates[text]] for text in kept],
         )
 
-    def _with_worse(self, parents: list[Parent]) -> list[Parent]:
-        sources = {
+    def _with_worse(
+        self, parents: list[Parent], scored: list[list[tuple[str, Evidence]]]
+    ) -> list[Parent]:
+        sources: dict[str, Callable[[list[Parent]], Found]] = {
             "given": self._given,
             "policy": self._sampled,
             "llm": self._written_worse,
-            "scored": self._scored,
+            "scored": lambda _: [[Worse(*found) for found in own] for own in scored],
         }
         sets = [_WorseSet(parent, self.config.keep.hack_set_size) for parent in parents]
         for name in self.config.generate.worse:
-            source = self.scores.main.name if name == "scored" else name
+            source = self.scored_by if name == "scored" else name
             for worse, found in zip(sets, sources[name](parents), strict=True):
                 worse.add(source, found)
         return [worse.parent_with_it() for worse in sets]
@@ -218,15 +164,6 @@ class ParentMaker:
             for own, told in zip(texts, findings, strict=True)
         ]
 
-    def _scored(self, parents: list[Parent]) -> Found:
-        return [
-            [
-                Worse(*found)
-                for found in self.scores.worse(parent.position)[: self.config.keep.hack_set_size]
-            ]
-            for parent in parents
-        ]
-
     def _with_baseline(self, parents: list[Parent]) -> list[Parent]:
         """SEAM of each parent on its hack set, less what is too long for a model."""
         sets = [ResponseSet(p.prompt, golden, p.worse) for p in parents for golden in p.goldens]
@@ -252,12 +189,43 @@ class ParentMaker:
             worse_sources=[parent.worse_sources[i] for i in own.kept],
             verifiers=[parent.verifiers[i] for i in own.kept],
             verifier_scores=[parent.verifier_scores[i] for i in own.kept],
-            seams=[discrepancy(results[i], self.scores.scale).under(weighting) for i in fits],
+            seams=[discrepancy(results[i], self.scale).under(weighting) for i in fits],
         )
 
     def _seed(self, purpose: str, order: int, parents: list[Parent]) -> int:
         key = text_key([self.config.seed, purpose, order, parents[0].id])
         return int(key[:8], 16)
+
+
+def make_parents(
+    run: RunFolder,
+    drafts: Drafts,
+    positions: Sequence[int],
+    executor: Executor,
+    maker: Callable[[Any], ParentMaker],
+    *,
+    quiet: bool = False,
+) -> list[Parent]:
+    """The parents at these seed positions, in order; finished parts are read, not made anew.
+
+    maker: from a worker's models.
+    """
+    batch = drafts.config.generate.batch_parents
+    groups = [
+        [int(position) for position in positions[start : start + batch]]
+        for start in range(0, len(positions), batch)
+    ]
+
+    def make(missing: Sequence[list[int]]) -> Iterator[pa.Table]:
+        return executor.map("score", map(drafts.of, missing), partial(_making, maker))
+
+    with progress(STAGE, len(positions), "seeds", quiet=quiet) as bar:
+        make_parts(run, STAGE, groups, make, bar)
+    return finished_parents(run)
+
+
+def _making(maker: Callable[[Any], ParentMaker], models: Any) -> Callable[[list[Draft]], pa.Table]:
+    return maker(models).make
 
 
 def finished_parents(run: RunFolder) -> list[Parent]:

@@ -12,6 +12,7 @@ from seamaug.clock import clock
 from seamaug.clusters import Clusters, cluster
 from seamaug.config import Config
 from seamaug.decontaminate import Decontamination, read_evaluation
+from seamaug.drafts import Drafts
 from seamaug.errors import LimitReached
 from seamaug.finish import Finish, write_all
 from seamaug.generate.variants import VariantMaker, chosen_operators
@@ -23,7 +24,7 @@ from seamaug.models.chat_templates import template_warning
 from seamaug.models.generation import COST_LIMIT, TIME_UP, TOKEN_LIMIT
 from seamaug.models.sketch import HeadGradients
 from seamaug.own_worse import OwnWorse
-from seamaug.parents import ParentMaker, finished_parents
+from seamaug.parents import ParentMaker, finished_parents, make_parents
 from seamaug.policy_side import PolicySideMaker
 from seamaug.probes import OutlookMaker, shown_weights
 from seamaug.rescoring import Rescoring
@@ -39,6 +40,7 @@ from seamaug.run.track import tracking
 from seamaug.run_models import Models
 from seamaug.scoring.estimators import Parts, make_estimator
 from seamaug.scoring.hack_set import Estimator
+from seamaug.scoring.seam import RewardScale
 from seamaug.scoring.seeds import MakeEstimator, SeedScores, score_seeds
 from seamaug.seeds import Seeds
 from seamaug.selection import select_parents
@@ -82,24 +84,32 @@ def _flow(
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
     _warn_of_templates(config)
-    with tracking(config, run) as track, closing(Models(config, run, deadline)) as models:
+    with (
+        tracking(config, run) as track,
+        closing(Models(config, run, deadline)) as models,
+        _executor(config, models) as executor,
+    ):
         features = bool(shown_weights(models.scorer.rewards))
         rule = keep_rule(config.keep, features=features)
         check_allocation(config.generate, features=features)
         # Here, since what cannot be done must not show after an hour of scoring.
         gradients = HeadGradients(models.policy) if config.keep.policy_weight else None
-        index, scores = _score(run, seeds, models, config, quiet=quiet)
+        index, scores = _score(run, seeds, models, executor, config, quiet=quiet)
         track(scores.means(config.score.weighting), 0)
         with clock.stage("select"):
             chosen = _select(config, seeds, evaluation, index, scores)
-        maker = _parent_maker(config, seeds, scores, index, models)
+        drafts = Drafts(config, seeds, scores, index)
+        maker = partial(_parent_maker, config, seeds, scores.main.name, scores.scale)
+        # An LLM's limits and replies are this process's.
+        makers = Local(models) if models.writer else executor
         watch = OutlookMaker(config, seeds, scores, index, models.policy, models.scorer)
         variants = VariantMaker(config.generate, models.writer, config.seed)
         screen = _screen(config, seeds, index, models, evaluation, variants)
         keeper = None
         try:
             with clock.stage("parents"):
-                parents = maker.make_all(run, chosen.positions, quiet=quiet)
+                positions = chosen.positions
+                parents = make_parents(run, drafts, positions, makers, maker, quiet=quiet)
             with clock.stage("look ahead"):
                 outlook = watch.make(run, parents, quiet=quiet)
                 keeper, policy_side = Keeper(rule, config, outlook), None
@@ -160,13 +170,13 @@ def _select(
 
 
 def _parent_maker(
-    config: Config, seeds: Seeds, scores: SeedScores, index: VectorIndex, models: Models
+    config: Config, seeds: Seeds, scored_by: str, scale: RewardScale, models: Models
 ) -> ParentMaker:
     return ParentMaker(
         config,
         seeds,
-        scores,
-        index,
+        scored_by,
+        scale,
         models.policy,
         models.scorer,
         models.writer,
@@ -220,26 +230,34 @@ def run_score(config: Config, seeds: Seeds, work: Place, *, quiet: bool = False)
     with opened_run(work, score_identity(config, seeds, models_of(config))) as run, run:
         _warn_of_templates(config)
         asked = run if config.uses_writer_to_score else None
-        with closing(Models(config, asked)) as models:
-            return _score(run, seeds, models, config, quiet=quiet)[1]
+        with (
+            closing(Models(config, asked)) as models,
+            _executor(config, models) as executor,
+        ):
+            return _score(run, seeds, models, executor, config, quiet=quiet)[1]
 
 
 def _score(
-    run: RunFolder, seeds: Seeds, models: Models, config: Config, *, quiet: bool
+    run: RunFolder,
+    seeds: Seeds,
+    models: Models,
+    executor: Executor,
+    config: Config,
+    *,
+    quiet: bool,
 ) -> tuple[VectorIndex, SeedScores]:
-    with _executor(config, models) as executor:
-        with clock.stage("embed"):
-            own = config.retrieve
-            vectors = embed_seeds(run, seeds, executor, own.dtype, quiet=quiet)
-            index = open_index(vectors, own, run.stages / EMBED)
-        with clock.stage("score"):
-            estimators: dict[str, MakeEstimator] = {
-                name: partial(_estimator, name, config, seeds, index)
-                for name in config.score.estimators
-            }
-            # The LLM that scoring asks is this process's: so are its limits and its replies.
-            scores = Local(models) if config.uses_writer_to_score else executor
-            return index, score_seeds(run, seeds, estimators, scores, config.score, quiet=quiet)
+    with clock.stage("embed"):
+        own = config.retrieve
+        vectors = embed_seeds(run, seeds, executor, own.dtype, quiet=quiet)
+        index = open_index(vectors, own, run.stages / EMBED)
+    with clock.stage("score"):
+        estimators: dict[str, MakeEstimator] = {
+            name: partial(_estimator, name, config, seeds, index)
+            for name in config.score.estimators
+        }
+        # The LLM that scoring asks is this process's: so are its limits and its replies.
+        scorers = Local(models) if config.uses_writer_to_score else executor
+        return index, score_seeds(run, seeds, estimators, scorers, config.score, quiet=quiet)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from seamaug import api
@@ -85,6 +86,34 @@ def test_a_run_begun_here_goes_on_there(
     again = api.score(bundled(12), work=tmp_path / "run", settings=settings, engine="ray", **given)
     assert written(tmp_path / "run") == before
     assert again.to_dict() == whole.to_dict()
+
+
+def test_parents_are_made_by_the_workers(
+    tmp_path: Path, cluster: Cluster, saved: Callable[..., str], bundled: Any
+) -> None:
+    """Their samples of the policy are what a run generates most of; the candidates follow here."""
+    settings = {
+        "policy.dtype": "float32", "reward.dtype": "float32", "select.share": 0.5,
+        "generate.batch_parents": 3, "generate.policy_max_new_tokens": 6, "keep.probes": 4,
+        "keep.near": 1, "keep.variance_prompts": 1, "keep.variance_samples": 2,
+    }  # fmt: skip
+    rows, made = bundled(16), {}
+    for engine in ("local", "ray"):
+        folder = tmp_path / engine
+        api.expand(
+            rows,
+            out=folder,
+            budget=10,
+            policy=saved("llama", "causal"),
+            reward=saved("llama", "reward"),
+            settings={**settings, "engine": engine},
+        )
+        made[engine] = {path.name: path.read_bytes() for path in folder.glob("stages/parents/*")}
+        made[engine] |= {"kept": (folder / "provenance.parquet").read_bytes()}
+    sources = pq.read_table(tmp_path / "ray" / "stages" / "parents")["worse_sources"].to_pylist()
+    assert any("policy" in own for own in sources)
+    assert len(made["ray"]) == 4
+    assert made["ray"] == made["local"]
 
 
 def test_a_worker_that_dies_is_started_anew_and_nothing_is_lost_or_doubled(

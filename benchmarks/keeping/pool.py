@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 
 from keeping.world import Pool, Scored, World
+from seamaug.drafts import Drafts
 from seamaug.generate.operators import at_random
 from seamaug.generate.variants import VariantMaker
 from seamaug.models.embedder import Embedder
-from seamaug.parents import ParentMaker
+from seamaug.parents import ParentMaker, make_parents
 from seamaug.records import Candidate, Parent, SetScores
 from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.index import VectorIndex
@@ -40,15 +41,17 @@ def make_pool(world: World) -> Pool:
         maker = ParentMaker(
             config,
             world.train,
-            scores,
-            index,
+            scores.main.name,
+            scores.scale,
             world.policy,
             world.scorer,
             None,
             samples_verifier=world.verifier,
             written_verifier=world.verifier,
         )
-        parents = [p for p in maker.make_all(run, selected, quiet=True) if p.is_usable]
+        drafts = Drafts(config, world.train, scores, index)
+        made = make_parents(run, drafts, selected, Local(None), lambda _: maker, quiet=True)
+        parents = [parent for parent in made if parent.is_usable]
     variants = VariantMaker(config.generate, None, world.seed)
     embedder = Embedder(config.embedder)
     screen = Screen(

@@ -24,7 +24,7 @@ class RayConfig(Section):
     embed: RayStageConfig = RayStageConfig()
     """Workers with the embedder."""
     score: RayStageConfig = RayStageConfig()
-    """Workers with policy and reward models, which score seeds."""
+    """Workers with policy and reward models, which score seeds and make parents."""
     restarts: Annotated[int, Field(ge=0)] = 3
     """Times that a worker that died (a lost node, out of memory) is started anew, and that what it
     had in hand is tried again; then the run ends, and the same command resumes it."""

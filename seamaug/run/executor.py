@@ -1,6 +1,6 @@
 """Where models are mapped over rows: here, or on other machines (on_ray.py)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -14,7 +14,7 @@ class Executor(Protocol):
     """Maps models over items: the same items give the same results wherever that is."""
 
     def map(
-        self, stage: str, items: Sequence[Item], start: Start[Item, Result]
+        self, stage: str, items: Iterable[Item], start: Start[Item, Result]
     ) -> Iterator[Result]:
         """The result of each item, in their order, as they are needed or become known.
 
@@ -30,7 +30,7 @@ class Local:
     models: Any
 
     def map(
-        self, stage: str, items: Sequence[Item], start: Start[Item, Result]
+        self, stage: str, items: Iterable[Item], start: Start[Item, Result]
     ) -> Iterator[Result]:
         """As the protocol says; nothing is done before it is needed."""
         return map(start(self.models), items)

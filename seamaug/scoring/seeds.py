@@ -14,7 +14,8 @@ from seamaug.log import logger
 from seamaug.records import Evidence, Misjudged, SetScores, to_table
 from seamaug.run.executor import Executor
 from seamaug.run.folder import RunFolder
-from seamaug.run.progress import Progress, progress
+from seamaug.run.parts import make_parts
+from seamaug.run.progress import progress
 from seamaug.scoring.contrast import WIDENED
 from seamaug.scoring.hack_set import Estimator, HackSet
 from seamaug.scoring.scorer import ResponseSet, Scorer
@@ -225,33 +226,17 @@ def score_seeds(
 
     Raises InputError if no seed could be scored.
     """
+    batch = config.batch_seeds
+    groups = [range(i, min(i + batch, len(seeds))) for i in range(0, len(seeds), batch)]
     for name, make_estimator in estimators.items():
-        start = partial(_scoring, seeds, make_estimator)
+        make = partial(executor.map, "score", start=partial(_scoring, seeds, make_estimator))
         with progress(stage_of(name), len(seeds), "seeds", quiet=quiet) as bar:
-            _make_parts(run, stage_of(name), len(seeds), config.batch_seeds, executor, start, bar)
+            make_parts(run, stage_of(name), groups, make, bar)
         _require_some(run, name)  # before the next one takes its time
     scores = SeedScores(run, len(seeds), config)
     for found in scores.by_estimator.values():
         _report(found, seeds, config)
     return scores
-
-
-def _make_parts(
-    run: RunFolder,
-    stage: str,
-    size: int,
-    batch: int,
-    executor: Executor,
-    start: Callable[[Any], Callable[[range], pa.Table]],
-    bar: Progress,
-) -> None:
-    parts = [range(first, min(first + batch, size)) for first in range(0, size, batch)]
-    missing = {n: part for n, part in enumerate(parts) if not run.has_sound_part(stage, n)}
-    bar.advance(size - sum(map(len, missing.values())), resumed=True)
-    tables = executor.map("score", list(missing.values()), start)
-    for number, part in missing.items():
-        run.part(stage, number, partial(next, tables))
-        bar.advance(len(part))
 
 
 def _scoring(

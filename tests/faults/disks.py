@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -124,9 +125,11 @@ def two_processes(scene: Scene, rng: random.Random, count: int) -> Iterator[Trie
         with removed(scene.folder / f"shared{number}") as out:
             first = scene.start(out)
             wait_until(first, lambda o=out, s=stage: begun[s](o))
+            first.send(signal.SIGSTOP)  # or it might be done before the second one has begun
             others = [] if number // len(stages) % 2 else ["--seed", "7"]
             second = scene.start(out, *others)
             problem = refusal(second)
+            first.send(signal.SIGCONT)
             # Of other settings it is told first where there are parts already.
             expected = ("another process is at work", "other settings" if others else "-")
             if not problem and not any(text in second.said() for text in expected):
