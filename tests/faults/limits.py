@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from tests.faults.scene import Scene, Tried, parts_in, removed, stage_of, wait_until
+from tests.faults.scene import OUTPUTS, Scene, Tried, parts_in, removed, stage_of, wait_until
 
 _YEAR = 365 * 86_400
 
@@ -53,15 +53,18 @@ def memory(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
         with removed(scene.folder / f"memory{number}") as out:
             attempt = scene.start(out, fault=partial(limit_memory, mebibytes))
             code, said = attempt.wait(), attempt.said()
-            problem, stage = "", f"{mebibytes // 100}00 MiB more"
-            whole = code == scene.code
-            if whole and "ran out of memory" not in said:
-                problem = scene.differs(out)  # smaller batches round otherwise
-            elif code and (code < 0 or code == _LOADER_ABORTS):
-                stage = "native code that aborts"  # as good as a kill
-            elif not whole and (code != 1 or "error: " not in said or "Traceback" in said):
+            stage = f"{mebibytes // 100}00 MiB more"
+            # Where it went on in smaller batches, these round otherwise.
+            but = OUTPUTS if "ran out of memory" in said else ()
+            aborted = code is not None and (code < 0 or code == _LOADER_ABORTS)
+            if code == scene.code:
+                problem = scene.differs(out, but=but)
+            elif aborted or (code == 1 and "error: " in said and "Traceback" not in said):
+                stage = "native code that aborts" if aborted else stage  # as good as a kill
+                problem = scene.resumed(out, but=but)
+            else:
                 problem = f"{mebibytes} MiB: exit code {code}: {said[-1500:]}"
-            yield Tried("memory runs out", stage, problem or ("" if whole else scene.resumed(out)))
+            yield Tried("memory runs out", stage, problem)
 
 
 def limit_memory(mebibytes: int) -> None:

@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,10 +146,10 @@ class Scene:
         assert code == self.code, f"exit code {code}: {attempt.said()[-2000:]}"
         return attempt.said()
 
-    def resumed(self, out: Path, *, but: str = "") -> str:
+    def resumed(self, out: Path, *, but: Sequence[str] = ()) -> str:
         """What is wrong with what the same command makes of this folder; empty if nothing is.
 
-        `but`: an output that need not be the same.
+        `but`: outputs that need not be the same.
         """
         try:
             self.finish(out)
@@ -157,10 +157,10 @@ class Scene:
             return f"not resumed: {error}"
         return self.differs(out, but=but)
 
-    def differs(self, out: Path, *, but: str = "") -> str:
+    def differs(self, out: Path, *, but: Sequence[str] = ()) -> str:
         """Outputs that are not those of the undisturbed run, and half files."""
         found = contents(out)
-        names = [name for name in OUTPUTS if found[name] != self.expected[name] and name != but]
+        names = [name for name in OUTPUTS if found[name] != self.expected[name] and name not in but]
         left = [path.name for path in out.rglob("*.tmp")]
         return ", ".join([*(f"{n} differs" for n in names), *(f"{n} is left" for n in left)])
 

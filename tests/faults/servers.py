@@ -122,7 +122,7 @@ def replies(scene: Scene, server: Server, rng: random.Random, count: int) -> Ite
                 problem = refusal(attempt, f"{journal} is damaged", "delete it")
                 journal.unlink()
             # The card counts the replies that are there.
-            problem = problem or scene.resumed(out, but="README.md")
+            problem = problem or scene.resumed(out, but=["README.md"])
             yield Tried("bit flipped", "replies.sqlite", problem)
 
 
