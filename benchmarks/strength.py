@@ -89,12 +89,17 @@ def tasks(count: int) -> Setting:
     return Setting(rows, str(GAIN / "laptop" / "base_model"), 128, test, TASKS)
 
 
-def judged_by(pairs: Any, test: list[dict[str, Any]], setting: Setting, seeds: range) -> float:
-    """Accuracy on the test pairs, the mean of reward models trained on these pairs."""
+def judged_by(
+    pairs: Any, test: list[dict[str, Any]], setting: Setting, seeds: range, keep: Path | None = None
+) -> float:
+    """Accuracy on the test pairs, the mean of reward models trained on these pairs.
+
+    keep: a folder that the reward models are left in, by seed.
+    """
     found = []
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "rm"
+            out = (keep or Path(folder)) / str(seed)
             settings = {name: value for name, value in SETTINGS.items() if name[:7] == "trainer"}
             settings |= setting.of_section("") | {"seed": seed}
             train_rm(pairs, model=setting.base, out=out, settings=settings)
@@ -103,9 +108,18 @@ def judged_by(pairs: Any, test: list[dict[str, Any]], setting: Setting, seeds: r
     return float(np.mean(found))
 
 
-def measure(setting: Setting, seed: int, count: int, trainings: int) -> dict[str, Any]:
-    """One draw of pairs, flips and trainings."""
-    seeds = range(trainings * seed, trainings * (seed + 1))
+@dataclass(frozen=True)
+class Draw:
+    """Pairs of a seed, a fifth of them flipped, and test pairs of other prompts."""
+
+    clean: list[dict[str, Any]]
+    noisy: list[dict[str, Any]]
+    flipped: np.ndarray
+    test: list[dict[str, Any]]
+
+
+def draw_pairs(setting: Setting, seed: int, count: int) -> Draw:
+    """By lot."""
     rows = setting.rows(seed)
     rng = random.Random(seed)
     prompts = sorted({row["prompt"] for row in rows})
@@ -120,6 +134,42 @@ def measure(setting: Setting, seed: int, count: int, trainings: int) -> dict[str
         else {name: r[name] for name in _FIELDS}
         for r, flip in zip(clean, flipped, strict=True)
     ]
+    return Draw(clean, noisy, flipped, test)
+
+
+def found_by(mu: np.ndarray, flipped: np.ndarray) -> dict[str, Any]:
+    """How well a low mu tells the flips."""
+    tenths = np.array_split(np.argsort(mu, kind="stable"), 10)
+    return {
+        "auc": float(roc_auc_score(flipped, -mu)),
+        "roc": np.interp(FALSE, *roc_curve(flipped, -mu)[:2]).round(4).tolist(),
+        "flips_by_tenth": [float(flipped[tenth].mean()) for tenth in tenths],
+    }
+
+
+def measure_apart(setting: Setting, seed: int, count: int, trainings: int) -> dict[str, Any]:
+    """The voters are the reward models trained on the noisy pairs, each in another order."""
+    seeds = range(trainings * seed, trainings * (seed + 1))
+    own = draw_pairs(setting, seed, count)
+    with tempfile.TemporaryDirectory() as folder:
+        noisy = judged_by(own.noisy, own.test, setting, seeds, keep=Path(folder))
+        out = Path(folder) / "out"
+        voters = [str(Path(folder) / str(number)) for number in seeds]
+        found = strength(own.noisy, out=out, reward=voters, settings={"treat.incorrect": "flip"})
+        mu = np.asarray(pq.read_table(out / "pairs.parquet")["mu"])
+        treated = judged_by(str(out / "pairs.parquet"), own.test, setting, seeds)
+    return found_by(mu, own.flipped) | {
+        "bands": found["bands"],
+        "noisy": noisy,
+        "treated": treated,
+    }
+
+
+def measure(setting: Setting, seed: int, count: int, trainings: int) -> dict[str, Any]:
+    """One draw of pairs, flips and trainings."""
+    seeds = range(trainings * seed, trainings * (seed + 1))
+    own = draw_pairs(setting, seed, count)
+    clean, noisy, flipped, test = own.clean, own.noisy, own.flipped, own.test
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         settings = setting.of_section("ensemble.") | {"ensemble.trainer.save_strategy": "no"}
@@ -133,12 +183,8 @@ def measure(setting: Setting, seed: int, count: int, trainings: int) -> dict[str
         flipping = judged_by(str(flips / "pairs.parquet"), test, setting, seeds)
     gsm8k = np.array([row.get("set") == "gsm8k_solutions" for row in clean])
     checked = {"auc_gsm8k": float(roc_auc_score(flipped[gsm8k], -mu[gsm8k]))} if any(gsm8k) else {}
-    tenths = np.array_split(np.argsort(mu, kind="stable"), 10)
-    return {
-        "auc": float(roc_auc_score(flipped, -mu)),
-        "roc": np.interp(FALSE, *roc_curve(flipped, -mu)[:2]).round(4).tolist(),
+    return found_by(mu, flipped) | {
         **checked,
-        "flips_by_tenth": [float(flipped[tenth].mean()) for tenth in tenths],
         "bands": found["bands"],
         "agreement": found["agreement"],
         "noisy": judged_by(noisy, test, setting, seeds),
@@ -189,6 +235,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--pairs", type=int, default=800)
     parser.add_argument("--trainings", type=int, default=1, help="of each reward model")
+    parser.add_argument(
+        "--apart", action="store_true", help="those trained on the noisy pairs vote, not heads"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.tasks == bool(arguments.data and arguments.base):
@@ -202,7 +251,9 @@ def main() -> None:
         key = {"seed": seed, "pairs": count, "test": own.test, "trainings": arguments.trainings}
         if any(key.items() <= row.items() for row in done):
             continue
-        row = key | measure(own, seed, count, arguments.trainings)
+        row = key | (measure_apart if arguments.apart else measure)(
+            own, seed, count, arguments.trainings
+        )
         row |= {"machine": machine("cpu"), "versions": versions()}
         done.append(row)
         with arguments.out.open("a", encoding="utf-8") as stream:
@@ -211,6 +262,8 @@ def main() -> None:
         if name in done[0]:
             print(name, interval(np.array([row[name] for row in done])))
     for name in ("treated", "flipping", "clean"):
+        if name not in done[0]:
+            continue
         less = np.array([row[name] - row["noisy"] for row in done])
         print(f"{name} - noisy", interval(less))
     if not draw(np.array([row["roc"] for row in done]), arguments.out.with_suffix(".svg")):
