@@ -65,7 +65,8 @@ def strength(
     An ensemble of reward models votes on PAIRS: mu is the mean margin of the chosen response, sigma
     its standard deviation. Where they agree against the label, it is called incorrect, where they
     do not agree, ambiguous. Without --reward an ensemble is trained on the pairs themselves, ten
-    last layers on one backbone for the price of one reward model.
+    last layers on one backbone for the price of one reward model. Models trained apart (`seamaug
+    train-rm`, with another --seed each) cost more and judge better: heads are wrong together.
 
     OUT/pairs.parquet has the pairs as treated, for TRL's RewardTrainer or `seamaug train-rm`, and
     OUT/ensemble what was trained, for `seamaug expand --judge`, where it votes on every new pair.
