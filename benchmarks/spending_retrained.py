@@ -26,6 +26,7 @@ from keeping import embedded, planted
 from keeping.held_out import HeldOut
 from keeping.training import batches, learn_pairs, load_reward_model, pair_ids
 from keeping.world import Pair, World
+from pictures import pyplot_of, save
 from spending import ALLOCATIONS, interval
 from timing import machine, versions
 from transformers.utils import logging as hf_logging
@@ -161,14 +162,8 @@ def needed(seams: Sequence[float], goal: float) -> float | None:
 
 def draw(found: dict[str, Any], none: float, out: Path) -> bool:
     """Write the picture; False where matplotlib, which only this needs, is not installed."""
-    try:
-        import matplotlib
-    except ImportError:
+    if (pyplot := pyplot_of("spending")) is None:
         return False
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "spending"  # the same results give the same bytes
-    from matplotlib import pyplot
-
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 4))
     left.axhline(none, color="black", linewidth=0.6, linestyle=":", label="no new rows")
     for name, own in found.items():
@@ -183,9 +178,7 @@ def draw(found: dict[str, Any], none: float, out: Path) -> bool:
     for axes in (left, right):
         axes.set_xlabel("share of uniform's tokens")
     left.legend()
-    figure.tight_layout()
-    figure.savefig(out, metadata={"Date": None})
-    pyplot.close(figure)
+    save(pyplot, figure, out)
     return True
 
 

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from pictures import pyplot_of, save
 from reward_training import SETTINGS, accuracy, read
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
@@ -137,12 +138,18 @@ def draw_pairs(setting: Setting, seed: int, count: int) -> Draw:
     return Draw(clean, noisy, flipped, test)
 
 
-def found_by(mu: np.ndarray, flipped: np.ndarray) -> dict[str, Any]:
-    """How well a low mu tells the flips."""
+def found_by(mu: np.ndarray, own: Draw) -> dict[str, Any]:
+    """How well a low mu tells the flips: of all pairs, and of gsm8k's where there are any."""
+    flipped = own.flipped
     tenths = np.array_split(np.argsort(mu, kind="stable"), 10)
-    return {
-        "auc": float(roc_auc_score(flipped, -mu)),
-        "roc": np.interp(FALSE, *roc_curve(flipped, -mu)[:2]).round(4).tolist(),
+    checked = np.array([row.get("set") == "gsm8k_solutions" for row in own.clean])
+    figures: dict[str, Any] = {}
+    for name, some in (("", np.full(len(mu), True)), ("_gsm8k", checked)):
+        if some.any():
+            rates = roc_curve(flipped[some], -mu[some])[:2]
+            figures[f"auc{name}"] = float(roc_auc_score(flipped[some], -mu[some]))
+            figures[f"roc{name}"] = np.interp(FALSE, *rates).round(4).tolist()
+    return figures | {
         "flips_by_tenth": [float(flipped[tenth].mean()) for tenth in tenths],
     }
 
@@ -158,7 +165,7 @@ def measure_apart(setting: Setting, seed: int, count: int, trainings: int) -> di
         found = strength(own.noisy, out=out, reward=voters, settings={"treat.incorrect": "flip"})
         mu = np.asarray(pq.read_table(out / "pairs.parquet")["mu"])
         treated = judged_by(str(out / "pairs.parquet"), own.test, setting, seeds)
-    return found_by(mu, own.flipped) | {
+    return found_by(mu, own) | {
         "bands": found["bands"],
         "noisy": noisy,
         "treated": treated,
@@ -169,7 +176,7 @@ def measure(setting: Setting, seed: int, count: int, trainings: int) -> dict[str
     """One draw of pairs, flips and trainings."""
     seeds = range(trainings * seed, trainings * (seed + 1))
     own = draw_pairs(setting, seed, count)
-    clean, noisy, flipped, test = own.clean, own.noisy, own.flipped, own.test
+    clean, noisy, test = own.clean, own.noisy, own.test
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         settings = setting.of_section("ensemble.") | {"ensemble.trainer.save_strategy": "no"}
@@ -181,10 +188,7 @@ def measure(setting: Setting, seed: int, count: int, trainings: int) -> dict[str
         voters = {"reward": [str(out / "ensemble")], "settings": {"treat.incorrect": "flip"}}
         strength(noisy, out=flips, **voters)
         flipping = judged_by(str(flips / "pairs.parquet"), test, setting, seeds)
-    gsm8k = np.array([row.get("set") == "gsm8k_solutions" for row in clean])
-    checked = {"auc_gsm8k": float(roc_auc_score(flipped[gsm8k], -mu[gsm8k]))} if any(gsm8k) else {}
-    return found_by(mu, flipped) | {
-        **checked,
+    return found_by(mu, own) | {
         "bands": found["bands"],
         "agreement": found["agreement"],
         "noisy": judged_by(noisy, test, setting, seeds),
@@ -204,14 +208,8 @@ def interval(values: np.ndarray) -> str:
 
 def draw(curves: np.ndarray, out: Path) -> bool:
     """Write the picture of ROC curves, one each row; False where matplotlib is not installed."""
-    try:
-        import matplotlib
-    except ImportError:
+    if (pyplot := pyplot_of("strength")) is None:
         return False
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "strength"  # the same results give the same bytes
-    from matplotlib import pyplot
-
     figure, axes = pyplot.subplots(figsize=(4.5, 4.5))
     axes.plot(FALSE, curves.T, color="#1b6ca8", linewidth=0.5, alpha=0.4)
     axes.plot(FALSE, curves.mean(axis=0), color="#1b6ca8", label="mean of the seeds")
@@ -219,9 +217,7 @@ def draw(curves: np.ndarray, out: Path) -> bool:
     axes.set_xlabel("share of the right labels called wrong")
     axes.set_ylabel("share of the flipped labels found")
     axes.legend()
-    figure.tight_layout()
-    figure.savefig(out, metadata={"Date": None})
-    pyplot.close(figure)
+    save(pyplot, figure, out)
     return True
 
 
@@ -244,11 +240,13 @@ def main() -> None:
         parser.error("give either --tasks, or --data and --base")
     count, folders = arguments.pairs, (arguments.data, arguments.base)
     own = tasks(count) if arguments.tasks else real(count, *folders)
+    shared = {"pairs": count, "test": own.test, "trainings": arguments.trainings}
     done = []
     if arguments.out.is_file():
-        done = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+        stored = [json.loads(line) for line in arguments.out.read_text().splitlines()]
+        done = [row for row in stored if shared.items() <= row.items()]
     for seed in arguments.seeds:
-        key = {"seed": seed, "pairs": count, "test": own.test, "trainings": arguments.trainings}
+        key = {"seed": seed} | shared
         if any(key.items() <= row.items() for row in done):
             continue
         row = key | (measure_apart if arguments.apart else measure)(
@@ -266,7 +264,8 @@ def main() -> None:
             continue
         less = np.array([row[name] - row["noisy"] for row in done])
         print(f"{name} - noisy", interval(less))
-    if not draw(np.array([row["roc"] for row in done]), arguments.out.with_suffix(".svg")):
+    checked = "roc_gsm8k" if "roc_gsm8k" in done[0] else "roc"
+    if not draw(np.array([row[checked] for row in done]), arguments.out.with_suffix(".svg")):
         print("no picture: matplotlib is not installed (pip install matplotlib)")
     print("flips by tenth", np.mean([row["flips_by_tenth"] for row in done], axis=0).round(2))
 

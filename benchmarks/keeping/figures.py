@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pictures import pyplot_of, save
 
 from keeping.arms import RANDOM
 from keeping.results import TARGETS
@@ -14,14 +15,8 @@ _COLOUR = "#1b6ca8"
 
 def draw(settings: dict[str, Any], out: Path) -> bool:
     """Write the picture; False where matplotlib, which only this needs, is not installed."""
-    try:
-        import matplotlib
-    except ImportError:
+    if (pyplot := pyplot_of("keep")) is None:
         return False
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "keep"  # the same results give the same bytes
-    from matplotlib import pyplot
-
     predicted = all(result["correlations"] for result in settings.values())
     columns = len(_SHOWN) + predicted
     figure, axes = pyplot.subplots(
@@ -33,10 +28,7 @@ def draw(settings: dict[str, Any], out: Path) -> bool:
             place.set_title(f"{setting}: {title}")
         if predicted:
             _scatter(row[-1], result)
-    figure.tight_layout()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, metadata={"Date": None})
-    pyplot.close(figure)
+    save(pyplot, figure, out)
     return True
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pictures import pyplot_of, save
 from rich.console import Console
 from rich.table import Table
 
@@ -63,21 +64,12 @@ def _with_interval(row: dict[str, Any], name: str) -> str:
 
 def draw(result: dict[str, Any], worlds: Sequence[tuple[World, Scored]], out: Path) -> bool:
     """Write the picture; False where matplotlib, which only this needs, is not installed."""
-    try:
-        import matplotlib
-    except ImportError:
+    if (pyplot := pyplot_of("planted")) is None:
         return False
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "planted"  # the same results give the same bytes
-    from matplotlib import pyplot
-
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.6), width_ratios=(3, 2), dpi=150)
     _draw_aucs(left, result["auc"])
     _draw_strips(right, worlds)
-    figure.tight_layout()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
-    pyplot.close(figure)
+    save(pyplot, figure, out)
     return True
 
 
