@@ -30,9 +30,8 @@ _GATHERED = 2_048  # … and with their vectors, which then are still in the cac
 _BLOCK = 65_536
 _GROWTH = 1.25
 _CODES = 250  # as many are ranked in the time of comparing one candidate's vector (measured)
-_EXACT = 4  # … and in that which exact search takes for one of the vectors, compared in turn
+_EXACT = 4  # … and in that of comparing one vector in exact search, where all are compared in turn
 _FEW = 200_000  # vectors: up to so many, any effort is soon done
-_EXACT = 4  # … and in that of comparing one vector in an exact search, where all are in turn
 _TIE = 1e-6  # cosines this close are one: either neighbour is a true one
 
 

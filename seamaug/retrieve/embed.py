@@ -19,6 +19,7 @@ from seamaug.run.executor import Executor
 from seamaug.run.folder import RunFolder
 from seamaug.run.progress import progress
 from seamaug.seeds import Seeds
+from seamaug.seeds.repeats import first_of_each
 
 STAGE = "embed"
 _BATCH = 4096
@@ -61,8 +62,7 @@ def _first_of_its_text(seeds: Seeds) -> np.ndarray:
     for start in range(0, len(seeds), _BATCH):
         texts = seeds.texts(start, min(start + _BATCH, len(seeds)))
         keys[start : start + len(texts)] = [int(text_key(text), 16) for text in texts]
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    return np.asarray(first[inverse])
+    return first_of_each(keys)
 
 
 class _HasEmbedder(Protocol):

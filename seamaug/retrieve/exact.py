@@ -14,6 +14,7 @@ Nearest = Callable[[np.ndarray, np.ndarray, int], Found]
 """(queries, block of vectors, k at most the block's size) to the k nearest of the block."""
 
 _BLOCK = 65_536  # vectors at a time: what float16 is turned to float32 in, or a GPU is sent
+_QUERIES = 256  # at a time: their cosines with a block are 64 MiB
 _GPU_K = 2048  # neighbours that faiss finds on a GPU, at most
 
 
@@ -83,6 +84,10 @@ def _by_faiss(faiss: Any) -> Nearest:
 
 def _by_torch(queries: np.ndarray, block: np.ndarray, k: int) -> Found:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    cosines = torch.from_numpy(queries).to(device) @ torch.from_numpy(block).to(device).T
-    near, found = cosines.topk(k, dim=1)
-    return near.cpu().numpy(), found.cpu().numpy()
+    known = torch.from_numpy(block).to(device).T
+    found = [
+        (some.to(device) @ known).topk(k, dim=1)
+        for some in torch.split(torch.from_numpy(queries), _QUERIES)
+    ]
+    near, positions = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+    return near, positions

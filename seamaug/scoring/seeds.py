@@ -30,6 +30,7 @@ from seamaug.scoring.seam import (
     seam_weights,
     worst_responses,
 )
+from seamaug.scratch import scratch_array
 from seamaug.seeds import Seeds
 
 
@@ -84,7 +85,10 @@ _PARTS = tuple(field.name for field in fields(Discrepancy))
 class EstimatorScores:
     """Discrepancies by seed position under one estimator, as numbers; texts stay on disk."""
 
-    def __init__(self, run: RunFolder, name: str, batch: int, scale: RewardScale) -> None:
+    def __init__(
+        self, run: RunFolder, name: str, size: int, batch: int, scale: RewardScale
+    ) -> None:
+        """`size` is the number of seeds, `batch` that of a part."""
         self.name = name
         self._batch = batch
         self._part = lru_cache(maxsize=64)(
@@ -92,16 +96,12 @@ class EstimatorScores:
         )
         self.errors: dict[int, str] = {}
         self.widened = 0
-        numbers: list[np.ndarray] = []
-        start = 0
         self.unjudged: dict[int, str] = {}
         """Which samples of the policy were left out since their check failed, by position."""
-        for table in run.parts(stage_of(name)):
-            rows = table.to_pylist()
-            found = [self._numbers(start + i, ScoredSet(row), scale) for i, row in enumerate(rows)]
-            numbers.append(np.array(found, np.float64))
-            start += len(rows)
-        self._numbers_of = np.concatenate(numbers)
+        self._numbers_of = scratch_array((size, len(_PARTS)), np.float64)
+        rows = (row for table in run.parts(stage_of(name)) for row in table.to_pylist())
+        for position, row in zip(range(size), rows, strict=True):
+            self._numbers_of[position] = self._numbers(position, ScoredSet(row), scale)
 
     def _numbers(self, position: int, row: ScoredSet, scale: RewardScale) -> tuple[float, ...]:
         """The parts of a discrepancy, in their order; NaN where there is none."""
@@ -142,11 +142,10 @@ class SeedScores:
     def __init__(self, run: RunFolder, size: int, config: ScoreConfig) -> None:
         self.scale = _scale(run, config.estimators[0])
         self.by_estimator = {
-            name: EstimatorScores(run, name, config.batch_seeds, self.scale)
+            name: EstimatorScores(run, name, size, config.batch_seeds, self.scale)
             for name in config.estimators
         }
         self.main = self.by_estimator[config.estimators[0]]
-        assert all(len(s) == size for s in self.by_estimator.values()), "rows are missing"
 
     def __len__(self) -> int:
         return len(self.main)
@@ -232,7 +231,7 @@ def score_seeds(
         make = partial(executor.map, "score", start=partial(_scoring, seeds, make_estimator))
         with progress(stage_of(name), len(seeds), "seeds", quiet=quiet) as bar:
             make_parts(run, stage_of(name), groups, make, bar)
-        _require_some(run, name)  # before the next one takes its time
+        _require_some(run, name, len(seeds))  # before the next one takes its time
     scores = SeedScores(run, len(seeds), config)
     for found in scores.by_estimator.values():
         _report(found, seeds, config)
@@ -269,12 +268,14 @@ def _score_batch(positions: range, seeds: Seeds, estimator: Estimator, scorer: S
     return table
 
 
-def _require_some(run: RunFolder, estimator: str) -> None:
-    errors = [e for table in run.parts(stage_of(estimator)) for e in table["error"].to_pylist()]
-    if all(errors):
+def _require_some(run: RunFolder, estimator: str, total: int) -> None:
+    parts = run.parts(stage_of(estimator))
+    errors = (error for table in parts for error in table["error"].to_pylist())
+    first = next(errors)
+    if first and all(errors):
         raise InputError(
-            f"none of the {len(errors):,} seeds could be scored ({estimator}), the first one "
-            f"because: {errors[0]}"
+            f"none of the {total:,} seeds could be scored ({estimator}), the first one because: "
+            f"{first}"
         )
 
 

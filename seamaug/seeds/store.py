@@ -1,26 +1,17 @@
 """A table of rows that may be larger than memory: what is beyond a few lies in a mapped file."""
 
 import mmap
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from seamaug.errors import InputError
-
-IN_MEMORY = 32 << 20
-"""Bytes that are held; what is more goes to a file."""
+from seamaug import scratch
 
 
 class RowStore:
-    """Takes rows chunk by chunk and gives them back as one table.
-
-    The file is in the folder for temporary ones (TMPDIR; on a disk: a tmpfs is memory) and has no
-    name there: it is gone with the table, or with the process. The system keeps of it in memory
-    what there is room for.
-    """
+    """Takes rows chunk by chunk and gives them back as one table."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
@@ -33,7 +24,7 @@ class RowStore:
         """The next rows. Raises InputError where the disk takes no more."""
         self._held.append(chunk)
         self._bytes += chunk.nbytes
-        if self._bytes > IN_MEMORY:
+        if self._bytes > scratch.IN_MEMORY:
             self._write()
 
     def table(self) -> pa.Table:
@@ -46,20 +37,15 @@ class RowStore:
         return pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapped))).read_all()
 
     def _write(self, *, last: bool = False) -> None:
-        try:
+        with scratch.taking_room():
             if self._writer is None:
-                self._file = tempfile.TemporaryFile(prefix="seamaug-")  # noqa: SIM115 - it stays
+                self._file = scratch.scratch_file()
                 self._writer = pa.ipc.new_file(self._file, self._schema)
             for chunk in self._held:
                 self._writer.write_table(chunk)
             if last:
                 self._writer.close()
                 self._file.flush()
-        except OSError as error:
-            raise InputError(
-                f"the folder for temporary files cannot hold the texts of the seeds ({error}); let "
-                "TMPDIR name one with more room"
-            ) from error
         self._held = []
 
 

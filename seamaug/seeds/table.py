@@ -1,8 +1,10 @@
 """All seeds of a run as one Arrow table, rows that share a prompt merged."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from seamaug.log import logger
 from seamaug.records import Message, Seed, to_table, user_text
 from seamaug.seeds.bad_rows import Sieve
 from seamaug.seeds.columns import Layouts
+from seamaug.seeds.repeats import first_of_each
 from seamaug.seeds.store import RowStore, taken
 
 SeedSource = str | Sequence[str] | Sequence[dict[str, Any]] | Any
@@ -121,27 +124,28 @@ def read_seeds(
 
 
 def _collect(seeds: Iterable[Seed]) -> pa.Table:
-    store = RowStore(Seed.SCHEMA)
-    chunk: list[Seed] = []
-    position: dict[str, int] = {}
+    """All seeds; rows that share a prompt are merged at the end, since then 8 bytes of each do."""
+    store, keys, rest = RowStore(Seed.SCHEMA), array("Q"), iter(seeds)
+    while chunk := list(islice(rest, _CHUNK)):
+        keys.extend(int(seed.id, 16) for seed in chunk)
+        store.add(to_table(chunk, Seed.SCHEMA))
+    first = first_of_each(np.frombuffer(keys, np.uint64))
+    alone = first == np.arange(len(first))
+    return store.table() if alone.all() else _merged(store.table(), first, alone)
+
+
+def _merged(table: pa.Table, first: np.ndarray, alone: np.ndarray) -> pa.Table:
+    """The rows that stand `alone`, with the worse responses of those of which they are the first;
+    none twice, none equal to the golden response."""
     extra: dict[int, dict[str, None]] = {}
-    for seed in seeds:
-        if seed.id in position:
-            extra.setdefault(position[seed.id], {}).update(dict.fromkeys(seed.worse))
-            continue
-        position[seed.id] = len(position)
-        chunk.append(seed)
-        if len(chunk) == _CHUNK:
-            store.add(to_table(chunk, Seed.SCHEMA))
-            chunk = []
-    store.add(to_table(chunk, Seed.SCHEMA))
-    return _join_worse(store.table(), extra) if extra else store.table()
-
-
-def _join_worse(table: pa.Table, extra: Mapping[int, Iterable[str]]) -> pa.Table:
-    """Add the worse responses of merged rows; none twice, none equal to the golden response."""
+    again = np.flatnonzero(~alone)
+    for start in range(0, len(again), _CHUNK):
+        some = again[start : start + _CHUNK]
+        worse = taken(table.select(["worse"]), some)["worse"].to_pylist()
+        for position, texts in zip(first[some].tolist(), worse, strict=True):
+            extra.setdefault(position, {}).update(dict.fromkeys(texts))
     store = RowStore(Seed.SCHEMA)
-    for start in range(0, table.num_rows, _CHUNK):
+    for start in range(0, len(first), _CHUNK):
         chunk = table.slice(start, _CHUNK)
         if own := extra.keys() & range(start, start + _CHUNK):
             rows = chunk.to_pylist()
@@ -150,5 +154,5 @@ def _join_worse(table: pa.Table, extra: Mapping[int, Iterable[str]]) -> pa.Table
                 texts = [text for text in extra[position] if text.strip() != row["golden"].strip()]
                 row["worse"] = list(dict.fromkeys([*row["worse"], *texts]))
             chunk = pa.Table.from_pylist(rows, Seed.SCHEMA)
-        store.add(chunk)
+        store.add(chunk.filter(pa.array(alone[start : start + _CHUNK])))
     return store.table()

@@ -26,9 +26,7 @@ class NearDuplicates:
 
     def add_seeds(self, seeds: Seeds) -> None:
         """Remember all seeds, once."""
-        self._seeds = SeedBands(
-            seeds.prompts(), seeds.prompts_at, self._signatures, self._threshold
-        )
+        self._seeds = SeedBands(seeds, self._signatures, self._threshold)
 
     def add(self, prompts: Sequence[Sequence[Message]]) -> None:
         """Remember candidates."""

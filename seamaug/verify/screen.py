@@ -50,7 +50,8 @@ class Screen:
         self._embedder = embedder
         self._evaluation = evaluation
         keys = (prompt_key(prompt) for prompt in seeds.prompts())
-        self._seeds = np.sort(np.fromiter(keys, np.int64, len(seeds)))
+        self._seeds = np.fromiter(keys, np.int64, len(seeds))
+        self._seeds.sort()
         self._made: set[int] = set()
         own = config.duplicates
         self._near = self._semantic = None

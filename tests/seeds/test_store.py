@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamaug import expand
+from seamaug import expand, scratch
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
-from seamaug.seeds import Seeds, read_seeds, store
+from seamaug.seeds import Seeds, read_seeds
 from seamaug.seeds import table as table_module
 from seamaug.seeds.store import RowStore, taken
 
@@ -38,7 +38,7 @@ def stored(*sizes: int) -> pa.Table:
 
 @pytest.fixture
 def few_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "IN_MEMORY", 100)
+    monkeypatch.setattr(scratch, "IN_MEMORY", 100)
     monkeypatch.setattr(table_module, "_CHUNK", 3)
 
 
@@ -92,7 +92,7 @@ def test_seeds_in_a_file_are_those_that_are_held(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(table_module, "_CHUNK", 3)
     own = [*rows(11), {"prompt": "q4", "chosen": "other", "rejected": "late"}, *rows(2)]
     held = seeds_of(own)
-    monkeypatch.setattr(store, "IN_MEMORY", 100)
+    monkeypatch.setattr(scratch, "IN_MEMORY", 100)
     mapped = seeds_of(own)
     assert len(mapped.table.to_batches()) == 4
     assert mapped.table.equals(held.table)
@@ -113,7 +113,7 @@ def test_a_run_is_the_same_from_held_seeds_and_mapped_ones(
         return (result.path / "provenance.parquet").read_bytes()
 
     held = run("held")
-    monkeypatch.setattr(store, "IN_MEMORY", 500)
+    monkeypatch.setattr(scratch, "IN_MEMORY", 500)
     monkeypatch.setattr(table_module, "_CHUNK", 5)
     assert run("mapped") == held
 
@@ -125,5 +125,5 @@ def test_a_full_disk_is_named_with_what_to_do(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(pa.ipc.RecordBatchFileWriter, "write_table", full)
-    with pytest.raises(InputError, match=r"cannot hold the texts.*No space left.*TMPDIR"):
+    with pytest.raises(InputError, match=r"cannot hold what.*No space left.*TMPDIR"):
         seeds_of(rows(6))

@@ -106,7 +106,7 @@ def test_seeds_without_their_signatures_answer_as_an_index_that_keeps_them(
 
     kept = Signatures(threshold)
     kept.add(signatures(list(seeds.prompts())))
-    index = SeedBands(seeds.prompts(), seeds.prompts_at, signatures, threshold)
+    index = SeedBands(seeds, signatures, threshold)
     own = signatures([user_message(text) for text in asked])
     found = index.like(own)
     assert found == kept.like(own)
