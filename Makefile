@@ -36,7 +36,7 @@ test-vllm:
 # The Ray engine, on a cluster of this machine. In an environment of its own and in one process: it
 # starts a dozen, which beside other tests would get too little of the machine.
 test-ray: $(RAY_VENV)/.installed
-	OMP_NUM_THREADS=1 $(OFFLINE) $(RAY_VENV)/bin/python -m pytest tests/test_on_ray.py
+	OMP_NUM_THREADS=1 $(OFFLINE) $(RAY_VENV)/bin/python -m pytest tests/on_ray
 
 # What `seamaug export` writes, read by the trainers themselves, each in an environment of its own: they
 # pin what they need. Three gigabytes from the package index; writes docs/consumers.md.

@@ -5,19 +5,18 @@ stays with the process that asked. Items and results travel as bytes, since what
 row is its own affair.
 """
 
-import logging
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
 from seamaug.clock import clock
-from seamaug.config import RayConfig, RayStageConfig
-from seamaug.errors import ConfigError, ModelError, SeamaugError
+from seamaug.errors import SeamaugError
 from seamaug.log import logger
+from seamaug.ray_cluster import MAPPED, RayCluster, failed
 from seamaug.run.executor import Item, Result, Start
 
 _BLOCKS = 4096
@@ -25,27 +24,13 @@ _BLOCKS = 4096
 
 
 class RayExecutor:
-    """Maps on the cluster of RAY_ADDRESS, the one this process is in, or else one of its own.
+    """Maps on a cluster; raises ConfigError at once where it has no room for the workers."""
 
-    Raises ConfigError at once where Ray is missing or no node has what a worker needs: Ray itself
-    would wait for such a node.
-    """
-
-    def __init__(self, config: RayConfig, load: Callable[[], Any]) -> None:
+    def __init__(self, cluster: RayCluster, load: Callable[[], Any]) -> None:
         """`load`: what makes the models of a worker, in that worker."""
-        self._config, self._load = config, load
-        self._ray = _import_ray()
-        self._own = not self._ray.is_initialized()
-        if self._own:
-            _connect(self._ray)
-        self._pools = {
-            stage: _pool(self._ray, stage, getattr(config, stage)) for stage in ("embed", "score")
-        }
-
-    def close(self) -> None:
-        """Leave the cluster, or end it, where this executor entered it."""
-        if self._own:
-            self._ray.shutdown()
+        self._load, self._restarts = load, cluster.restarts
+        self._ray = cluster.ray
+        self._pools = {stage: cluster.pool(stage) for stage in MAPPED}
 
     def map(
         self, stage: str, items: Iterable[Item], start: Start[Item, Result]
@@ -56,7 +41,7 @@ class RayExecutor:
         Ray Data ends: what is left of the items is mapped anew.
         """
         items = list(items)
-        done, tries = 0, self._config.restarts
+        done, tries = 0, self._restarts
         while done < len(items):
             try:
                 for result in self._results(stage, items[done:], start):
@@ -64,11 +49,11 @@ class RayExecutor:
                     yield result
             except self._ray.exceptions.ActorUnavailableError as error:
                 if not tries:
-                    raise _failed(stage, error) from error
+                    raise failed(stage, error) from error
                 tries -= 1
                 logger.warning(f"a Ray worker of stage {stage} is out of reach: others go on")
             except self._ray.exceptions.RayError as error:
-                raise _failed(stage, error) from error
+                raise failed(stage, error) from error
 
     def _results(
         self, stage: str, items: Sequence[Item], start: Start[Item, Result]
@@ -101,7 +86,7 @@ class RayExecutor:
         own = dataset.context  # a copy: other users of Ray Data in this process keep theirs
         own.enable_progress_bars = own.print_on_execution_start = False
         own.execution_options.preserve_order = True
-        tries = self._config.restarts
+        tries = self._restarts
         return dataset.map_batches(
             _Worker,
             fn_constructor_args=([shared], os.getcwd()),
@@ -112,14 +97,6 @@ class RayExecutor:
             num_gpus=pool.num_gpus,
             ray_remote_args_fn=lambda: {"max_restarts": tries, "max_task_retries": tries},
         )
-
-
-def _failed(stage: str, error: Exception) -> ModelError:
-    return ModelError(
-        f"the Ray workers of stage {stage} failed: {error}\nWhat was finished is kept: run the "
-        "same command again, and it resumes. Where workers run out of memory, give each more of "
-        f"the cluster (`ray.{stage}`), or lower the models' `batch_tokens`"
-    )
 
 
 class _Worker:
@@ -153,61 +130,3 @@ class _Worker:
             return self._work(item)
         except SeamaugError as error:
             return error
-
-
-def _import_ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ConfigError(
-            f"`engine: ray` needs Ray ({error}): pip install 'seamaug[ray]'"
-        ) from None
-    logging.getLogger("ray.data").setLevel(logging.WARNING)  # it tells of each stage in ten lines
-    return ray
-
-
-def _connect(ray: Any) -> None:
-    address = os.environ.get("RAY_ADDRESS")
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = f"the cluster at RAY_ADDRESS={address}" if address else "a cluster on this machine"
-        raise ConfigError(
-            f"`engine: ray`: {where} cannot be used: {error}; start one by `ray start --head` and "
-            "set RAY_ADDRESS to it, or unset RAY_ADDRESS for one of this machine alone"
-        ) from None
-
-
-class _Pool(NamedTuple):
-    """How many workers a stage has, and what each takes."""
-
-    size: int
-    num_cpus: float
-    num_gpus: float
-
-
-def _pool(ray: Any, stage: str, own: RayStageConfig) -> _Pool:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    most = {name: max(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
-    gpus = own.num_gpus if own.num_gpus is not None else min(1, most["GPU"])
-    needs = {"CPU": own.num_cpus, "GPU": gpus}
-    for name, need in needs.items():
-        if need > most[name]:
-            raise ConfigError(
-                f"`ray.{stage}.num_{name.lower()}s: {need:g}`: no node of the Ray cluster has so "
-                f"many, the largest has {most[name]:g}; lower it, or add a node that has them"
-            )
-    room = sum(
-        int(min(node.get(name, 0) // need for name, need in needs.items() if need))
-        for node in nodes
-    )
-    size = own.concurrency or max(1, room)
-    if size > room:
-        raise ConfigError(
-            f"`ray.{stage}`: the Ray cluster has room for {room} workers of {needs['CPU']:g} CPUs "
-            f"and {needs['GPU']:g} GPUs each, not for {size}; lower `concurrency` or what a worker "
-            "takes, or add a node"
-        )
-    return _Pool(size, needs["CPU"], needs["GPU"])

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,6 +36,7 @@ from seamaug.run.executor import Executor, Local
 from seamaug.run.folder import RunFolder
 from seamaug.run.mirror import opened_run
 from seamaug.run.track import tracking
+from seamaug.run_engine import models_of_run
 from seamaug.run_models import Models
 from seamaug.scoring.estimators import Parts, make_estimator
 from seamaug.scoring.hack_set import Estimator
@@ -86,8 +86,7 @@ def _flow(
     _warn_of_templates(config)
     with (
         tracking(config, run) as track,
-        closing(Models(config, run, deadline)) as models,
-        _executor(config, models) as executor,
+        models_of_run(config, run, deadline) as (models, executor),
     ):
         features = bool(shown_weights(models.scorer.rewards))
         rule = keep_rule(config.keep, features=features)
@@ -230,10 +229,7 @@ def run_score(config: Config, seeds: Seeds, work: Place, *, quiet: bool = False)
     with opened_run(work, score_identity(config, seeds, models_of(config))) as run, run:
         _warn_of_templates(config)
         asked = run if config.uses_writer_to_score else None
-        with (
-            closing(Models(config, asked)) as models,
-            _executor(config, models) as executor,
-        ):
+        with models_of_run(config, asked) as (models, executor):
             return _score(run, seeds, models, executor, config, quiet=quiet)[1]
 
 
@@ -258,19 +254,6 @@ def _score(
         # The LLM that scoring asks is this process's: so are its limits and its replies.
         scorers = Local(models) if config.uses_writer_to_score else executor
         return index, score_seeds(run, seeds, estimators, scorers, config.score, quiet=quiet)
-
-
-@contextmanager
-def _executor(config: Config, models: Models) -> Iterator[Executor]:
-    """Where models are mapped over the seeds."""
-    if config.engine == "local":
-        models.load()
-        yield Local(models)
-        return
-    from seamaug.on_ray import RayExecutor
-
-    with closing(RayExecutor(config.ray, partial(Models, config))) as executor:
-        yield executor
 
 
 def _estimator(

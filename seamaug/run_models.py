@@ -1,17 +1,17 @@
 """The models of a run."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 from seamaug.clock import clock
-from seamaug.config import Config
+from seamaug.config import Config, GeneratorConfig
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.llm.writer import LLMWriter
 from seamaug.models.embedder import Embedder
-from seamaug.models.engines import PolicyEngine
+from seamaug.models.engines import GeneratorEngine, PolicyEngine
 from seamaug.models.ensemble import Ensemble
 from seamaug.models.generation import Generation, Limits
 from seamaug.models.journal import Journal
@@ -24,6 +24,8 @@ from seamaug.verify.golden import NewGoldenCheck
 from seamaug.verify.strength import PairStrength
 from seamaug.verify.worse import Cases, Findings, Verifier, make_verifier
 
+LoadGenerator = Callable[[GeneratorConfig], GeneratorEngine]
+
 
 class Models:
     """The models of a run, each loaded once, when it is first asked for.
@@ -32,13 +34,17 @@ class Models:
     """
 
     def __init__(
-        self, config: Config, run: RunFolder | None = None, deadline: float = math.inf
+        self,
+        config: Config,
+        run: RunFolder | None = None,
+        deadline: float = math.inf,
+        load: LoadGenerator | None = None,
     ) -> None:
-        """`deadline`: of the LLM's work, by `time.monotonic`."""
+        """`deadline`: of the LLM's work, by `time.monotonic`. `load`: where not in this process."""
         require_engine(config.retrieve)  # its absence must not show after the models are loaded
         self._config = config
         with _loading():
-            self.writer = load_writer(config, run, deadline) if run else None
+            self.writer = load_writer(config, run, deadline, load) if run else None
 
     def load(self) -> None:
         """Load what every run of this process needs: what cannot be loaded must show at once."""
@@ -129,7 +135,12 @@ def load_judges(config: Config) -> Ensemble:
     return Ensemble([load_voter(own.like(name)) for name in config.verify.worse.judges])
 
 
-def load_writer(config: Config, run: RunFolder, deadline: float = math.inf) -> LLMWriter | None:
+def load_writer(
+    config: Config,
+    run: RunFolder,
+    deadline: float = math.inf,
+    load: LoadGenerator | None = None,
+) -> LLMWriter | None:
     """The LLM that writes variants; None for the embedded operators alone.
 
     Whether a server holds replies to a schema decides what it is asked and how stored replies are
@@ -139,7 +150,8 @@ def load_writer(config: Config, run: RunFolder, deadline: float = math.inf) -> L
     if config.generator.name == EMBEDDED:
         return None
     own, known = config.generator, run.recall("structured")
-    engine = load_generator(own if known is None else own.model_copy(update={"structured": known}))
+    again = own if known is None else own.model_copy(update={"structured": known})
+    engine = (load or load_generator)(again)
     run.remember("structured", engine.structured)
     limits = Limits(config.max_tokens, config.max_cost, deadline)
     generation = Generation(engine, own, Journal(run.replies), limits)

@@ -15,7 +15,7 @@ class RayStageConfig(Section):
     num_gpus: Annotated[float, Field(ge=0)] | None = None
     """GPUs of a worker; 0.5 puts two on one. None: 1 where the cluster has any, else 0."""
     concurrency: Positive | None = None
-    """Workers. None: as many as the cluster has room for."""
+    """Workers. None: as many as the cluster has room for; of `generate`, 1."""
 
 
 class RayConfig(Section):
@@ -25,6 +25,9 @@ class RayConfig(Section):
     """Workers with the embedder."""
     score: RayStageConfig = RayStageConfig()
     """Workers with policy and reward models, which score seeds and make parents."""
+    generate: RayStageConfig = RayStageConfig()
+    """Workers with the LLM that writes, where its engine is no server. They keep what they take
+    until the run ends."""
     restarts: Annotated[int, Field(ge=0)] = 3
     """Times that a worker that died (a lost node, out of memory) is started anew, and that what it
     had in hand is tried again; then the run ends, and the same command resumes it."""

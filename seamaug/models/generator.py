@@ -7,6 +7,25 @@ from seamaug.models.engines import Reply, Request, always
 from seamaug.models.policy import CausalLM
 from seamaug.records import text_key
 
+_TOGETHER = 64
+"""Requests that draw from one stream of random numbers, at most."""
+
+
+def alike(requests: Sequence[Request]) -> list[list[int]]:
+    """Positions of requests with the same settings, as many as are answered together."""
+    kinds: dict[tuple[int, float], list[int]] = {}
+    for position, request in enumerate(requests):
+        kinds.setdefault(_settings(request), []).append(position)
+    return [
+        own[start : start + _TOGETHER]
+        for own in kinds.values()
+        for start in range(0, len(own), _TOGETHER)
+    ]
+
+
+def _settings(request: Request) -> tuple[int, float]:
+    return request.max_new_tokens, request.temperature
+
 
 class TransformersGenerator:
     """An instruction-tuned causal model; the same requests in the same order get the same replies.
@@ -26,24 +45,23 @@ class TransformersGenerator:
     def stream(
         self, requests: Sequence[Request], go_on: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Reply]]:
-        """Each request's position and reply, those with the same settings together."""
-        kinds: dict[tuple[int, float], list[int]] = {}
-        for position, request in enumerate(requests):
-            kinds.setdefault((request.max_new_tokens, request.temperature), []).append(position)
-        for (new, temperature), positions in kinds.items():
-            if go_on():
-                yield from self._alike(requests, positions, new, temperature)
+        """Each request's position and reply, some with the same settings together."""
+        for positions in alike(requests):
+            if not go_on():
+                return
+            yield from self._together(requests, positions)
 
-    def _alike(
-        self, requests: Sequence[Request], positions: list[int], new: int, temperature: float
+    def _together(
+        self, requests: Sequence[Request], positions: list[int]
     ) -> Iterator[tuple[int, Reply]]:
+        new, temperature = _settings(requests[positions[0]])
         fits, refused = self._lm.fitting([requests[i].messages for i in positions], new)
         for order, reason in refused.items():
             yield positions[order], Reply(error=reason)
         drawn = self._lm.draw(
             list(fits.values()),
             n=1,
-            # The whole batch draws from one stream.
+            # They draw from one stream.
             seed=int(text_key([requests[positions[order]].seed for order in fits])[:8], 16),
             max_new_tokens=new,
             temperature=temperature,

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,33 +16,18 @@ from seamaug import api
 from seamaug.config import RayConfig, load_config
 from seamaug.errors import ConfigError, InputError, ModelError
 from seamaug.on_ray import RayExecutor
+from seamaug.ray_cluster import RayCluster
 from seamaug.run_models import Models
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seamaug[ray]'")
 from ray.cluster_utils import Cluster  # noqa: E402 - only where there is Ray
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A head without CPUs, where this process is, and a node for two workers."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-        try:
-            nodes.add_node(num_cpus=2)
-            ray.init(address=nodes.address, log_to_driver=False, logging_level="ERROR")
-            yield nodes
-        finally:
-            ray.shutdown()
-            nodes.shutdown()
-
-
 @pytest.fixture
 def executor(cluster: Cluster) -> Callable[..., RayExecutor]:
     def start(**settings: Any) -> RayExecutor:
         named = {f"ray.{name}": value for name, value in settings.items()}
-        return RayExecutor(load_config(None, named).ray, lambda: None)
+        return RayExecutor(RayCluster(load_config(None, named).ray), lambda: None)
 
     return start
 
@@ -198,7 +183,7 @@ def test_a_model_that_a_worker_cannot_load_is_named(
     settings = {"policy.name": str(tmp_path / "nowhere")}
     own = load_config(None, settings)
     with pytest.raises(ModelError, match="policy model: there is no folder"):
-        list(RayExecutor(own.ray, partial(Models, own)).map("score", range(2), loading))
+        list(RayExecutor(RayCluster(own.ray), partial(Models, own)).map("score", range(2), loading))
 
 
 @pytest.mark.parametrize(
@@ -219,4 +204,4 @@ def test_what_no_node_has_is_refused_before_anything_waits_for_it(
 def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'seamaug\[ray\]'"):
-        RayExecutor(RayConfig(), lambda: None)
+        RayCluster(RayConfig())

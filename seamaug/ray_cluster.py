@@ -1,0 +1,134 @@
+"""A Ray cluster, as a run sees it: for which workers of each stage it has room."""
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from seamaug.config import RayConfig, RayStageConfig
+from seamaug.errors import ConfigError, ModelError
+
+MAPPED = ("embed", "score")
+"""Stages whose workers come and go."""
+
+
+class Pool(NamedTuple):
+    """How many workers a stage has, and what each takes."""
+
+    size: int
+    num_cpus: float
+    num_gpus: float
+
+
+class RayCluster:
+    """The cluster of RAY_ADDRESS, the one this process is in, or else one of its own.
+
+    Raises ConfigError at once where Ray is missing.
+    """
+
+    def __init__(self, config: RayConfig) -> None:
+        self.restarts = config.restarts
+        self.ray = _import_ray()
+        self._config = config
+        self._held: list[Any] = []
+        self._taken: dict[str, list[Pool]] = defaultdict(list)
+        self._own = not self.ray.is_initialized()
+        if self._own:
+            _connect(self.ray)
+
+    def close(self) -> None:
+        """End what is held, and leave the cluster, or end it, where this entered it."""
+        for actor in self._held:
+            self.ray.kill(actor)
+        if self._own:
+            self.ray.shutdown()
+
+    def hold(self, actors: Mapping[Any, str], each: Pool) -> None:
+        """These actors, each on a node (its id), keep what they take until this is closed.
+
+        Raises ConfigError where the other stages then have too little.
+        """
+        for actor, node in actors.items():
+            self._held.append(actor)
+            self._taken[node].append(each)
+        for stage in MAPPED:
+            self.pool(stage)
+
+    def pool(self, stage: str) -> Pool:
+        """The workers of a stage, a section of the config `ray`.
+
+        Raises ConfigError where there is no room for them: Ray itself would wait for it.
+        """
+        nodes = {node["NodeID"]: node["Resources"] for node in self.ray.nodes() if node["Alive"]}
+        most = {name: max(node.get(name, 0) for node in nodes.values()) for name in ("CPU", "GPU")}
+        own: RayStageConfig = getattr(self._config, stage)
+        needs = _needs(stage, own, most)
+        free = [self._free(node, all_of) for node, all_of in nodes.items()]
+        room = sum(
+            int(min(node[name] // need for name, need in needs.items() if need)) for node in free
+        )
+        size = own.concurrency or (1 if stage == "generate" else max(1, room))
+        if size > room:
+            beside = " beside the LLM's" if self._held else ""
+            raise ConfigError(
+                f"`ray.{stage}`: the Ray cluster has room for {room} workers of {needs['CPU']:g} "
+                f"CPUs and {needs['GPU']:g} GPUs each{beside}, not for {size}; lower `concurrency` "
+                "or what a worker takes, or add a node"
+            )
+        return Pool(size, needs["CPU"], needs["GPU"])
+
+    def _free(self, node: str, resources: Mapping[str, float]) -> dict[str, float]:
+        """What is left of a node's resources beside what is held there."""
+        taken = self._taken.get(node, [])
+        return {
+            "CPU": resources.get("CPU", 0) - sum(each.num_cpus for each in taken),
+            "GPU": resources.get("GPU", 0) - sum(each.num_gpus for each in taken),
+        }
+
+
+def _needs(stage: str, own: RayStageConfig, most: Mapping[str, float]) -> dict[str, float]:
+    """What a worker takes, which some node has."""
+    gpus = own.num_gpus if own.num_gpus is not None else min(1, most["GPU"])
+    needs = {"CPU": own.num_cpus, "GPU": gpus}
+    for name, need in needs.items():
+        if need > most[name]:
+            raise ConfigError(
+                f"`ray.{stage}.num_{name.lower()}s: {need:g}`: no node of the Ray cluster has so "
+                f"many, the largest has {most[name]:g}; lower it, or add a node that has them"
+            )
+    return needs
+
+
+def failed(stage: str, error: Exception) -> ModelError:
+    """What ended the workers of a stage, with what to do about it."""
+    return ModelError(
+        f"the Ray workers of stage {stage} failed: {error}\nWhat was finished is kept: run the "
+        "same command again, and it resumes. Where workers run out of memory, give each more of "
+        f"the cluster (`ray.{stage}`), or lower the models' `batch_tokens`"
+    )
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ConfigError(
+            f"`engine: ray` needs Ray ({error}): pip install 'seamaug[ray]'"
+        ) from None
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # it tells of each stage in ten lines
+    return ray
+
+
+def _connect(ray: Any) -> None:
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"the cluster at RAY_ADDRESS={address}" if address else "a cluster on this machine"
+        raise ConfigError(
+            f"`engine: ray`: {where} cannot be used: {error}; start one by `ray start --head` and "
+            "set RAY_ADDRESS to it, or unset RAY_ADDRESS for one of this machine alone"
+        ) from None

@@ -1,0 +1,134 @@
+"""The LLM on a Ray cluster: the replies that this process has, whatever dies on the way."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from seamaug import api
+from seamaug.config import GeneratorConfig, load_config
+from seamaug.errors import ConfigError, ModelError
+from seamaug.llm_on_ray import RayGenerator
+from seamaug.models.engines import Request
+from seamaug.models.generator import TransformersGenerator
+from seamaug.ray_cluster import RayCluster
+from seamaug.records import user_message
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seamaug[ray]'")
+
+Generator = Callable[..., RayGenerator]
+
+
+@pytest.fixture
+def own(saved: Callable[..., str]) -> GeneratorConfig:
+    return GeneratorConfig(name=saved("llama", "causal"), dtype="float32")
+
+
+@pytest.fixture
+def on_ray(cluster: Any, own: GeneratorConfig) -> Iterator[Generator]:
+    begun = []
+
+    def start(name: str = own.name, **settings: Any) -> RayGenerator:
+        named = {f"ray.{name}": value for name, value in settings.items()}
+        begun.append(RayCluster(load_config(None, named).ray))
+        return RayGenerator(begun[-1], own.model_copy(update={"name": name}))
+
+    yield start
+    for one in begun:
+        one.close()
+
+
+def requests(count: int) -> list[Request]:
+    """Of two kinds, by turns."""
+    return [Request("op", user_message(f"prompt {i}"), i, 4 + i % 2, 0.8) for i in range(count)]
+
+
+def test_its_replies_are_those_of_this_process(on_ray: Generator, own: GeneratorConfig) -> None:
+    here, there = TransformersGenerator(own), on_ray()
+    asked = requests(150)
+    found = dict(there.stream(asked))
+    assert found == dict(here.stream(asked))
+    assert len({reply.text for reply in found.values()}) > 100
+    assert (there.structured, there.paid, there.mark, there.max_length) == (
+        here.structured, here.paid, here.mark, here.max_length,
+    )  # fmt: skip
+
+
+def test_no_more_is_begun_where_a_limit_is_reached(on_ray: Generator) -> None:
+    limit = iter([True, False])
+    found = dict(on_ray().stream(requests(300), lambda: next(limit, False)))
+    assert list(found) == list(range(0, 128, 2))  # one batch of one kind
+
+
+def test_a_worker_that_dies_is_started_anew_and_every_request_has_one_reply(
+    on_ray: Generator, own: GeneratorConfig
+) -> None:
+    generator, asked = on_ray(), requests(200)
+    arriving = generator.stream(asked)
+    found = list(islice(arriving, 1))
+    for worker in generator._workers:
+        ray.kill(worker, no_restart=False)
+    found += arriving
+    assert sorted(position for position, _ in found) == list(range(200))
+    assert dict(found) == dict(TransformersGenerator(own).stream(asked))
+
+
+def test_one_that_always_dies_ends_the_run_with_what_to_do(on_ray: Generator) -> None:
+    generator = on_ray(restarts=0)
+    for worker in generator._workers:
+        ray.kill(worker)
+    with pytest.raises(ModelError, match=r"(?s)workers of stage generate failed.*resumes"):
+        list(generator.stream(requests(2)))
+
+
+def test_what_does_not_load_there_is_named_here(on_ray: Generator, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="generator model: there is no folder"):
+        on_ray(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"generate.num_cpus": 3}, "`ray.generate.num_cpus: 3`: no node .* the largest has 2"),
+        ({"generate.concurrency": 3}, "has room for 2 workers .*, not for 3"),
+        ({"generate.num_cpus": 2}, "`ray.embed`: .* room for 0 workers .* beside the LLM's"),
+        ({"score.concurrency": 2}, "`ray.score`: .* room for 1 workers .* beside the LLM's"),
+    ],
+)
+def test_what_leaves_no_room_is_refused(
+    settings: dict[str, Any], message: str, on_ray: Generator
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        on_ray(**settings)
+
+
+def test_a_run_on_the_cluster_writes_what_a_run_here_writes(
+    tmp_path: Path, cluster: Any, own: GeneratorConfig, saved: Callable[..., str], bundled: Any
+) -> None:
+    settings = {
+        "policy.dtype": "float32", "reward.dtype": "float32", "generator.dtype": "float32",
+        "select.share": 0.5, "generate.operators": ["formal", "closing"],
+        "generate.policy_samples": 0, "generator.max_new_tokens": 8, "keep.probes": 4,
+        "keep.near": 1, "keep.variance_prompts": 1, "keep.variance_samples": 2,
+    }  # fmt: skip
+    made = {}
+    for engine in ("local", "ray"):
+        folder = tmp_path / engine
+        result = api.expand(
+            bundled(16),
+            out=folder,
+            budget=10,
+            policy=saved("llama", "causal"),
+            reward=saved("llama", "reward"),
+            generator=own.name,
+            settings={**settings, "engine": engine},
+        )
+        assert result.summary["generation"]["formal"]["requests"] > 0
+        made[engine] = pq.read_table(folder / "provenance.parquet").to_pylist()
+    assert made["ray"] == made["local"]
+    with closing(RayCluster(load_config(None, {}).ray)) as left:
+        assert left.pool("score").size == 2
