@@ -66,9 +66,9 @@ class Setting:
         }
 
 
-def real(count: int, data: Path, base: Path) -> Setting:
-    """Pairs of all four sources."""
-    rows = read(data, "preference-larger")
+def real(count: int, data: Path, base: Path, only: str | None) -> Setting:
+    """Pairs of all sources, or of one set alone."""
+    rows = [row for row in read(data, "preference-larger") if only in (None, row["set"])]
     return Setting(lambda _: rows, str(base), 512, count // 2, {})
 
 
@@ -226,6 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="with --base: real pairs")
     parser.add_argument("--base", type=Path)
+    parser.add_argument("--set", help="of the real pairs, those of this set alone")
     parser.add_argument("--tasks", action="store_true", help="the tasks of examples/gain instead")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
@@ -238,9 +239,11 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.tasks == bool(arguments.data and arguments.base):
         parser.error("give either --tasks, or --data and --base")
-    count, folders = arguments.pairs, (arguments.data, arguments.base)
-    own = tasks(count) if arguments.tasks else real(count, *folders)
+    count, places = arguments.pairs, (arguments.data, arguments.base, arguments.set)
+    own = tasks(count) if arguments.tasks else real(count, *places)
     shared = {"pairs": count, "test": own.test, "trainings": arguments.trainings}
+    if arguments.set:
+        shared["set"] = arguments.set
     done = []
     if arguments.out.is_file():
         stored = [json.loads(line) for line in arguments.out.read_text().splitlines()]

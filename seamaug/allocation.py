@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_NONE = 1e-9  # of freedom, rounding aside
 _FADE = 0.85
 """What a round's outcomes still weigh when the next one is over."""
 
@@ -52,6 +53,8 @@ class Ledger:
         arms = (len(self.operators), int(self.clusters.max(initial=0)) + 1)
         self._counts, self._tokens = np.zeros(arms), np.zeros(arms)
         self._falls, self._squares = np.zeros(arms), np.zeros(arms)
+        self._twice = np.zeros(arms)
+        """Tokens by the square of what they weigh, by which a mean of few outcomes is uncertain."""
         self._parents = np.zeros((2, 2, len(clusters)))
         """Falls and tokens, by rules and by the LLM, of each parent."""
 
@@ -65,6 +68,7 @@ class Ledger:
             self._tokens[arm] += tokens / len(operators)
             self._falls[arm] += fall / len(operators)
             self._squares[arm] += fall**2 / tokens / len(operators)
+            self._twice[arm] += tokens / len(operators) ** 2
         kind = int(self._by_llm[self.operators[operators[0]]])
         self._parents[:, kind, parent] += fall, tokens
 
@@ -72,6 +76,7 @@ class Ledger:
         """A round is over."""
         for sums in (self._counts, self._tokens, self._falls, self._squares, self._parents):
             sums *= _FADE
+        self._twice *= _FADE**2
 
     def beliefs(self) -> "Beliefs | None":
         """What follows for the next round; None while nothing was removed at all."""
@@ -109,12 +114,18 @@ class Ledger:
         return np.asarray(slope * hints)
 
     def _noise(self, tokens: np.ndarray, squares: np.ndarray) -> float:
-        """Variance of a candidate's rate around its arm's, times its tokens: pooled over arms."""
+        """Variance of a candidate's rate around its arm's, times its tokens: pooled over arms.
+
+        tokens, squares: in units. Outcomes weigh w_i, so an arm's squares around its mean have
+        the expectation ``noise (sum w_i - sum w_i^2 t_i / sum w_i t_i)`` for tokens t_i.
+        """
         seen = tokens > 0
         around = squares[seen].sum() - (self._falls[seen] ** 2 / tokens[seen]).sum()
-        total = squares[seen].sum() - self._falls.sum() ** 2 / tokens.sum()
-        freedom = self._counts.sum() - seen.sum()
-        found = around / freedom if freedom > 0 else total / max(self._counts.sum() - 1, 1)
+        freedom = self._counts.sum() - (self._twice[seen] / self._tokens[seen]).sum()
+        if freedom <= _NONE:  # one outcome an arm: around the mean of all
+            around = squares[seen].sum() - self._falls.sum() ** 2 / tokens.sum()
+            freedom = self._counts.sum() - self._twice.sum() / self._tokens.sum()
+        found = around / freedom if freedom > _NONE else squares.sum()
         return float(max(found, 1e-12 * squares.sum()))
 
 
@@ -131,7 +142,7 @@ def _shrunk(
     """
     seen = tokens > 0
     around = np.broadcast_to(prior, falls.shape)[seen]
-    precisions = tokens[seen] / noise
+    precisions = 1 / (noise / tokens[seen] + np.broadcast_to(doubt, falls.shape)[seen])
     q = (precisions * (falls[seen] / tokens[seen] - around) ** 2).sum()
     between = max(0.0, (q - seen.sum()) / precisions.sum())
     spread = np.maximum(between + doubt, 1e-9 * noise)  # above 0: equals are drawn in turn

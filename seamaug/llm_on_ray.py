@@ -6,14 +6,15 @@ anew, and load the LLM. These actors stay until the run ends.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any
 
 from seamaug.clock import clock
 from seamaug.config import GeneratorConfig
-from seamaug.errors import SeamaugError
+from seamaug.errors import ModelError, SeamaugError
+from seamaug.log import logger
 from seamaug.models.engines import GeneratorEngine, Reply, Request, always
 from seamaug.models.generator import alike
 from seamaug.models.heartbeat import heartbeat
@@ -26,33 +27,44 @@ STAGE = "generate"
 class RayGenerator:
     """A pool of workers, each with the engine that the config names; what one writes, any would.
 
+    They begin with the first request: until then others may need their room. Before, one loads the
+    LLM and ends, since what cannot be loaded must show at once.
+
     Raises ConfigError where the cluster has no room for them, ModelError where the LLM does not
     load there.
     """
 
     def __init__(self, cluster: RayCluster, config: GeneratorConfig) -> None:
-        pool = cluster.pool(STAGE)
-        self._ray, self._batches_itself = cluster.ray, config.engine == "vllm"
+        self._cluster, self._ray, self._config = cluster, cluster.ray, config
+        self._pool = cluster.pool(STAGE)
+        self._workers: list[Any] = []
         tries = cluster.restarts
-        worker = self._ray.remote(_Worker).options(
-            num_cpus=pool.num_cpus,
-            num_gpus=pool.num_gpus,
+        self._make = self._ray.remote(_Worker).options(
+            num_cpus=self._pool.num_cpus,
+            num_gpus=self._pool.num_gpus,
             max_restarts=tries,
             max_task_retries=tries,
         )
-        self._workers = [worker.remote(config, os.getcwd()) for _ in range(pool.size)]
-        with heartbeat("generator", lambda: f"{pool.size} Ray workers load it"):
-            nodes = self._results(worker.node.remote() for worker in self._workers)
-            cluster.hold(dict(zip(self._workers, nodes, strict=True)), pool)
-            told = self._results(worker.about.remote() for worker in self._workers)
-        self.structured, self.paid, self.mark, self.max_length = told[0]
+        first = self._begun()
+        with heartbeat("generator", lambda: "a Ray worker waits for room, or loads it"):
+            self.structured, self.paid, self.mark, self.max_length = self._result(
+                first.about.remote()
+            )
+        self._ray.kill(first)
 
     def stream(
         self, requests: Sequence[Request], go_on: Callable[[], bool] = always
     ) -> Iterator[tuple[int, Reply]]:
-        """Each request's position and reply, as the workers finish them, some at a time."""
+        """Each request's position and reply, as the workers finish them, some at a time.
+
+        A lost node is unreachable for longer than Ray tries to reach it: another worker takes the
+        place of the one that was there.
+        """
+        if not self._workers:
+            self._workers = [self._begun() for _ in range(self._pool.size)]
         waiting, free = deque(self._groups(requests)), deque(self._workers)
         under_way: dict[Any, tuple[Any, list[int]]] = {}
+        tries = self._cluster.restarts
         while True:
             while free and waiting and go_on():
                 worker, group = free.popleft(), waiting.popleft()
@@ -62,31 +74,55 @@ class RayGenerator:
             state = f"{len(under_way)} Ray workers are at it, {len(waiting):,} batches wait"
             with clock.kind("generation"), heartbeat("generator", partial(str, state)):
                 (ready, *_), _ = self._ray.wait(list(under_way), num_returns=1)
-                (replies,) = self._results([ready])
-            worker, group = under_way.pop(ready)
+                worker, group = under_way.pop(ready)
+                try:
+                    replies = self._result(ready)
+                except _UnreachableError:
+                    if not tries:
+                        raise
+                    tries -= 1
+                    logger.warning("a Ray worker with the LLM is out of reach: another one begins")
+                    waiting.appendleft(group)
+                    free.append(self._instead_of(worker))
+                    continue
             free.append(worker)
             for position, reply in replies:
                 yield group[position], reply
 
+    def _begun(self) -> Any:
+        worker = self._make.remote(self._config, os.getcwd())
+        self._cluster.hold(worker)
+        return worker
+
+    def _instead_of(self, lost: Any) -> Any:
+        new = self._begun()
+        self._workers[self._workers.index(lost)] = new
+        return new
+
     def _groups(self, requests: Sequence[Request]) -> list[list[int]]:
         """Positions of the requests that a worker takes together."""
-        if not self._batches_itself:
+        if self._config.engine != "vllm":
             return alike(requests)  # as here, so with the same replies
-        step = -(-len(requests) // len(self._workers))
+        step = max(1, -(-len(requests) // self._pool.size))
         return [
             list(range(start, min(start + step, len(requests))))
             for start in range(0, len(requests), step)
         ]
 
-    def _results(self, refs: Iterable[Any]) -> list[Any]:
+    def _result(self, ref: Any) -> Any:
         try:
-            results: list[Any] = self._ray.get(list(refs))
+            result = self._ray.get(ref)
+        except self._ray.exceptions.ActorUnavailableError as error:
+            raise _UnreachableError(str(failed(STAGE, error))) from error
         except self._ray.exceptions.RayError as error:
             raise failed(STAGE, error) from error
-        for result in results:
-            if isinstance(result, SeamaugError):
-                raise result
-        return results
+        if isinstance(result, SeamaugError):
+            raise result
+        return result
+
+
+class _UnreachableError(ModelError):
+    """A worker's node does not answer."""
 
 
 class _Worker:
@@ -100,12 +136,6 @@ class _Worker:
     @cached_property
     def _engine(self) -> GeneratorEngine:
         return load_generator(self._config)
-
-    def node(self) -> str:
-        """Where this is."""
-        import ray
-
-        return str(ray.get_runtime_context().get_node_id())
 
     def about(self) -> tuple[Any, ...] | SeamaugError:
         """What the LLM's engine says of itself, once it is loaded."""

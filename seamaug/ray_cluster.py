@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from seamaug.config import RayConfig, RayStageConfig
@@ -32,63 +31,48 @@ class RayCluster:
         self.ray = _import_ray()
         self._config = config
         self._held: list[Any] = []
-        self._taken: dict[str, list[Pool]] = defaultdict(list)
         self._own = not self.ray.is_initialized()
         if self._own:
             _connect(self.ray)
 
     def close(self) -> None:
-        """End what is held, and leave the cluster, or end it, where this entered it."""
-        for actor in self._held:
-            self.ray.kill(actor)
-        if self._own:
-            self.ray.shutdown()
+        """End the actors that are held; leave the cluster, or end it, where this entered it."""
+        try:
+            if self.ray.is_initialized():  # else `kill` would start another one
+                for actor in self._held:
+                    self.ray.kill(actor)
+        finally:
+            if self._own:
+                self.ray.shutdown()
 
-    def hold(self, actors: Mapping[Any, str], each: Pool) -> None:
-        """These actors, each on a node (its id), keep what they take until this is closed.
-
-        Raises ConfigError where the other stages then have too little.
-        """
-        for actor, node in actors.items():
-            self._held.append(actor)
-            self._taken[node].append(each)
-        for stage in MAPPED:
-            self.pool(stage)
+    def hold(self, actor: Any) -> None:
+        """An actor that lives until this is closed, whatever still refers to it."""
+        self._held.append(actor)
 
     def pool(self, stage: str) -> Pool:
         """The workers of a stage, a section of the config `ray`.
 
-        Raises ConfigError where there is no room for them: Ray itself would wait for it.
+        Raises ConfigError where no cluster of these nodes has room: Ray itself would wait for it.
         """
-        nodes = {node["NodeID"]: node["Resources"] for node in self.ray.nodes() if node["Alive"]}
-        most = {name: max(node.get(name, 0) for node in nodes.values()) for name in ("CPU", "GPU")}
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         own: RayStageConfig = getattr(self._config, stage)
-        needs = _needs(stage, own, most)
-        free = [self._free(node, all_of) for node, all_of in nodes.items()]
-        room = sum(
-            int(min(node[name] // need for name, need in needs.items() if need)) for node in free
-        )
+        needs = _needs(stage, own, nodes)
+        room = sum(_room(node, needs) for node in nodes)
         size = own.concurrency or (1 if stage == "generate" else max(1, room))
         if size > room:
-            beside = " beside the LLM's" if self._held else ""
             raise ConfigError(
                 f"`ray.{stage}`: the Ray cluster has room for {room} workers of {needs['CPU']:g} "
-                f"CPUs and {needs['GPU']:g} GPUs each{beside}, not for {size}; lower `concurrency` "
-                "or what a worker takes, or add a node"
+                f"CPUs and {needs['GPU']:g} GPUs each, not for {size}; lower `concurrency` or what "
+                "a worker takes, or add a node"
             )
         return Pool(size, needs["CPU"], needs["GPU"])
 
-    def _free(self, node: str, resources: Mapping[str, float]) -> dict[str, float]:
-        """What is left of a node's resources beside what is held there."""
-        taken = self._taken.get(node, [])
-        return {
-            "CPU": resources.get("CPU", 0) - sum(each.num_cpus for each in taken),
-            "GPU": resources.get("GPU", 0) - sum(each.num_gpus for each in taken),
-        }
 
-
-def _needs(stage: str, own: RayStageConfig, most: Mapping[str, float]) -> dict[str, float]:
+def _needs(
+    stage: str, own: RayStageConfig, nodes: Sequence[Mapping[str, float]]
+) -> dict[str, float]:
     """What a worker takes, which some node has."""
+    most = {name: max(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
     gpus = own.num_gpus if own.num_gpus is not None else min(1, most["GPU"])
     needs = {"CPU": own.num_cpus, "GPU": gpus}
     for name, need in needs.items():
@@ -100,12 +84,28 @@ def _needs(stage: str, own: RayStageConfig, most: Mapping[str, float]) -> dict[s
     return needs
 
 
+def _room(node: Mapping[str, float], needs: Mapping[str, float]) -> int:
+    """For how many workers a node has room."""
+    found = [_times(node.get("CPU", 0), needs["CPU"])]
+    if 0 < needs["GPU"] < 1:  # none has parts of two
+        found.append(int(node.get("GPU", 0)) * _times(1, needs["GPU"]))
+    elif needs["GPU"]:
+        found.append(_times(node.get("GPU", 0), needs["GPU"]))
+    return min(found)
+
+
+def _times(there: float, need: float) -> int:
+    # In Ray's own unit: in floats 1 holds 0.1 nine times.
+    return round(there * 10_000) // max(1, round(need * 10_000))
+
+
 def failed(stage: str, error: Exception) -> ModelError:
     """What ended the workers of a stage, with what to do about it."""
     return ModelError(
         f"the Ray workers of stage {stage} failed: {error}\nWhat was finished is kept: run the "
         "same command again, and it resumes. Where workers run out of memory, give each more of "
-        f"the cluster (`ray.{stage}`), or lower the models' `batch_tokens`"
+        f"the cluster (`ray.{stage}`), or lower the models' `batch_tokens`. What they logged is in "
+        "Ray's session folder on their nodes"
     )
 
 

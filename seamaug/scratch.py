@@ -6,6 +6,7 @@ is read from it, or with the process. The system keeps of it in memory what ther
 
 import math
 import mmap
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,8 +48,11 @@ def scratch_array(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray
         return np.zeros(shape, dtype)
     with taking_room(), scratch_file() as file:
         # All of it now: a write to a mapping that finds the disk full would kill the process.
-        for start in range(0, size, _BLOCK):
-            file.write(bytes(min(_BLOCK, size - start)))
-        file.flush()
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:  # macOS
+            for start in range(0, size, _BLOCK):
+                file.write(bytes(min(_BLOCK, size - start)))
+            file.flush()
         mapped = mmap.mmap(file.fileno(), size)
     return np.frombuffer(mapped, dtype).reshape(shape)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from seamaug.allocation import Ledger, evenly
+from seamaug.allocation import Ledger, _shrunk, evenly
 from seamaug.clusters import cluster
 from seamaug.config import load_config
 from seamaug.errors import ConfigError
@@ -185,6 +185,33 @@ def test_what_was_hardly_tried_is_what_its_kin_are() -> None:
     assert means[:, 0] == pytest.approx([1, 2, 3, 10], abs=0.5)
     assert means[3, 2] > 6  # never tried: its operator is good in other clusters
     assert variances[3, 2] > 2 * variances[3, 0]
+
+
+@pytest.mark.parametrize(("rounds", "later"), [(1, True), (4, True), (4, False)])
+def test_noise_is_estimated_without_bias_however_old_the_outcomes(rounds: int, later: bool) -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(40):
+        ledger = Ledger(RULES, [], list(range(20)), [0.0] * 20)
+        for number in range(rounds):
+            if number:
+                ledger.fade()
+            for parent in range(20 if later or not number else 0):
+                for name in rng.choice(RULES, 4):
+                    ledger.take([name], parent, 1, rng.normal(1, 1))
+        found.append(ledger._noise(ledger._tokens, ledger._squares))
+    assert np.mean(found) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(("doubt", "between"), [(0.5, 0.0), (0.5, 0.5), (0.0, 0.5)])
+def test_rates_are_as_far_from_what_is_expected_as_they_show(doubt: float, between: float) -> None:
+    rng = np.random.default_rng(0)
+    tokens = np.full(20_000, 4.0)
+    rates = rng.normal(5, np.sqrt(doubt + between), 20_000)
+    falls = tokens * rng.normal(rates, np.sqrt(1 / tokens))
+    found = _shrunk(falls, tokens, 1.0, np.full(1, 5.0), doubt)
+    assert 1 / (1 / found.variances - tokens) == pytest.approx(doubt + between, rel=0.05)
+    assert ((found.means - rates) ** 2).mean() == pytest.approx(found.variances[0], rel=0.05)
 
 
 def test_operators_of_one_variant_share_alike_and_a_failed_request_counts_for_nothing() -> None:

@@ -40,17 +40,20 @@ def test_many_lie_in_a_file_without_a_name(
     assert not in_a_file(folder)
 
 
+def test_where_no_room_can_be_reserved_zeros_are_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "IN_MEMORY", 0)
+    monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.setattr(scratch, "_BLOCK", 7)
+    assert scratch_array((2, 2), np.float64).tolist() == [[0, 0], [0, 0]]
+
+
 def test_no_room_is_an_error_that_says_where(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        def write(self, _: bytes) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        def __enter__(self) -> "Full":
-            return self
-
-        def __exit__(self, *_: Any) -> None: ...
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(scratch, "IN_MEMORY", 0)
-    monkeypatch.setattr(scratch, "scratch_file", Full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(InputError, match=r"temporary files cannot hold.*No space left.*TMPDIR"):
         scratch_array((1,), np.float64)

@@ -27,7 +27,7 @@ class RayConfig(Section):
     """Workers with policy and reward models, which score seeds and make parents."""
     generate: RayStageConfig = RayStageConfig()
     """Workers with the LLM that writes, where its engine is no server. They keep what they take
-    until the run ends."""
+    from the first request until the run ends."""
     restarts: Annotated[int, Field(ge=0)] = 3
     """Times that a worker that died (a lost node, out of memory) is started anew, and that what it
     had in hand is tried again; then the run ends, and the same command resumes it."""

@@ -12,6 +12,7 @@ from seamaug.resources import EMBEDDED
 _OURS = {
     *("output_dir", "max_length", "model_init_kwargs", "trust_remote_code", "chat_template_path"),
     *("disable_dropout", "remove_unused_columns", "label_names", "seed", "resume_from_checkpoint"),
+    *("pad_token", "eos_token"),
 }
 """TRL arguments that follow from other settings."""
 

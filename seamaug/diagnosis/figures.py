@@ -187,7 +187,7 @@ def _correlation(lengths: np.ndarray, rewards: np.ndarray) -> Statistic:
 
 def _scale(rewards: np.ndarray) -> RewardScale:
     """Of the rewards of all samples; rewards that are all one number have no unit."""
-    spread = 1.0 if is_constant(rewards) else float(rewards.std(ddof=1))
+    spread = 0.0 if is_constant(rewards) else float(rewards.std(ddof=1))
     return RewardScale((float(rewards.mean()),), (spread,))
 
 
@@ -205,7 +205,8 @@ def _discrepancy(
         tokens=[1, *sampled.tokens[prompt, worse]],
         rewards=[[float(golden), *samples[worse]]],
     )
-    return discrepancy(scores, scale, sampled.counts[prompt, worse].astype(float), len(samples))
+    counts = sampled.counts[prompt, worse].astype(float)
+    return discrepancy(scores, scale, counts, verdicts.judged(prompt))
 
 
 def _part(found: Sequence[Discrepancy | None], name: str, *, filled: bool = False) -> np.ndarray:

@@ -9,6 +9,8 @@ from seamaug.records import Evidence, Failure, Seed
 from seamaug.verify.worse import Verifier
 
 GOLDEN = "the golden response itself"
+FAILED = "none: the check failed"
+"""In the place of a verifier's name."""
 
 
 @dataclass(slots=True)
@@ -18,7 +20,7 @@ class Judged:
     shortfalls: list[float | None]
     """In the verifier's unit, or 1 (worse) and 0 if it says no more; None where none can tell."""
     verifiers: list[str]
-    """What told; empty where none could."""
+    """What told; empty where none could, FAILED where one should have."""
     worse: list[bool]
     failures: list[str]
     """Why responses could not be judged that a check should have judged."""
@@ -48,7 +50,7 @@ def _told(
     text: str, seed: Seed, found: Evidence | Failure | None, graded: Collection[str]
 ) -> tuple[float | None, str, bool, str]:
     if isinstance(found, Failure):
-        return None, "", False, found.error
+        return None, FAILED, False, found.error
     if found is None:  # also for the golden response itself, which is as good as it is
         same = bool(seed.golden.strip()) and text.strip() == seed.golden.strip()
         return (0.0, GOLDEN, False, "") if same else (None, "", False, "")
@@ -77,6 +79,10 @@ class Verdicts:
     def told(self, prompt: int) -> bool:
         """Whether anything is known of a response to this prompt."""
         return bool(~np.isnan(self.shortfalls[prompt]).all())
+
+    def judged(self, prompt: int) -> int:
+        """Responses to this prompt but those that a check should have judged and failed to."""
+        return int((self.verifiers[prompt] != FAILED).sum())
 
     def better(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """1 where sample i is the better one of a pair, −1 where j is, 0 where that is not known or

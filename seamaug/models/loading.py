@@ -15,6 +15,7 @@ from transformers.utils import logging as hf_logging
 from seamaug.config import LanguageModelConfig, ModelConfig
 from seamaug.errors import ModelError
 from seamaug.models.adapter import base_of, labels_of, merged
+from seamaug.models.probes import exact_up_to, follows_the_longest
 from seamaug.records import Message
 from seamaug.resources import EMBEDDED, resource
 
@@ -106,6 +107,7 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
     Raises ModelError naming the role, the model and the fix.
     """
     path = locate(config, role)
+    _check_positions(config, role)
     try:
         base = base_of(path, config.revision)
         with quiet_loading():
@@ -131,6 +133,21 @@ def load_model(auto_class: Any, config: LanguageModelConfig, role: str) -> Any:
             f"is it a {role} model at all?"
         )
     return model
+
+
+def _check_positions(config: LanguageModelConfig, role: str) -> None:
+    """Dynamic frequencies stay those of the longest text that was read, so that scores would depend
+    on what was read before."""
+    if role == "generator" or config.max_length is None:
+        return
+    text = load_model_config(config, role).get_text_config()
+    if config.max_length > exact_up_to(text) and follows_the_longest(text):
+        raise ModelError(
+            f"{role} model {config.name!r} stretches its positions to the longest text it has read "
+            f"(rope type `dynamic`), so beyond {exact_up_to(text):,} tokens its scores depend on "
+            f"what was read before: set `{role}.max_length` to at most that, or give its "
+            "config.json a fixed scaling (`linear`, `yarn`)"
+        )
 
 
 def only_safetensors(config: ModelConfig) -> bool | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from seamaug.clock import clock
 from seamaug.config import LanguageModelConfig, PolicyConfig
@@ -38,6 +38,10 @@ class CausalLM(PromptTokens):
         own = self.model.generation_config.eos_token_id
         self.ends = frozenset([own] if isinstance(own, int) else own or ())
         """Tokens that end a reply."""
+        # Whatever else its own file says of generation would not be the model's distribution.
+        self.model.generation_config = GenerationConfig(
+            eos_token_id=sorted(self.ends) or None, pad_token_id=self.pad_id
+        )
 
     @torch.inference_mode()
     def sample(
@@ -127,8 +131,6 @@ class CausalLM(PromptTokens):
                 temperature=temperature,
                 top_p=top_p,
                 top_k=0,
-                repetition_penalty=1.0,  # a model's own default would not be its distribution
-                pad_token_id=self.pad_id,
             )
         return [self._up_to_the_end(row) for row in output[:, ids.shape[1] :].tolist()]
 

@@ -29,6 +29,11 @@ def depends_on_longest(config: Any) -> bool:
     return any(name in kind for kind in kinds for name in _ROPES_BY_LENGTH)
 
 
+def follows_the_longest(config: Any) -> bool:
+    """Whether what a sequence gives depends on the longest one that was ever read."""
+    return any("dynamic" in str(rope.get("rope_type", rope.get("type"))) for rope in _ropes(config))
+
+
 def _ropes(config: Any) -> Iterator[dict[str, Any]]:
     """Settings of rotary positions: one set, or one for each kind of layer."""
     found = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)

@@ -31,7 +31,7 @@ class Scorer:
         """Scores of each set, golden response first; with the reward models' features if asked.
 
         A set whose golden response does not fit a model has `error`; a worse response that does
-        not fit is left out of `kept`. Nothing is truncated.
+        not fit, or has no token, is left out of `kept`. Nothing is truncated.
         """
         self._tokenize({text for item in sets for text in (item.golden, *item.worse)})
         results = [SetScores() for _ in sets]
@@ -81,7 +81,9 @@ class Scorer:
         fits = [
             position
             for position, ids in enumerate(responses)
-            if not self._too_long(len(prompt) + len(ids), [own[position] for own in rows])
+            # One without tokens has no log-probability per token.
+            if (ids or position == 0)
+            and not self._too_long(len(prompt) + len(ids), [own[position] for own in rows])
         ]
         result.kept = [position - 1 for position in fits[1:]]
         return prompt, [responses[p] for p in fits], [[own[p] for p in fits] for own in rows]

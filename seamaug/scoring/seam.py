@@ -12,6 +12,8 @@ import numpy as np
 from seamaug.records import SetScores
 
 _RESAMPLES = 200
+_SAME = 1e-6
+"""Of the mean: rewards that differ by less differ by rounding, since they are float32."""
 _IMPOSSIBLE = -1e4
 """Nats per token that count for a response the policy rules out, whose log-probability is -inf."""
 
@@ -119,9 +121,9 @@ class Spread:
 
     @property
     def std(self) -> float:
-        """Population standard deviation; 1 where all scores are equal, so that eps stays 0."""
+        """Population standard deviation; 0 where all scores are one, rounding aside."""
         std = math.sqrt(self._squares / self.count) if self.count else 0.0
-        return std if std > 0 else 1.0
+        return std if std > _SAME * abs(self.mean) else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,13 @@ class RewardScale:
     stds: tuple[float, ...]
 
     def standardised(self, rewards: Sequence[Sequence[float]]) -> np.ndarray:
-        """(models, responses) raw scores to (responses,): standardised and averaged over models."""
+        """(models, responses) raw scores to (responses,): standardised and averaged over models.
+
+        A model that scores all alike says 0 of each.
+        """
         raw = np.asarray(rewards, np.float64)
-        units = (raw - np.array(self.means)[:, None]) / np.array(self.stds)[:, None]
+        stds = np.array(self.stds)[:, None]
+        units = (raw - np.array(self.means)[:, None]) / np.where(stds > 0, stds, np.inf)
         mean: np.ndarray = units.mean(axis=0)
         return mean
 

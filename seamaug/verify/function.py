@@ -5,18 +5,20 @@ from collections.abc import Sequence
 
 from seamaug.errors import ConfigError
 from seamaug.log import logger
-from seamaug.records import Evidence, Seed
+from seamaug.records import Evidence, Failure, Seed
 from seamaug.user_code import load_function
 
 SETTING = "verify.worse.function"
+Told = Evidence | Failure | None
 _SHOWN = 5  # failed calls that are named; all are counted
 
 
 class UserFunction:
     """Compares the function's values of a response and of the golden one, the higher the better.
 
-    What it raises is no proof: the call is named in a warning, and the response is not shown to be
-    worse. A function that returns anything but a number, a bool or None ends the run.
+    What it raises is no proof either way: the call is named in a warning, and the response is one
+    that could not be judged. A function that returns anything but a number, a bool or None ends the
+    run.
     """
 
     def __init__(self, path: str) -> None:
@@ -24,30 +26,29 @@ class UserFunction:
         self._call = load_function(path, SETTING)
         self._failed = 0
 
-    def __call__(self, cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[Evidence | None]]:
+    def __call__(self, cases: Sequence[tuple[Seed, Sequence[str]]]) -> list[list[Told]]:
         """By how much each text falls short; None where the function returned None."""
         return [self._of_one(seed, texts) for seed, texts in cases]
 
-    def _of_one(self, seed: Seed, texts: Sequence[str]) -> list[Evidence | None]:
+    def _of_one(self, seed: Seed, texts: Sequence[str]) -> list[Told]:
         if not texts:
             return []
         golden = self._value(seed, seed.golden)
-        if golden is None:
-            return [None] * len(texts)
-        found: list[Evidence | None] = []
-        for text in texts:
-            value = self._value(seed, text)
-            short = math.nan if value is None else golden - value  # also where a call failed
-            told = Evidence(self._path, short, worse=short > 0)
-            found.append(None if value is None else told)
-        return found
+        if golden is None or isinstance(golden, Failure):
+            return [golden] * len(texts)
+        return [self._told(golden, self._value(seed, text)) for text in texts]
 
-    def _value(self, seed: Seed, response: str) -> float | None:
+    def _told(self, golden: float, value: float | Failure | None) -> Told:
+        if value is None or isinstance(value, Failure):
+            return value
+        return Evidence(self._path, golden - value, worse=golden > value)
+
+    def _value(self, seed: Seed, response: str) -> float | Failure | None:
         try:
             value = self._call([{**turn} for turn in seed.prompt], response, seed.golden)
         except Exception as error:  # whatever a user's code raises is about this response alone
             self._warn(seed, error)
-            return math.nan
+            return Failure(f"{self._path}: {type(error).__name__}: {error}")
         if value is None:
             return None
         try:

@@ -15,13 +15,17 @@ KEPT, FLIPPED, SOFTENED, DROPPED = "kept", "flipped", "softened", "dropped"
 def bands(found: Strength, certain: float, strong: float) -> np.ndarray:
     """Band of each pair, (pairs,) of str.
 
-    Incorrect or helpful where the models agree, |mu| > `certain` · sigma; ambiguous elsewhere.
+    Incorrect or helpful where the models agree, |mu| > `certain` · sigma; ambiguous elsewhere, and
+    where only one could read the pair: that is no agreement.
     Strong are, of the helpful ones, those among the share `strong` of all pairs with the highest
     mu. The thresholds follow the models' own spread: fixed shares, as published for one dataset,
     would find as many incorrect labels in clean data as in noisy data.
     """
+    several = found.votes > 1
     named = np.select(
-        [found.contradicts(certain), found.agrees(certain)], [INCORRECT, HELPFUL], AMBIGUOUS
+        [several & found.contradicts(certain), several & found.agrees(certain)],
+        [INCORRECT, HELPFUL],
+        AMBIGUOUS,
     )
     count = int(strong * len(named))
     top = np.argsort(-found.mu, kind="stable")[:count]

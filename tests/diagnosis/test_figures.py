@@ -16,7 +16,7 @@ from seamaug.diagnosis.figures import (
     on_policy_accuracies,
     teaching,
 )
-from seamaug.diagnosis.judging import GOLDEN, Verdicts, judge
+from seamaug.diagnosis.judging import FAILED, GOLDEN, Verdicts, judge
 from seamaug.diagnosis.statistics import Bootstrap, Statistic, mean_of
 from seamaug.records import Evidence, Failure, Seed
 from seamaug.reward_variance import reward_variances
@@ -130,6 +130,16 @@ def test_seam_is_that_of_the_on_policy_estimator() -> None:
     assert value(found["distinct_responses"]) == pytest.approx((3 / 4 + 1) / 2)
 
 
+def test_a_draw_that_a_failing_judge_left_unjudged_is_no_draw() -> None:
+    rewards = np.array([[0.0, 3.0, 3.0, 3.0, 1.0], [0.0, 1.0, 2.0, 3.0, 4.0]])
+    names = np.array([["vote", "vote", FAILED, FAILED, ""], ["vote"] * 5])
+    judged = verdicts([[0.0, 1.0, NAN, NAN, NAN], [0.0] * 5], names)
+    rewarded = Rewarded(rewards, np.array([2.0, 2.0]), [[], []])
+    found = discrepancies(_sampled(rewards, judged), rewarded)
+    # Of five two were not judged; of one nothing could be told, as is the case for a user's own.
+    assert found["seam_prob"].values[0] == pytest.approx(1 / 3 / rewards.std(ddof=1))
+
+
 def test_seam_needs_a_golden_response_and_a_judge() -> None:
     rewards = np.array([[0.0, 1.0], [0.0, 1.0]])
     sampled = _sampled(rewards, verdicts([[1.0, 1.0], [NAN, NAN]]))
@@ -187,7 +197,7 @@ def test_what_a_judge_says_becomes_a_shortfall() -> None:
     texts = ["A: 5", "fine", "near", "failed", "dunno", "", " A: 4 "]
     (found,) = judge(Verifier([check]), [(seed, texts)], {"vote"})
     assert found.shortfalls == [1.0, 0.0, 0.25, None, None, None, 0.0]
-    names = ["final number", "final number", "vote", "", "", "", GOLDEN]
+    names = ["final number", "final number", "vote", FAILED, "", "", GOLDEN]
     assert found.verifiers == names
     assert found.worse == [True, False, True, False, False, False, False]
     assert found.failures == ["no reply"]

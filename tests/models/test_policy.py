@@ -1,5 +1,6 @@
 """Log-probabilities against plain float64 arithmetic, and samples."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -305,6 +306,16 @@ def test_positions_that_follow_the_longest_sequence(saved: Callable[..., str]) -
         assert totals(model.logprobs(sets)) == pytest.approx(wanted, abs=NATS)
 
 
+def test_positions_that_follow_the_longest_text_ever_read_are_refused(
+    saved: Callable[..., str],
+) -> None:
+    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    folder = saved("llama", "causal", rope_parameters=rope, max_position_embeddings=64)
+    assert policy(folder, max_length=64).max_length == 64
+    with pytest.raises(ModelError, match=r"beyond 64 tokens.*policy.max_length"):
+        policy(folder, max_length=65)
+
+
 @pytest.mark.parametrize("lie", [{"use_sliding_window": False}, {"layer_types": None}])
 def test_window_that_the_config_denies(saved: Callable[..., str], lie: dict[str, Any]) -> None:
     folder = saved("mistral", "causal", sliding_window=16, **lie)
@@ -422,6 +433,27 @@ def test_seed_decides_the_samples(llama: Policy) -> None:
     assert draw(1) != first
     assert [len(texts) for texts in first] == [3, 3]
     assert len({text for texts in first for text in texts}) == 6
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"min_p": 0.5, "temperature": 0.1, "top_k": 3},
+        {"no_repeat_ngram_size": 1, "repetition_penalty": 2.0},
+        {"suppress_tokens": list(range(5, 200)), "exponential_decay_length_penalty": [1, 2.0]},
+        {"num_beams": 2, "epsilon_cutoff": 0.05, "max_length": 3},
+    ],
+)
+def test_samples_are_of_the_model_whatever_its_own_file_says_of_generation(
+    llama: Policy, copied: Callable[[str], Path], folders: dict[str, str], own: dict[str, Any]
+) -> None:
+    folder = copied(folders["llama"])
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"do_sample": True} | own))
+    prompts, how = [user_message(text) for text in PROMPTS], {"n": 4, "seed": 0}
+    assert policy(str(folder)).sample(prompts, max_new_tokens=8, **how) == llama.sample(
+        prompts, max_new_tokens=8, **how
+    )
 
 
 def test_batches_of_one_call_do_not_draw_alike(folders: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """The LLM on a Ray cluster: the replies that this process has, whatever dies on the way."""
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ import pytest
 from seamaug import api
 from seamaug.config import GeneratorConfig, load_config
 from seamaug.errors import ConfigError, ModelError
-from seamaug.llm_on_ray import RayGenerator
+from seamaug.llm_on_ray import RayGenerator, _Worker
 from seamaug.models.engines import Request
 from seamaug.models.generator import TransformersGenerator
-from seamaug.ray_cluster import RayCluster
+from seamaug.ray_cluster import RayCluster, _room
 from seamaug.records import user_message
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seamaug[ray]'")
@@ -47,8 +47,14 @@ def requests(count: int) -> list[Request]:
     return [Request("op", user_message(f"prompt {i}"), i, 4 + i % 2, 0.8) for i in range(count)]
 
 
-def test_its_replies_are_those_of_this_process(on_ray: Generator, own: GeneratorConfig) -> None:
-    here, there = TransformersGenerator(own), on_ray()
+TWO = {"generate.num_cpus": 0.5, "generate.concurrency": 2}
+
+
+@pytest.mark.parametrize("settings", [{}, TWO])
+def test_its_replies_are_those_of_this_process(
+    on_ray: Generator, own: GeneratorConfig, settings: dict[str, Any]
+) -> None:
+    here, there = TransformersGenerator(own), on_ray(**settings)
     asked = requests(150)
     found = dict(there.stream(asked))
     assert found == dict(here.stream(asked))
@@ -79,10 +85,58 @@ def test_a_worker_that_dies_is_started_anew_and_every_request_has_one_reply(
 
 def test_one_that_always_dies_ends_the_run_with_what_to_do(on_ray: Generator) -> None:
     generator = on_ray(restarts=0)
+    arriving = generator.stream(requests(200))
+    next(arriving)
     for worker in generator._workers:
         ray.kill(worker)
     with pytest.raises(ModelError, match=r"(?s)workers of stage generate failed.*resumes"):
-        list(generator.stream(requests(2)))
+        list(arriving)
+
+
+def test_a_node_that_is_lost_takes_nothing_along(
+    cluster: Any, on_ray: Generator, own: GeneratorConfig
+) -> None:
+    lost = cluster.add_node(num_cpus=3)
+    generator, asked = on_ray(**{"generate.num_cpus": 3, "embed.num_cpus": 1}), requests(200)
+    generator._make = generator._make.options(num_cpus=1)  # the next one fits elsewhere
+    first = ray.remote(_Worker).options(num_cpus=3, max_restarts=3, max_task_retries=3)
+    generator._workers = [first.remote(own, ".")]
+    arriving = generator.stream(asked)
+    found = list(islice(arriving, 1))
+    cluster.remove_node(lost, allow_graceful=False)
+    found += arriving
+    assert sorted(position for position, _ in found) == list(range(200))
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (5, [3, 2])])
+def test_vllm_is_given_an_even_share_for_each_worker(
+    on_ray: Generator, count: int, sizes: list[int]
+) -> None:
+    generator = on_ray(**TWO)
+    generator._config = generator._config.model_copy(update={"engine": "vllm"})
+    groups = generator._groups(requests(count))
+    assert [len(group) for group in groups] == sizes
+    assert [i for group in groups for i in group] == list(range(count))
+
+
+def free_cpus() -> float:
+    return float(ray.available_resources().get("CPU", 0))
+
+
+def test_until_the_first_request_and_after_the_run_nothing_is_taken(on_ray: Generator) -> None:
+    generator = on_ray()
+    assert until(lambda: free_cpus() == 2)
+    list(generator.stream(requests(1)))
+    assert free_cpus() == 1
+    generator._cluster.close()
+    assert until(lambda: free_cpus() == 2)
+
+
+def until(true: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 60
+    while not true() and time.monotonic() < end:
+        time.sleep(0.1)
+    return true()
 
 
 def test_what_does_not_load_there_is_named_here(on_ray: Generator, tmp_path: Path) -> None:
@@ -95,8 +149,7 @@ def test_what_does_not_load_there_is_named_here(on_ray: Generator, tmp_path: Pat
     [
         ({"generate.num_cpus": 3}, "`ray.generate.num_cpus: 3`: no node .* the largest has 2"),
         ({"generate.concurrency": 3}, "has room for 2 workers .*, not for 3"),
-        ({"generate.num_cpus": 2}, "`ray.embed`: .* room for 0 workers .* beside the LLM's"),
-        ({"score.concurrency": 2}, "`ray.score`: .* room for 1 workers .* beside the LLM's"),
+        ({"generate.num_gpus": 0.5}, "no node of the Ray cluster has so many, the largest has 0"),
     ],
 )
 def test_what_leaves_no_room_is_refused(
@@ -107,7 +160,12 @@ def test_what_leaves_no_room_is_refused(
 
 
 def test_a_run_on_the_cluster_writes_what_a_run_here_writes(
-    tmp_path: Path, cluster: Any, own: GeneratorConfig, saved: Callable[..., str], bundled: Any
+    tmp_path: Path,
+    cluster: Any,
+    own: GeneratorConfig,
+    saved: Callable[..., str],
+    bundled: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = {
         "policy.dtype": "float32", "reward.dtype": "float32", "generator.dtype": "float32",
@@ -128,7 +186,23 @@ def test_a_run_on_the_cluster_writes_what_a_run_here_writes(
             settings={**settings, "engine": engine},
         )
         assert result.summary["generation"]["formal"]["requests"] > 0
+        monkeypatch.delattr("seamaug.run_models.load_generator", raising=False)
         made[engine] = pq.read_table(folder / "provenance.parquet").to_pylist()
     assert made["ray"] == made["local"]
-    with closing(RayCluster(load_config(None, {}).ray)) as left:
-        assert left.pool("score").size == 2
+
+
+@pytest.mark.parametrize(
+    ("node", "needs", "room"),
+    [
+        ({"CPU": 2}, {"CPU": 1, "GPU": 0}, 2),
+        ({"CPU": 1}, {"CPU": 0.1, "GPU": 0}, 10),
+        ({"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0.6}, 2),
+        ({"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0.25}, 8),
+        ({"CPU": 3, "GPU": 4}, {"CPU": 1, "GPU": 2}, 2),
+        ({"CPU": 3}, {"CPU": 1, "GPU": 1}, 0),
+    ],
+)
+def test_room_is_counted_as_ray_places(
+    node: dict[str, float], needs: dict[str, float], room: int
+) -> None:
+    assert _room(node, needs) == room

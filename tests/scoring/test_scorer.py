@@ -103,6 +103,15 @@ def test_long_worse_response_is_left_out(folders: tuple[str, str], whole: Scorer
     assert found.rewards[0] == pytest.approx(without.rewards[0], abs=1e-4)
 
 
+def test_worse_response_without_tokens_is_left_out(folders: tuple[str, str], whole: Scorer) -> None:
+    counted = whole.score([of("Hi", "Hello", "", "No")])[0]
+    assert counted.kept == [0, 1]  # of its end token
+    config = PolicyConfig(name=folders[0], device="cpu", dtype="float32", count_eos=False)
+    bare = Scorer(Policy(config), whole.rewards).score([of("Hi", "Hello", "", "No")])[0]
+    assert bare.kept == [1]
+    assert len(bare.tokens) == len(bare.rewards[0]) == 2
+
+
 def test_long_golden_response_is_an_error(folders: tuple[str, str], whole: Scorer) -> None:
     small = scorer(folders)
     tokens = len(whole.policy.prompt_ids(user_message("Hi"))) + len(

@@ -263,18 +263,32 @@ def test_spread_equals_numpy(batches: list[list[float]]) -> None:
 def test_spread_far_from_zero() -> None:
     spread = Spread()
     for start in (0, 1, 2):
-        spread.add(1e9 + np.arange(start, 9, 3))
+        spread.add(1e5 + np.arange(start, 9, 3))
     assert spread.std == pytest.approx(np.arange(9).std(), rel=1e-6)
 
 
-def test_spread_without_differences_is_one() -> None:
+def test_spread_without_differences_is_none() -> None:
     spread = Spread()
-    assert spread.std == 1.0
+    assert spread.std == 0.0
     spread.add([])
-    assert (spread.count, spread.std) == (0, 1.0)
+    assert (spread.count, spread.std) == (0, 0.0)
     spread.add([2.0, 2.0])
     spread.add([2.0])
-    assert (spread.count, spread.mean, spread.std) == (3, 2.0, 1.0)
+    assert (spread.count, spread.mean, spread.std) == (3, 2.0, 0.0)
+
+
+def test_what_a_model_that_scores_all_alike_gives_by_rounding_is_no_misjudgement() -> None:
+    rng = np.random.default_rng(0)
+    rewards = np.float32(5.3) + rng.integers(-1, 2, 31) * np.spacing(np.float32(5.3))
+    spread = Spread()
+    spread.add(rewards)
+    scale = RewardScale((spread.mean,), (spread.std,))
+    scores = SetScores([-1.0] * 31, [1] * 31, [rewards.tolist()])
+    found = discrepancy(scores, scale)
+    assert (found.seam_prob, found.hack_rate, found.golden_reward) == (0.0, 0.0, 0.0)
+    # Beside one that tells responses apart, it takes no part but in the mean.
+    both = RewardScale((spread.mean, 0.0), (spread.std, 2.0))
+    assert both.standardised([[5.3, 5.3], [2.0, -4.0]]).tolist() == [0.5, -1.0]
 
 
 @pytest.mark.parametrize("weighting", ["prob", "paper"])

@@ -90,7 +90,8 @@ def seeds_of(own: list[dict[str, Any]]) -> Seeds:
 
 def test_seeds_in_a_file_are_those_that_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_module, "_CHUNK", 3)
-    own = [*rows(11), {"prompt": "q4", "chosen": "other", "rejected": "late"}, *rows(2)]
+    late = {"prompt": "q4", "chosen": "other", "rejected": "late"}
+    own = [*rows(6), late, *rows(11)]  # so that chunks end up of different lengths
     held = seeds_of(own)
     monkeypatch.setattr(scratch, "IN_MEMORY", 100)
     mapped = seeds_of(own)

@@ -19,6 +19,11 @@ def test_bands_follow_the_spread() -> None:
     assert (bands(scaled, 1.0, 0.25) == bands(found, 1.0, 0.25)).all()
 
 
+def test_one_vote_of_several_is_no_agreement() -> None:
+    found = strength(np.array([[-0.01, np.nan, np.nan], [9.0, np.nan, np.nan], [-1.0, -1.1, -0.9]]))
+    assert bands(found, 1.0, 0.5).tolist() == ["ambiguous", "ambiguous", "incorrect"]
+
+
 def test_the_strong_are_among_the_certain() -> None:
     wild = Strength(np.array([9.0, 1.0]), np.array([20.0, 0.1]), np.array([2, 2]))
     assert bands(wild, 1.0, 0.5).tolist() == ["ambiguous", "helpful"]
