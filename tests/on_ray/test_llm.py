@@ -97,10 +97,10 @@ def test_a_node_that_is_lost_takes_nothing_along(
     cluster: Any, on_ray: Generator, own: GeneratorConfig
 ) -> None:
     lost = cluster.add_node(num_cpus=3)
-    generator, asked = on_ray(**{"generate.num_cpus": 3, "embed.num_cpus": 1}), requests(200)
-    generator._make = generator._make.options(num_cpus=1)  # the next one fits elsewhere
-    first = ray.remote(_Worker).options(num_cpus=3, max_restarts=3, max_task_retries=3)
-    generator._workers = [first.remote(own, ".")]
+    generator, asked = on_ray(**{"generate.num_cpus": 3}), requests(200)
+    generator._workers = [generator._begun()]
+    small = {"num_cpus": 1, "max_restarts": 3, "max_task_retries": 3}
+    generator._make = ray.remote(_Worker).options(**small)  # the next one fits elsewhere
     arriving = generator.stream(asked)
     found = list(islice(arriving, 1))
     cluster.remove_node(lost, allow_graceful=False)

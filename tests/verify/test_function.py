@@ -84,7 +84,9 @@ def test_what_it_raises_is_named_and_proves_nothing(
 def test_a_function_that_always_fails_does_not_flood_the_log(
     written: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
-    check = UserFunction(written("def check(p, r, g):\n    if r != g:\n        raise ValueError\n    return 1\n"))
+    check = UserFunction(
+        written("def check(p, r, g):\n    if r != g:\n        raise ValueError\n    return 1\n")
+    )
     check([(seed(), [str(i) for i in range(50)])])
     assert len(caplog.records) == 5
     assert "further ones are not shown" in caplog.records[-1].getMessage()
