@@ -16,7 +16,7 @@ from seamaug.report import figures, payload
 from seamaug.report.candidates import Candidates, read_candidates
 from seamaug.report.diagnosis_page import read_diagnosis, section
 from seamaug.report.funnel import funnel_steps
-from seamaug.report.html import render
+from seamaug.report.html import refuse_another_file, render
 from seamaug.report.prompts import (
     Parents,
     PromptMap,
@@ -28,7 +28,7 @@ from seamaug.report.responses import ScoredResponses
 from seamaug.report.sample import clipped
 from seamaug.run.mirror import run_here
 from seamaug.scored_responses import read_scored_responses
-from seamaug.storage import Place
+from seamaug.storage import Place, remote
 from seamaug.write.summary import Summary, stored_summary
 
 REPORT = "report.html"
@@ -57,6 +57,9 @@ def report(
     RunFolderError where the folder holds no finished run, or one of another version, and InputError
     where the file holds no diagnosis.
     """
+    target = out if out is not None else below(run, REPORT)
+    if remote(target) is None:
+        refuse_another_file(Path(target))
     found = diagnosis
     if isinstance(found, (str, Path)):
         found = read_diagnosis(found)
@@ -68,7 +71,6 @@ def report(
                 "wrote it; report it with that version, or make the run anew"
             )
         page = _page(folder, summary, found)
-    target = out if out is not None else below(run, REPORT)
     with written(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return target

@@ -1,5 +1,6 @@
 """Settings of `train-rm`: what is trained, by which losses, and TRL's own arguments."""
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -129,3 +130,7 @@ def checked_arguments(trainer: dict[str, Any], key: str) -> None:
     """Raise ValueError for an argument of TRL's that follows from other settings."""
     if own := sorted(_OURS & trainer.keys()):
         raise ValueError(f"`{key}.{own[0]}` follows from the other settings; remove it")
+    for name in ("num_train_epochs", "learning_rate"):
+        value = trainer.get(name, 1)
+        if not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ValueError(f"`{key}.{name}: {value}` trains nothing; give a number above 0")

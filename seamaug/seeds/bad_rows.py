@@ -9,7 +9,7 @@ from seamaug.config import SeedsConfig
 from seamaug.errors import ConfigError, InputError
 from seamaug.log import logger
 from seamaug.run.folder import whole_file, writing
-from seamaug.seeds.columns import FieldError
+from seamaug.seeds.layouts import FieldError
 from seamaug.seeds.read import Located, Report, Row, read_rows
 from seamaug.storage import here
 

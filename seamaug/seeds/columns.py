@@ -1,89 +1,18 @@
 """From a row's columns to prompt, golden response and worse responses.
 
-Common layouts are recognised by their column names; any other is mapped by the user.
+Common layouts are recognised (layouts.py); any other is mapped by the user.
 """
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from seamaug.log import logger
 from seamaug.records import Message, Seed, text_key, user_message
+from seamaug.seeds.layouts import UNPAIRED, FieldError, Layout, find_layout
 
 _ROLES = ("system", "user", "assistant", "tool")
-_TRANSCRIPT = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
-_MAP_HINT = "map your columns with --column prompt=NAME --column golden=NAME [--column worse=NAME]"
-
-
-class FieldError(Exception):
-    """What is wrong with a row, in one field or altogether; the reader adds the place."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Which columns hold what; an empty prompt column means that `golden` is a conversation, an
-    empty golden one that there are prompts alone."""
-
-    prompt: str
-    golden: str
-    worse: str = ""
-    prompt_extra: str = ""
-    """A second part of the prompt (Alpaca's `input`), appended after a blank line."""
-
-    def __str__(self) -> str:
-        parts = [f"prompt ← {self.prompt or self.golden + ' (all turns but the last)'}"]
-        if self.prompt_extra:
-            parts[0] += f" + {self.prompt_extra}"
-        if self.golden:
-            parts.append(f"golden ← {self.golden}")
-        if self.worse:
-            parts.append(f"worse ← {self.worse}")
-        return ", ".join(parts)
-
-
-KNOWN_LAYOUTS = (
-    Layout("prompt", "chosen", "rejected"),
-    Layout("question", "chosen", "rejected"),
-    Layout("question", "response_j", "response_k"),
-    Layout("", "chosen", "rejected"),
-    Layout("instruction", "output", prompt_extra="input"),
-    Layout("", "messages"),
-    Layout("prompt", "golden", "worse"),
-    Layout("prompt", "golden"),
-    Layout("prompt", "completion"),
-    Layout("prompt", "response"),
-    Layout("instruction", "response"),
-    Layout("question", "answer"),
-)
-
-
-def find_layout(
-    columns: Iterable[str], mapping: dict[Any, str], *, prompts_alone: bool = False
-) -> Layout:
-    """The layout of these columns; a mapping of the user's own goes before recognition.
-
-    `prompts_alone`: whether rows without a golden response will do. Raises FieldError.
-    """
-    present = [str(column) for column in columns]
-    for field, column in mapping.items():
-        if column not in present:
-            raise FieldError(
-                f"there is no column {column!r} (mapped to {field}); "
-                f"the columns are {', '.join(present)}"
-            )
-    if "golden" in mapping:
-        return Layout(mapping.get("prompt", ""), mapping["golden"], mapping.get("worse", ""))
-    for layout in KNOWN_LAYOUTS:
-        if {layout.prompt, layout.golden, layout.worse} - {""} <= set(present):
-            extra = layout.prompt_extra if layout.prompt_extra in present else ""
-            found = Layout(layout.prompt, layout.golden, layout.worse, extra)
-            return _override(found, mapping)
-    if prompts_alone and (prompt := mapping.get("prompt", "prompt")) in present:
-        return Layout(prompt, "")
-    raise FieldError(
-        f"no known layout among the columns {', '.join(present) or '(none)'}; {_MAP_HINT}"
-    )
+_TRANSCRIPT = re.compile(r"(?:\A|\r?\n\r?\n)(Human|Assistant):")
 
 
 class Layouts:
@@ -97,6 +26,7 @@ class Layouts:
 
     def seed(self, row: dict[str, Any], where: str) -> Seed:
         """The row as a Seed; a layout that is new is said aloud."""
+        row = {name: value for name, value in row.items() if value is not None}  # as if not there
         columns = tuple(row)
         if columns not in self._known:
             self._known[columns] = self._layout(row, where)
@@ -113,48 +43,77 @@ class Layouts:
         return layout
 
 
-def _override(layout: Layout, mapping: dict[Any, str]) -> Layout:
-    return Layout(
-        mapping.get("prompt", layout.prompt),
-        layout.golden,
-        mapping.get("worse", layout.worse),
-        layout.prompt_extra if "prompt" not in mapping else "",
-    )
-
-
 def to_seed(row: dict[str, Any], layout: Layout, where: str) -> Seed:
     """The row as a Seed; raises FieldError on a missing, empty or ill-typed field."""
     golden_turns = _field(row, layout.golden, _conversation) if layout.golden else []
     golden = _last_answer(golden_turns, layout.golden) if layout.golden else ""
-    if layout.prompt:
-        prompt = _field(row, layout.prompt, _conversation)
-        extra = row.get(layout.prompt_extra) if layout.prompt_extra else None
-        if isinstance(extra, str) and extra.strip():
-            _text(extra, layout.prompt_extra)
-            prompt = [
-                *prompt[:-1],
-                {**prompt[-1], "content": f"{prompt[-1]['content']}\n\n{extra}"},
-            ]
-    else:
-        prompt = golden_turns[:-1]
-        if not prompt:
-            raise FieldError(
-                f"field {layout.golden!r} has one turn only, so there is no prompt; "
-                "name the prompt's column with --column prompt=NAME"
-            )
+    if layout.golden == UNPAIRED and str(row.get("label")).lower() in ("false", "0"):
+        raise FieldError(
+            "field 'label' says that the response is a bad one, so it cannot be golden; remove the "
+            "row, or join the rows of a prompt to one with 'chosen' and 'rejected'"
+        )
+    stated = _stated_prompt(row, layout)
+    prompt = _context(stated, golden_turns, layout.golden)
+    if not prompt:
+        raise FieldError(
+            f"field {layout.golden!r} has one turn only, so there is no prompt; "
+            "name the prompt's column with --column prompt=NAME"
+        )
     if prompt[-1]["role"] != "user":
         field = layout.prompt or layout.golden
         raise FieldError(f"field {field!r}: the prompt must end in a user turn")
     _text(prompt[-1]["content"], layout.prompt or layout.golden)
+    worse = _worse(row, layout.worse, stated, prompt)
+    prompt = _after_system(row, layout, prompt)
     return Seed(
         id=text_key(prompt),
         prompt=prompt,
         golden=golden,
-        worse=[text for text in _worse(row, layout.worse) if text.strip() != golden.strip()],
+        worse=[text for text in worse if text.strip() != golden.strip()],
         source=_note(row.get("source") or row.get("set")),
         licence=_note(row.get("licence") or row.get("license")),
         where=where,
     )
+
+
+def _stated_prompt(row: dict[str, Any], layout: Layout) -> list[Message]:
+    """What the row's own column says; empty where the responses are whole conversations."""
+    if not layout.prompt:
+        return []
+    prompt = _field(row, layout.prompt, _conversation)
+    extra = row.get(layout.prompt_extra) if layout.prompt_extra else None
+    if isinstance(extra, str) and extra.strip():
+        _text(extra, layout.prompt_extra)
+        content = f"{prompt[-1]['content']}\n\n{extra}"
+        prompt = [*prompt[:-1], {**prompt[-1], "content": content}]
+    return prompt
+
+
+def _after_system(row: dict[str, Any], layout: Layout, prompt: list[Message]) -> list[Message]:
+    """With the system turn of the row's own column, where the prompt has none."""
+    system = row.get(layout.system) if layout.system else None
+    if not isinstance(system, str) or not system.strip() or prompt[0]["role"] == "system":
+        return prompt
+    return [{"role": "system", "content": _encodable(system, layout.system)}, *prompt]
+
+
+def _context(stated: list[Message], turns: list[Message], name: str) -> list[Message]:
+    """What the last of a response's turns answers: the prompt that is stated, with the earlier
+    turns of the response; or these alone, where they begin with a prompt."""
+    earlier = turns[:-1]
+    if not earlier or not stated:
+        return stated or earlier
+    if earlier[0]["role"] in ("assistant", "tool"):
+        return [*stated, *earlier]
+    asked = stated[-1]["content"].strip()
+    if not any(turn["role"] == "user" and turn["content"].strip() == asked for turn in earlier):
+        raise FieldError(
+            f"field {name!r} is a conversation without the prompt of its row; give it the answer "
+            "alone, or repair the row"
+        )
+    if stated[0]["role"] == "system" and earlier[0]["role"] != "system":
+        return [stated[0], *earlier]
+    return earlier
 
 
 def _field(
@@ -180,6 +139,10 @@ def _conversation(value: Any, name: str) -> list[Message]:
             raise FieldError(
                 f"field {name!r}, message {number}: expected {{'role': one of "
                 f"{', '.join(_ROLES)}, 'content': text}}"
+            )
+        if turn.get("tool_calls"):
+            raise FieldError(
+                f"field {name!r}, message {number}: calls of tools cannot be kept; remove the row"
             )
         messages.append({"role": role, "content": _encodable(turn["content"], name)})
     return messages
@@ -210,13 +173,29 @@ def _last_answer(turns: list[Message], name: str) -> str:
     return _text(last["content"], name)
 
 
-def _worse(row: dict[str, Any], name: str) -> list[str]:
+def _worse(
+    row: dict[str, Any], name: str, stated: list[Message], prompt: list[Message]
+) -> list[str]:
     if not name:
         return []
     value = row.get(name)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return [_text(item, name) for item in value]
-    return [_last_answer(_field(row, name, _conversation), name)]
+    turns = _field(row, name, _conversation)
+    if len(turns) > 1 and not _same(_context(stated, turns, name), prompt):
+        raise FieldError(
+            f"field {name!r} answers another conversation than the golden response: its earlier "
+            "turns differ; repair or remove the row"
+        )
+    return [_last_answer(turns, name)]
+
+
+def _same(first: list[Message], second: list[Message]) -> bool:
+    """White space around a turn aside."""
+    own, other = (
+        [(turn["role"], turn["content"].strip()) for turn in turns] for turns in (first, second)
+    )
+    return own == other
 
 
 def _text(value: str, name: str) -> str:

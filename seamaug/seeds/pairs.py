@@ -9,7 +9,8 @@ from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
 from seamaug.records import Message
 from seamaug.seeds.bad_rows import Sieve
-from seamaug.seeds.columns import FieldError, Layouts
+from seamaug.seeds.columns import Layouts
+from seamaug.seeds.layouts import FieldError
 
 MARGIN, SMOOTHING = "margin", "smoothing"
 
@@ -27,6 +28,8 @@ class Pair:
     """Share of the label that goes to the rejected one: 0 none, 1 all; None likewise."""
     row: dict[str, Any]
     """The row itself."""
+    source: str
+    licence: str
     where: str
 
 
@@ -52,7 +55,17 @@ def _pairs(row: dict[str, Any], where: str, layouts: Layouts) -> list[Pair]:
         )
     margin, smoothing = (number_of(row, name) for name in (MARGIN, SMOOTHING))
     return [
-        Pair(seed.prompt, seed.golden, rejected, margin, smoothing, row, where)
+        Pair(
+            prompt=seed.prompt,
+            chosen=seed.golden,
+            rejected=rejected,
+            margin=margin,
+            smoothing=smoothing,
+            row=row,
+            source=seed.source,
+            licence=seed.licence,
+            where=where,
+        )
         for rejected in seed.worse
     ]
 

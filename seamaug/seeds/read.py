@@ -232,8 +232,14 @@ def _read_parquet(path: Path, name: str, report: Report) -> Iterator[Located]:
 def _read_dataset(path: str, config: SeedsConfig) -> Iterator[Located]:
     import datasets
 
+    _refuse_several_formats(path)
     try:
-        rows = datasets.load_dataset(path, config.subset, split=config.split)
+        if os.path.isfile(os.path.join(path, "state.json")):
+            rows = datasets.load_from_disk(path)
+        elif os.path.isfile(os.path.join(path, "dataset_dict.json")):
+            rows = datasets.load_from_disk(path)[config.split]
+        else:
+            rows = datasets.load_dataset(path, config.subset, split=config.split)
     except Exception as error:  # the library raises many kinds; each has a usable message
         raise InputError(
             f"{path} is neither a file nor a dataset that load_dataset opens "
@@ -241,3 +247,15 @@ def _read_dataset(path: str, config: SeedsConfig) -> Iterator[Located]:
         ) from None
     for number, row in enumerate(rows, 1):
         yield f"{path}:row {number}", row
+
+
+def _refuse_several_formats(path: str) -> None:
+    """`load_dataset` reads those files of a folder that are of one format, and says nothing."""
+    names = os.listdir(path) if os.path.isdir(path) else []
+    kinds = sorted({kind for name in names if (kind := _kind(Path(name)))} - {".json"})
+    if len(kinds) > 1:
+        patterns = " ".join(repr(os.path.join(path, f"*{kind}*")) for kind in kinds)
+        raise InputError(
+            f"{path} holds files of several formats ({', '.join(kinds)}); name those to be read, "
+            f"such as {patterns}"
+        )

@@ -45,6 +45,8 @@ _SCHEMA = pa.schema(
         ("sigma", pa.float64()),
         ("band", pa.string()),
         ("treatment", pa.string()),
+        ("source", pa.string()),
+        ("licence", pa.string()),
         ("where", pa.string()),
     ]
 )
@@ -186,6 +188,8 @@ def _rows(
             "sigma": spread,
             "band": band,
             "treatment": label.treatment,
+            "source": pair.source,
+            "licence": pair.licence,
             "where": pair.where,
         }
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from seamaug.cli import main
-from seamaug.errors import RunFolderError
+from seamaug.errors import ConfigError, RunFolderError
 from seamaug.report import candidates, charts, payload
 from seamaug.report.responses import Correlation
 from seamaug.reporting import report
@@ -97,6 +97,16 @@ def test_what_is_no_longer_in_the_folder_is_said_and_left_out(copy: Path) -> Non
     (copy / "provenance.parquet").write_bytes(b"no table")
     with pytest.raises(RunFolderError, match="missing or damaged"):
         report(copy)
+
+
+def test_a_page_replaces_only_another_one(copy: Path, tmp_path: Path) -> None:
+    seeds = tmp_path / "seeds.jsonl"
+    seeds.write_text('{"prompt": "q"}')
+    with pytest.raises(ConfigError, match="seeds.jsonl exists and is no page"):
+        report(copy, seeds)
+    assert seeds.read_text() == '{"prompt": "q"}'
+    first = report(copy).read_bytes()
+    assert report(copy).read_bytes() == first
 
 
 def test_what_is_no_finished_run_is_refused_by_name(tmp_path: Path, copy: Path) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seamaug.records import Seed, to_table, user_message
-from seamaug.seeds.columns import KNOWN_LAYOUTS, FieldError, find_layout, to_seed
+from seamaug.seeds.columns import Layouts, to_seed
+from seamaug.seeds.layouts import KNOWN_LAYOUTS, FieldError, find_layout
 
 TALK = [
     {"role": "system", "content": "Be short."},
@@ -125,6 +126,70 @@ def test_transcripts_keep_their_turns() -> None:
 def test_text_that_only_mentions_a_speaker_is_no_transcript() -> None:
     text = "What does it mean?\n\nHuman: someone\n\nAssistant: a helper"
     assert seed_of({"prompt": text, "golden": "a"}).prompt == user_message(text)
+
+
+def test_a_conversation_keeps_the_turns_between_its_prompt_and_its_answer() -> None:
+    system, *talk = TALK
+    row = {"prompt": "Hi?", "chosen": [*talk, said("a")], "rejected": [*talk, said("b")]}
+    seed = seed_of(row)
+    assert (seed.prompt, seed.golden, seed.worse) == (talk, "a", ["b"])
+    rest = {"chosen": [*talk[1:], said("a")], "rejected": [*talk[1:], said("b")]}
+    assert seed_of({"prompt": talk[:1], **rest}) == seed
+    assert seed_of({**row, "prompt": [system, talk[0]]}).prompt == TALK
+
+
+def test_responses_to_other_prompts_are_refused() -> None:
+    talk, other = [*TALK, said("a")], [*TALK[:2], *user_message("What?"), said("b")]
+    differs = "field 'rejected' answers another conversation"
+    assert differs in problem({"chosen": talk, "rejected": other})
+    assert differs in problem({"prompt": "Hi?", "chosen": talk, "rejected": other})
+    assert differs in problem({"prompt": "Why?", "chosen": "a", "rejected": talk})
+    row = {"prompt": "What else?", "chosen": talk, "rejected": "b"}
+    assert "field 'chosen' is a conversation without the prompt of its row" in problem(row)
+    spaced = [{**turn, "content": turn["content"] + "\n"} for turn in TALK]
+    assert seed_of({"chosen": talk, "rejected": [*spaced, said("b")]}).worse == ["b"]
+
+
+@pytest.mark.parametrize("label", [False, 0, "False", "false"])
+def test_a_bad_response_is_never_golden(label: Any) -> None:
+    row = {"prompt": "q", "completion": "a"}
+    assert seed_of({**row, "label": True}).golden == "a"
+    assert "field 'label' says that the response is a bad one" in problem({**row, "label": label})
+
+
+def test_transcripts_may_have_the_line_ends_of_windows() -> None:
+    talk = "\r\n\r\nHuman: Hi?\r\n\r\nAssistant: Hello.\r\n\r\nHuman: Why?\r\n\r\nAssistant: "
+    seed = seed_of({"chosen": talk + "a", "rejected": talk + "b"})
+    assert (seed.prompt, seed.golden, seed.worse) == (TALK[1:], "a", ["b"])
+
+
+def test_no_part_of_a_row_is_dropped_in_silence() -> None:
+    row = {"instruction": "Translate.", "input": "Guten Tag", "chosen": "a", "rejected": "b"}
+    assert seed_of(row).prompt == user_message("Translate.\n\nGuten Tag")
+    own = {"q": "q", "chosen": "a", "rejected": "b"}
+    assert seed_of(own, prompt="q", golden="chosen").worse == ["b"]
+    assert seed_of({"messages": [*TALK, said("a")], "rejected": "b"}).worse == ["b"]
+    system, *turns = TALK
+    orca = {"system": "Be short.", "question": "q", "chosen": "a", "rejected": "b"}
+    assert seed_of(orca).prompt == [system, *user_message("q")]
+    assert "prompt ← question (after system)" in str(find_layout(orca, {}))
+    talk = {"system": "Be short.", "messages": [*turns, said("a")]}
+    assert seed_of(talk).prompt == TALK
+    assert seed_of({**orca, "system": ""}).prompt == user_message("q")
+    calling = {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}
+    assert "message 1: calls of tools" in problem({"messages": [turns[0], calling, said("a")]})
+
+
+def test_null_is_as_if_the_field_were_not_there() -> None:
+    layouts = Layouts({})
+    row = {"prompt": "q", "golden": None, "worse": None, "chosen": "a", "rejected": "b"}
+    assert layouts.seed(row, "").worse == ["b"]
+    alone = {"prompt": "q", "golden": "a", "worse": None, "chosen": None, "rejected": None}
+    assert layouts.seed(alone, "").golden == "a"
+    pairs = Layouts({})
+    pairs.seed({"prompt": "q", "chosen": "a", "rejected": "b"}, "")
+    with pytest.raises(FieldError, match="field 'rejected' is missing"):
+        pairs.seed({"prompt": "q", "chosen": "a", "rejected": None}, "")
 
 
 def test_a_mapping_goes_before_recognition() -> None:

@@ -140,6 +140,25 @@ def test_a_local_dataset_is_opened_with_its_split(
     assert "split 'validation'" in refusal(folder, split="validation")
 
 
+def test_a_saved_dataset_is_opened(tmp_path: Path) -> None:
+    import datasets
+
+    saved = datasets.Dataset.from_list(ROWS)
+    saved.save_to_disk(tmp_path / "one")
+    assert [row for _, row in read(tmp_path / "one")] == ROWS
+    datasets.DatasetDict({"train": saved, "test": saved.select([0])}).save_to_disk(tmp_path / "two")
+    assert [row for _, row in read(tmp_path / "two", split="test")] == ROWS[:1]
+    assert "split 'none'" in refusal(tmp_path / "two", split="none")
+
+
+def test_a_folder_of_several_formats_is_refused(tmp_path: Path) -> None:
+    file_with(tmp_path, "a.parquet", parquet(ROWS))
+    file_with(tmp_path, "b.csv", "prompt,golden\nq,a\n")
+    said = refusal(tmp_path)
+    assert "several formats (.csv, .parquet)" in said
+    assert f"'{tmp_path}/*.csv*'" in said
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -201,6 +201,8 @@ def test_bad_pairs_are_named(base: str, tmp_path: Path, rows: Any, told: str) ->
     ("settings", "told"),
     [
         ({"trainer": {"output_dir": "x"}}, "trainer.output_dir.*follows from"),
+        ({"trainer": {"num_train_epochs": 0}}, "trainer.num_train_epochs: 0.*above 0"),
+        ({"trainer": {"learning_rate": float("nan")}}, "trainer.learning_rate: nan.*above 0"),
         ({"trainer": {"pad_token": "<|end|>"}}, "trainer.pad_token.*follows from"),
         ({"trainer": {"learning_rat": 1}}, "learning_rat"),
         ({"contrastive": {"prototypes": 3}}, "`prototypes` are of `method: swav`"),

@@ -29,12 +29,13 @@ QUICK: dict[str, Any] = {
 }
 FLIP = {"treat.incorrect": "flip"}
 # Right labels say "yes"; the last three say "no" and are wrong.
+NOTES = {"source": "made up", "licence": "CC0"}
 ROWS = [
-    {"prompt": f"Is {n} a number?", "chosen": "yes it is", "rejected": "no it never was"}
+    {"prompt": f"Is {n} a number?", "chosen": "yes it is", "rejected": "no it never was", **NOTES}
     for n in range(20)
 ]
 WRONG = [
-    {"prompt": f"Is {n} a number?", "chosen": "no it never was", "rejected": "yes it is"}
+    {"prompt": f"Is {n} a number?", "chosen": "no it never was", "rejected": "yes it is", **NOTES}
     for n in (30, 31, 32)
 ]
 
@@ -74,6 +75,7 @@ def test_an_ensemble_finds_wrong_labels_and_flips_them(trained: Path) -> None:
     assert all(row["chosen"][-1]["content"] == "yes it is" for row in rows)
     assert all(row["chosen"][0] == row["rejected"][0] for row in rows)
     assert all(row["mu"] < 0 < row["margin"] == -row["mu"] for row in flipped)
+    assert {(row["source"], row["licence"]) for row in rows} == {("made up", "CC0")}
 
 
 def test_bands_are_shown_against_a_judge(trained: Path) -> None:
