@@ -102,7 +102,7 @@ def test_what_is_no_longer_in_the_folder_is_said_and_left_out(copy: Path) -> Non
 def test_a_page_replaces_only_another_one(copy: Path, tmp_path: Path) -> None:
     seeds = tmp_path / "seeds.jsonl"
     seeds.write_text('{"prompt": "q"}')
-    with pytest.raises(ConfigError, match="seeds.jsonl exists and is no page"):
+    with pytest.raises(ConfigError, match="exists and is no page"):
         report(copy, seeds)
     assert seeds.read_text() == '{"prompt": "q"}'
     first = report(copy).read_bytes()
