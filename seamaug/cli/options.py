@@ -177,8 +177,15 @@ def arguments(flags: dict[str, Any]) -> dict[str, Any]:
 
     An option that can be repeated and was not given is None, so that the config decides.
     """
-    found = {name: None if value == () else value for name, value in flags.items()}
+    settings = reading(flags, "seeds")
+    return {
+        **{name: None if value == () else value for name, value in flags.items()},
+        "settings": settings,
+    }
+
+
+def reading(flags: dict[str, Any], section: str) -> dict[str, Any]:
+    """Keys of a section of the config, out of a command's SEED_OPTIONS, which `flags` loses."""
     names = ("columns", "split", "subset", "bad_rows")
-    of_seeds = {f"seeds.{name}": found.pop(name) for name in names}
-    settings = {name: value for name, value in of_seeds.items() if value is not None}
-    return {**found, "settings": settings}
+    found = {f"{section}.{name}": flags.pop(name) for name in names}
+    return {name: value for name, value in found.items() if value is not None and value != ()}

@@ -136,11 +136,17 @@ def expand(
 
 @click.command()
 @click.argument("run", type=PLACE)
-@click.option("--examples", default=5, show_default=True, help="Examples before and after.")
+@click.option(
+    "--examples",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Examples before and after.",
+)
 @options(JSON_OPTION)
 def show(run: str | Path, examples: int, as_json: bool) -> None:
-    """What a run did: counts per stage and reason, where the time went, and the examples whose
-    discrepancy fell most. With --json, what run.json holds."""
+    """What a run did: counts per stage and reason, where the time went, and examples: those that
+    promise most, one of a prompt. With --json, what run.json holds."""
     from seamaug.report.terminal import print_examples, print_summary
     from seamaug.run.mirror import run_here
     from seamaug.write.datasets import PROVENANCE

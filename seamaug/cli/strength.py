@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from seamaug.cli.options import options, quiet
+from seamaug.cli.options import SEED_OPTIONS, options, quiet, reading
 
 _FLAGS = {
     "incorrect": "treat.incorrect",
@@ -34,6 +34,7 @@ _FLAGS = {
 @click.option("--judge", metavar="MODEL|MODULE:FUNCTION", help="Show the bands against it.")
 @click.option("--config", type=click.Path(), metavar="FILE", help="YAML settings; flags go before.")
 @options(
+    *SEED_OPTIONS,
     click.option(
         "--incorrect",
         type=click.Choice(["auto", "keep", "flip", "soften", "drop"]),
@@ -80,9 +81,8 @@ def strength(
     from seamaug.report.training import print_strength
     from seamaug.voting import strength as find
 
-    settings: dict[str, Any] = {
-        _FLAGS[name]: value for name, value in flags.items() if value is not None
-    }
+    settings = reading(flags, "pairs")
+    settings |= {_FLAGS[name]: value for name, value in flags.items() if value is not None}
     if margin:
         settings["treat.margin"] = True
     found = find(

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from seamaug.cli.options import options, quiet
+from seamaug.cli.options import SEED_OPTIONS, options, quiet, reading
 
 _FLAGS = {
     "smoothing": "smoothing.rate",
@@ -37,6 +37,7 @@ _FLAGS = {
 )
 @click.option("--config", type=click.Path(), metavar="FILE", help="YAML settings; flags go before.")
 @options(
+    *SEED_OPTIONS,
     click.option("--smoothing", type=float, help="Label smoothing.  [default: 0]"),
     click.option(
         "--contrastive",
@@ -75,6 +76,7 @@ def train_rm(
     from seamaug.report.training import print_training
     from seamaug.train import train_rm as train
 
+    settings = reading(flags, "pairs")
     trainer = {
         "trainer.num_train_epochs": flags.pop("epochs"),
         "trainer.learning_rate": flags.pop("learning_rate"),
@@ -82,7 +84,7 @@ def train_rm(
     }
     named = {_FLAGS[name]: value for name, value in flags.items()} | trainer
     named["evaluation"] = evaluation or None
-    settings = {name: value for name, value in named.items() if value is not None}
+    settings |= {name: value for name, value in named.items() if value is not None}
     print_training(
         out, train(list(pairs) or None, out=out, config=config, settings=settings, quiet=quiet())
     )

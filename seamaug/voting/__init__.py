@@ -51,6 +51,11 @@ def strength(
             f"preference strength needs TRL and accelerate ({error}); pip install 'seamaug[train]'"
         ) from None
     overrides = dict(settings or {})
+    if reward and (model is not None or "ensemble.heads" in overrides):
+        raise ConfigError(
+            "reward models that are given vote, so no ensemble is trained: leave out either them, "
+            "or the model and the heads to train"
+        )
     if reward:
         overrides |= {"reward.name": reward[0], "reward.others": list(reward[1:])}
     named = {"ensemble.start.name": model, "judge": judge}

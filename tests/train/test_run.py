@@ -238,14 +238,18 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
 
 def test_the_command_line(base: str, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.jsonl"
-    pairs.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    lines = [json.dumps(row) + "\n" for row in ROWS]
+    pairs.write_text("".join(lines))
+    some = tmp_path / "some.jsonl"
+    some.write_text("".join([*lines, "{}\n"]))
     config = tmp_path / "train.yaml"
     config.write_text("trainer: {max_steps: 2}\n")
     out = tmp_path / "rm"
-    command = ["train-rm", str(pairs), "--model", base, "--out", str(out), "--eval", str(pairs)]
+    command = ["train-rm", str(some), "--model", base, "--out", str(out), "--eval", str(pairs)]
     result = CliRunner().invoke(
-        main, [*command, "--config", str(config), "--contrastive", "simcse", "--batch-size", "2"]
-    )
+        main, [*command, "--config", str(config), "--contrastive", "simcse", "--batch-size", "2",
+               "--bad-rows", str(tmp_path / "bad.jsonl")],
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
     assert "8 of 8 pairs, 2 steps in" in said

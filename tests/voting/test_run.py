@@ -252,6 +252,8 @@ def test_heads_are_weighed_by_their_own_samples(base: str, tmp_path: Path) -> No
     ("given", "told"),
     [
         ({"settings": {"ensemble.trainer": {"seed": 1}}}, "ensemble.trainer.seed"),
+        ({"reward": ["a", "b"], "model": "c"}, "no ensemble is trained"),
+        ({"reward": ["a", "b"], "settings": {"ensemble.heads": 3}}, "no ensemble is trained"),
         ({"settings": {"treat.incorect": "flip"}}, "did you mean `treat.incorrect`"),
     ],
 )
@@ -272,10 +274,14 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
 
 def test_the_command_line(base: str, tmp_path: Path) -> None:
     file = tmp_path / "pairs.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    named = [{"q": row["prompt"], **{n: row[n] for n in ("chosen", "rejected")}} for row in ROWS]
+    lines = [json.dumps(row) + "\n" for row in named]
+    file.write_text("".join([*lines, '{"q": "", "chosen": "a", "rejected": "b"}\n']))
     command = ["strength", file, "--model", base, "--out", tmp_path / "out", "--heads", "2"]
+    command += ["--column", "prompt=q", "--bad-rows", tmp_path / "bad.jsonl"]
     result = CliRunner().invoke(main, [*map(str, command), "--ambiguous", "drop", "--margin"])
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
     assert "20 pairs, 2 votes each" in said
+    assert "field 'q' is empty" in (tmp_path / "bad.jsonl").read_text()
     assert str(tmp_path / "out" / "pairs.parquet") in said.replace(" ", "")
