@@ -30,8 +30,9 @@ class Goldens:
         self._texts = texts
         # Hashes first: a million texts as Python objects would be a quarter of a gigabyte.
         hashes = np.fromiter(map(hash, self._all()), np.int64, len(texts))
-        values, counts = np.unique(hashes, return_counts=True)
-        often = frozenset(values[counts >= generic_from].tolist())
+        hashes.sort()
+        last = hashes[generic_from - 1 :]  # of as many in a row, where they are one
+        often = frozenset(last[last == hashes[: len(last)]].tolist())
         exact = Counter(text for text in self._all() if hash(text) in often) if often else Counter()
         self.generic = frozenset(text for text, n in exact.items() if n >= generic_from)
         """Responses that many prompts share: they may be right for this one too."""

@@ -4,7 +4,7 @@ Common layouts are recognised (layouts.py); any other is mapped by the user.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from seamaug.log import logger
@@ -26,18 +26,22 @@ class Layouts:
 
     def seed(self, row: dict[str, Any], where: str) -> Seed:
         """The row as a Seed; a layout that is new is said aloud."""
-        row = {name: value for name, value in row.items() if value is not None}  # as if not there
-        columns = tuple(row)
+        columns = tuple(name for name, value in row.items() if value is not None)
         if columns not in self._known:
-            self._known[columns] = self._layout(row, where)
+            self._known[columns] = self._layout(row, columns, where)
         self._last = self._known[columns]
         return to_seed(row, self._last, where)
 
-    def _layout(self, row: dict[str, Any], where: str) -> Layout:
+    def _layout(self, row: dict[str, Any], there: Sequence[str], where: str) -> Layout:
+        """By the fields that are not null; where these make no layout, by all: to_seed says which
+        is null."""
         last = self._last
-        if last and last.golden in row and not {last.prompt, last.worse} - {""} <= row.keys():
+        if last and last.golden in there and not {last.prompt, last.worse} - {""} <= {*there}:
             return last  # a row of the same kind that lacks a field: to_seed says which
-        layout = find_layout(row, self._mapping, prompts_alone=self._prompts_alone)
+        try:
+            layout = find_layout(there, self._mapping, prompts_alone=self._prompts_alone)
+        except FieldError:
+            layout = find_layout(row, self._mapping, prompts_alone=self._prompts_alone)
         if layout not in self._known.values():
             logger.info(f"from {where}: {layout}")
         return layout
