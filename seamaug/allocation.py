@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_NONE = 1e-9  # of freedom, rounding aside
+_ROUNDING = 1e-9  # of degrees of freedom
 _FADE = 0.85
 """What a round's outcomes still weigh when the next one is over."""
 
@@ -53,7 +53,7 @@ class Ledger:
         arms = (len(self.operators), int(self.clusters.max(initial=0)) + 1)
         self._counts, self._tokens = np.zeros(arms), np.zeros(arms)
         self._falls, self._squares = np.zeros(arms), np.zeros(arms)
-        self._twice = np.zeros(arms)
+        self._weighted_twice = np.zeros(arms)
         """Tokens by the square of what they weigh, by which a mean of few outcomes is uncertain."""
         self._parents = np.zeros((2, 2, len(clusters)))
         """Falls and tokens, by rules and by the LLM, of each parent."""
@@ -68,7 +68,7 @@ class Ledger:
             self._tokens[arm] += tokens / len(operators)
             self._falls[arm] += fall / len(operators)
             self._squares[arm] += fall**2 / tokens / len(operators)
-            self._twice[arm] += tokens / len(operators) ** 2
+            self._weighted_twice[arm] += tokens / len(operators) ** 2
         kind = int(self._by_llm[self.operators[operators[0]]])
         self._parents[:, kind, parent] += fall, tokens
 
@@ -76,7 +76,7 @@ class Ledger:
         """A round is over."""
         for sums in (self._counts, self._tokens, self._falls, self._squares, self._parents):
             sums *= _FADE
-        self._twice *= _FADE**2
+        self._weighted_twice *= _FADE**2
 
     def beliefs(self) -> "Beliefs | None":
         """What follows for the next round; None while nothing was removed at all."""
@@ -121,11 +121,11 @@ class Ledger:
         """
         seen = tokens > 0
         around = squares[seen].sum() - (self._falls[seen] ** 2 / tokens[seen]).sum()
-        freedom = self._counts.sum() - (self._twice[seen] / self._tokens[seen]).sum()
-        if freedom <= _NONE:  # one outcome an arm: around the mean of all
+        freedom = self._counts.sum() - (self._weighted_twice[seen] / self._tokens[seen]).sum()
+        if freedom <= _ROUNDING:  # one outcome an arm: around the mean of all
             around = squares[seen].sum() - self._falls.sum() ** 2 / tokens.sum()
-            freedom = self._counts.sum() - self._twice.sum() / self._tokens.sum()
-        found = around / freedom if freedom > _NONE else squares.sum()
+            freedom = self._counts.sum() - self._weighted_twice.sum() / self._tokens.sum()
+        found = around / freedom if freedom > _ROUNDING else squares.sum()
         return float(max(found, 1e-12 * squares.sum()))
 
 

@@ -7,7 +7,6 @@ anew, and load the LLM. These actors stay until the run ends.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,7 +18,7 @@ from seamaug.models.engines import GeneratorEngine, Reply, Request, always
 from seamaug.models.generator import alike
 from seamaug.models.heartbeat import heartbeat
 from seamaug.models.load import load_generator
-from seamaug.ray_cluster import RayCluster, failed
+from seamaug.ray_cluster import RayCluster, enter, failed
 
 STAGE = "generate"
 
@@ -129,8 +128,7 @@ class _Worker:
     """An actor with the LLM. Errors that the user can act on are results: Ray would bury them."""
 
     def __init__(self, config: GeneratorConfig, folder: str) -> None:
-        with suppress(OSError):  # on another machine there may be no such folder
-            os.chdir(folder)  # paths in the config are relative to it
+        enter(folder)
         self._config = config
 
     @cached_property

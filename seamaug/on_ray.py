@@ -8,7 +8,7 @@ row is its own affair.
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow as pa
 from seamaug.clock import clock
 from seamaug.errors import SeamaugError
 from seamaug.log import logger
-from seamaug.ray_cluster import MAPPED, RayCluster, failed
+from seamaug.ray_cluster import RayCluster, enter, failed
 from seamaug.run.executor import Item, Result, Start
 
 _BLOCKS = 4096
@@ -30,7 +30,7 @@ class RayExecutor:
         """`load`: what makes the models of a worker, in that worker."""
         self._load, self._restarts = load, cluster.restarts
         self._ray = cluster.ray
-        self._pools = {stage: cluster.pool(stage) for stage in MAPPED}
+        self._pools = {stage: cluster.pool(stage) for stage in ("embed", "score")}
 
     def map(
         self, stage: str, items: Iterable[Item], start: Start[Item, Result]
@@ -109,8 +109,7 @@ class _Worker:
     def __init__(self, shared: list[Any], folder: str) -> None:
         import ray
 
-        with suppress(OSError):  # on another machine there may be no such folder
-            os.chdir(folder)  # paths in the config are relative to it
+        enter(folder)
         self._error: SeamaugError | None = None
         load, start = ray.get(shared[0])
         try:

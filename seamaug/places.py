@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seamaug.errors import StorageError
+from seamaug.errors import ConfigError, StorageError
 from seamaug.run.folder import whole_file, whole_folder, writing
 from seamaug.storage import Place, remote, renamed_errors
 
@@ -61,6 +61,20 @@ def written_folder(place: Place) -> Iterator[Path]:
         for name in sorted(names, key=lambda name: (name == _GUIDE, name)):
             there.send(folder / name, name)
         there.remove(there.names().keys() - {*names})
+
+
+def refuse_another_file(path: Path, begin: bytes, option: str, what: str) -> None:
+    """Raise ConfigError where a file that begins so would replace another, such as the seeds.
+
+    option, what: where the name was given, and for what kind of file.
+    """
+    with writing(path):
+        if not path.exists():
+            return
+        with path.open("rb") as stream:
+            found = stream.read(len(begin))
+    if found not in (b"", begin):
+        raise ConfigError(f"{option} {path} exists and is no {what}; choose another name")
 
 
 @contextmanager

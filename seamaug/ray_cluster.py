@@ -3,13 +3,11 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from seamaug.config import RayConfig, RayStageConfig
 from seamaug.errors import ConfigError, ModelError
-
-MAPPED = ("embed", "score")
-"""Stages whose workers come and go."""
 
 
 class Pool(NamedTuple):
@@ -66,6 +64,12 @@ class RayCluster:
                 "a worker takes, or add a node"
             )
         return Pool(size, needs["CPU"], needs["GPU"])
+
+
+def enter(folder: str) -> None:
+    """In a worker: paths in the config are relative to the folder that the run is started in."""
+    with suppress(OSError):  # on another machine there may be no such folder
+        os.chdir(folder)
 
 
 def _needs(

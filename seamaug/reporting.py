@@ -16,7 +16,7 @@ from seamaug.report import figures, payload
 from seamaug.report.candidates import Candidates, read_candidates
 from seamaug.report.diagnosis_page import read_diagnosis, section
 from seamaug.report.funnel import funnel_steps
-from seamaug.report.html import refuse_another_file, render
+from seamaug.report.html import refuse_another_page, render
 from seamaug.report.prompts import (
     Parents,
     PromptMap,
@@ -59,7 +59,7 @@ def report(
     """
     target = out if out is not None else below(run, REPORT)
     if remote(target) is None:
-        refuse_another_file(Path(target))
+        refuse_another_page(Path(target))
     found = diagnosis
     if isinstance(found, (str, Path)):
         found = read_diagnosis(found)

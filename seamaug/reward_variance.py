@@ -6,13 +6,13 @@ raise any expected reward by a fixed amount grows as variance^(-1/3), however ac
 
 import numpy as np
 
-_SAME = 1e-6
+SAME = 1e-6
 """Relative differences up to this are rounding: rewards are float32."""
 
 
 def is_constant(rewards: np.ndarray) -> bool:
     """Whether all rewards are one number, rounding aside."""
-    return bool(np.ptp(rewards) <= _SAME * np.abs(rewards).max(initial=0.0))
+    return bool(np.ptp(rewards) <= SAME * np.abs(rewards).max(initial=0.0))
 
 
 def standardised(rewards: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from seamaug.models.chat_templates import template_warning
 from seamaug.pipeline import warn_of_stand_ins
 from seamaug.records import Seed, text_key
 from seamaug.report.diagnosis_page import write_page
-from seamaug.report.html import refuse_another_file
+from seamaug.report.html import refuse_another_page
 from seamaug.run.folder import RunFolder
 from seamaug.run_models import load_judges, load_writer
 from seamaug.seeds import Seeds, SeedSource
@@ -61,7 +61,7 @@ def diagnose(
     if len(set(names)) < len(names):
         raise ConfigError("a reward model is named twice: each is ranked by itself, once")
     if out is not None:
-        refuse_another_file(Path(out))
+        refuse_another_page(Path(out))
     warn_of_stand_ins(config, ("policy", "reward"))
     with ExitStack() as stack:
         if work is None:

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from seamaug.errors import ConfigError
+from seamaug.places import refuse_another_file
 from seamaug.printable import printable
 from seamaug.report import charts
 from seamaug.report.diagnosis import shown
@@ -27,16 +27,9 @@ _FOLDER = Path(__file__).parent / "page"
 _SCRIPTS = ("data.js", "plot.js", "responses.js", "prompts.js", "examples.js")
 
 
-_BEGIN = b"<!doctype html>"
-
-
-def refuse_another_file(path: Path) -> None:
-    """Raise ConfigError where a page would replace something else, such as the seeds."""
-    if path.is_file():
-        with path.open("rb") as stream:
-            found = stream.read(200).strip().lower()
-        if found and not found.startswith(_BEGIN):
-            raise ConfigError(f"--out {path} exists and is no page; choose another name")
+def refuse_another_page(path: Path) -> None:
+    """Raise ConfigError where a page would replace anything but a page."""
+    refuse_another_file(path, b"<!DOCTYPE html>", "--out", "page")
 
 
 def render(template: str, data: dict[str, Any] | None = None, **figures: Any) -> str:

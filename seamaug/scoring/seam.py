@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from seamaug.records import SetScores
+from seamaug.reward_variance import SAME
 
 _RESAMPLES = 200
-_SAME = 1e-6
-"""Of the mean: rewards that differ by less differ by rounding, since they are float32."""
 _IMPOSSIBLE = -1e4
 """Nats per token that count for a response the policy rules out, whose log-probability is -inf."""
 
@@ -123,7 +122,7 @@ class Spread:
     def std(self) -> float:
         """Population standard deviation; 0 where all scores are one, rounding aside."""
         std = math.sqrt(self._squares / self.count) if self.count else 0.0
-        return std if std > _SAME * abs(self.mean) else 0.0
+        return std if std > SAME * abs(self.mean) else 0.0
 
 
 @dataclass(frozen=True, slots=True)

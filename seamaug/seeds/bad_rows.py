@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import IO, TypeVar
 
 from seamaug.config import SeedsConfig
-from seamaug.errors import ConfigError, InputError
+from seamaug.errors import InputError
 from seamaug.log import logger
-from seamaug.run.folder import whole_file, writing
+from seamaug.places import refuse_another_file
+from seamaug.run.folder import whole_file
 from seamaug.seeds.layouts import FieldError
 from seamaug.seeds.read import Located, Report, Row, read_rows
 from seamaug.storage import here
@@ -44,7 +44,7 @@ class Sieve:
                 raise InputError(self._refusal())
             return
         target = here(config.bad_rows)
-        _refuse_another_file(target)
+        refuse_another_file(target, _BEGIN, "--bad-rows", "list of bad rows")
         with whole_file(target) as temporary, temporary.open("wb") as self._list:
             yield from self._good(config, rows, make)
         if self.bad:
@@ -95,16 +95,3 @@ def _located(config: SeedsConfig, rows: Iterable[Row] | None, report: Report) ->
         else:
             kind = type(row).__name__
             report(f"row {number}", f"expected a mapping of columns to values, found {kind}")
-
-
-def _refuse_another_file(path: Path) -> None:
-    """Raise ConfigError where the list would replace something else, such as the seeds."""
-    with writing(path):
-        if not path.exists():
-            return
-        with path.open("rb") as stream:
-            found = stream.read(len(_BEGIN))
-    if found not in (b"", _BEGIN):
-        raise ConfigError(
-            f"--bad-rows {path} exists and is no list of bad rows; choose another name"
-        )
