@@ -1,6 +1,7 @@
 """The library: what the command line does, as functions."""
 
 import math
+import reprlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -213,6 +214,7 @@ def select(
     share = parse_share(drop_worst if drop_worst is not None else keep_worst or 0)
     merged, table = prepare(seeds, arguments)
     others = _comparisons(compare, column, table)
+    owners, rows = _rows(seeds, merged)
     if scores is None:
         _check_column(column, merged)
         scores = score(seeds, work=work, quiet=quiet, **arguments)
@@ -221,11 +223,11 @@ def select(
     found = scores_by_id(table, scores, column)
     worst = worst_ids(found, table.ids, share)
     chosen = worst if keep_worst is not None else set(table.ids) - worst
-    rows = [row for seed_id, row in rows_by_seed(seeds, merged) if seed_id in chosen]
+    selected = rows.filter(pa.array([owner in chosen for owner in owners], pa.bool_()))
     failed = sum(math.isnan(found[seed_id]) for seed_id in table.ids)
     logger.info(
         f"{len(table):,} prompts: {len(worst):,} worst, {len(table) - len(worst) - failed:,} "
-        f"others, {failed:,} not scored; {len(rows):,} of {table.rows_read:,} rows selected"
+        f"others, {failed:,} not scored; {len(selected):,} of {table.rows_read:,} rows selected"
     )
     for name, other in others:
         common = overlap(worst, worst_ids(other, table.ids, share))
@@ -233,7 +235,7 @@ def select(
             f"{common:.0%} of the worst {share:.0%} are among the worst {share:.0%} of {name} "
             f"(by chance {share:.0%})"
         )
-    return _dataset(rows)
+    return Dataset(selected)
 
 
 def _comparisons(
@@ -270,13 +272,34 @@ def _refuse_unused(arguments: ScoreArguments) -> None:
         )
 
 
-def _dataset(rows: list[dict[str, Any]]) -> Dataset:
-    """Rows as they were, with the columns of all of them (from_list takes the first row's)."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    try:
-        return Dataset.from_dict({name: [row.get(name) for row in rows] for name in names})
-    except pa.ArrowException as error:
-        raise InputError(f"a column holds values of different types: {error}") from None
+def _rows(seeds: SeedSource, config: Config) -> tuple[list[str], pa.Table]:
+    """The input's own rows, each with the id of its seed; raises InputError where a column holds
+    values of different types, which no table can."""
+    owners, places, rows = [], [], []
+    for owner, place, row in rows_by_seed(seeds, config):
+        owners.append(owner)
+        places.append(place)
+        rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)  # of all rows, not of the first
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowException, OverflowError, UnicodeError) as error:
+            raise InputError(
+                f"column {name!r} fits no table: {error}; the first value of each type: "
+                f"{_first_of_each_type(values, places)}; write one type, or leave the column out"
+            ) from None
+    return owners, pa.table(columns)
+
+
+def _first_of_each_type(values: Sequence[Any], places: Sequence[str]) -> str:
+    first: dict[str, str] = {}
+    for value, place in zip(values, places, strict=True):
+        if value is not None:
+            first.setdefault(type(value).__name__, f"{reprlib.repr(value)} ({place})")
+    return ", ".join(f"{name} {shown}" for name, shown in first.items())
 
 
 @contextmanager

@@ -76,11 +76,11 @@ def prepare(
         return merged, read_seeds(merged.seeds, rows, prompts_alone=prompts_alone)
 
 
-def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The input's own rows with the id of the seed that each belongs to."""
+def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The input's own rows, each behind the id of the seed that it belongs to and its place."""
     layouts = Layouts(dict(config.seeds.columns))
     return Sieve().each(
-        config.seeds, rows_of(seeds), lambda row, where: (layouts.seed(row, where).id, row)
+        config.seeds, rows_of(seeds), lambda row, where: (layouts.seed(row, where).id, where, row)
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from seamaug.clock import clock
 from seamaug.config import Config, GeneratorConfig
+from seamaug.errors import ModelError
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.llm.writer import LLMWriter
 from seamaug.models.embedder import Embedder
@@ -16,6 +17,7 @@ from seamaug.models.ensemble import Ensemble
 from seamaug.models.generation import Generation, Limits
 from seamaug.models.journal import Journal
 from seamaug.models.load import load_generator, load_policy, load_reward, load_voter
+from seamaug.models.loading import load_model_config
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.index import require_engine
 from seamaug.run.folder import RunFolder
@@ -48,6 +50,7 @@ class Models:
 
     def load(self) -> None:
         """Load what every run of this process needs: what cannot be loaded must show at once."""
+        check_judges(self._config)
         _ = self.embedder, self.scorer
 
     @cached_property
@@ -127,6 +130,21 @@ class Models:
 def _loading() -> Iterator[None]:
     with clock.stage("load models"), clock.kind("models"):
         yield
+
+
+def check_judges(config: Config) -> None:
+    """Raise ModelError where a reward model that is to vote is none: they are loaded late."""
+    for name in config.verify.worse.judges:
+        own = config.reward.like(name)
+        if own.engine == "server":
+            continue
+        try:
+            load_model_config(own, "reward")
+        except ModelError as error:
+            raise ModelError(
+                f"judge {name!r}: {error}\nA judge is a reward model's folder or hub id; of "
+                "`diagnose` also `checker`, `llm` or package.module:function"
+            ) from None
 
 
 def load_judges(config: Config) -> Ensemble:

@@ -14,6 +14,7 @@ import pytest
 from seamaug import expand, select
 from seamaug.api import plan
 from seamaug.clusters import cluster
+from seamaug.errors import InputError
 from seamaug.models.generation import TIME_UP
 from seamaug.rescoring import Rescoring
 from seamaug.resources import resource
@@ -336,3 +337,19 @@ def test_columns_that_only_some_rows_have_are_read_and_survive_selection() -> No
     kept = select(rows, keep_worst=0.2)
     found = sorted([*dropped["output"], *kept["output"]])
     assert found == sorted(row["output"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([1, 2, "x"], r"str 'x' \(row 3\)"),
+        ([1, 2**70, 3], r"too large.* int 1 \(row 1\)"),
+        ([[1], None, {"a": 1}], r"list \[1\] \(row 1\), dict {'a': 1} \(row 3\)"),
+    ],
+)
+def test_a_column_that_fits_no_table_is_named_before_anything_is_scored(
+    values: list[Any], told: str
+) -> None:
+    rows = [{**row, "note": value} for row, value in zip(bundled(3), values, strict=True)]
+    with pytest.raises(InputError, match=rf"(?s)column 'note' fits no table: .*{told}.*leave the"):
+        select(rows, drop_worst=0.2, policy="nowhere/at-all")

@@ -27,7 +27,7 @@ from seamaug.records import Seed, text_key
 from seamaug.report.diagnosis_page import write_page
 from seamaug.report.html import refuse_another_page
 from seamaug.run.folder import RunFolder
-from seamaug.run_models import load_judges, load_writer
+from seamaug.run_models import check_judges, load_judges, load_writer
 from seamaug.seeds import Seeds, SeedSource
 from seamaug.storage import here
 from seamaug.verify.worse import Verifier, make_verifier
@@ -62,6 +62,7 @@ def diagnose(
         raise ConfigError("a reward model is named twice: each is ranked by itself, once")
     if out is not None:
         refuse_another_page(Path(out))
+    check_judges(config)
     warn_of_stand_ins(config, ("policy", "reward"))
     with ExitStack() as stack:
         if work is None:

@@ -76,12 +76,12 @@ def _funnel(counts: dict[str, Any]) -> Table:
     """Each step with its count, and a bar for its share of the rows, seeds or candidates."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
-    table.add_column(justify="right")
+    table.add_column(justify="right", no_wrap=True)
     table.add_column(style="dim")
-    table.add_column(width=_BAR)
+    table.add_column(max_width=_BAR)
     for step in funnel_steps(counts):
         label = step.label if step.is_whole else f"  {step.label}"
-        bar = Bar(1, 0, step.share, width=_BAR, color=_COLORS[step.kind])
+        bar = Bar(1, 0, step.share, color=_COLORS[step.kind])
         table.add_row(label, f"{step.count:,}", _plain(step.note), bar)
     return table
 

@@ -33,6 +33,7 @@ Report = Callable[[str, str], None]
 """Told where a row stands that cannot be read, and what is wrong with it; if it returns, the
 reading goes on behind that row."""
 
+_SPLIT = SeedsConfig().split
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
@@ -46,6 +47,11 @@ def read_rows(config: SeedsConfig, report: Report = refuse) -> Iterator[Located]
 
     Raises InputError naming the file where no further row of it can be told.
     """
+    if not any(map(_is_dataset, config.paths)) and (config.subset or config.split != _SPLIT):
+        raise InputError(
+            f"split {config.split!r} and subset {config.subset!r} are of a dataset, and "
+            f"{', '.join(config.paths)} is read whole: leave them out, or name the split's own file"
+        )
     for path in config.paths:
         if path == EMBEDDED:
             yield from _read_file(resource("embedded", "seeds.jsonl.gz"), "embedded seeds", report)
@@ -59,10 +65,16 @@ def read_rows(config: SeedsConfig, report: Report = refuse) -> Iterator[Located]
                 raise InputError(f"no file matches {path}")
             for match in matches:
                 yield from _read_file(Path(match), match, report)
-        elif _kind(Path(path)):
-            raise InputError(f"seeds file {path} does not exist; check the path")
-        else:
+        elif _is_dataset(path):
             yield from _read_dataset(path, config)
+        else:
+            raise InputError(f"seeds file {path} does not exist; check the path")
+
+
+def _is_dataset(path: str) -> bool:
+    """Whether it is neither the bundled seeds nor a file, files or an address."""
+    file = path == EMBEDDED or os.path.isfile(path) or remote(path) is not None
+    return not (file or glob.has_magic(path) or _kind(Path(path)))
 
 
 def _read_remote(there: Remote, report: Report) -> Iterator[Located]:

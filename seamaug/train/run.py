@@ -13,6 +13,7 @@ from transformers import PrinterCallback
 from seamaug.clock import clock
 from seamaug.config import LanguageModelConfig, LoraConfig, TrainConfig
 from seamaug.identity import versions
+from seamaug.log import logger
 from seamaug.models.loading import fingerprint
 from seamaug.models.tokens import ConversationTokens
 from seamaug.run.folder import RunFolder, whole_file
@@ -45,6 +46,11 @@ def train(
     """
     clock.reset()
     start = start_model(config.start)
+    if "name" in config.policy.model_fields_set and not config.meta.step:
+        logger.warning(
+            f"policy {config.policy.name} is not asked: only MetaRM samples it; set `meta.step` "
+            "(--meta-step 0.01), or leave the policy out"
+        )
     with RunFolder(out, _identity(config, start, rows)) as run:
         if (done := out / SUMMARY).is_file():
             found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))

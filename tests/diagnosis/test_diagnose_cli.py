@@ -182,3 +182,11 @@ def test_a_prompt_that_leaves_no_room_is_named(rows: Rows) -> None:
         ("row 1", "the prompt leaves the policy no room for a response")
     ]
     assert found.cells[0].figures["reward_variance"].prompts == 7
+
+
+def test_a_judge_that_is_none_is_refused_before_anything_is_sampled(
+    rows: Rows, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=r"(?s)^judge '/nowhere/at/all'.*also `checker`, `llm` or"):
+        diagnose(rows, judge="/nowhere/at/all", work=tmp_path / "work", settings=QUICK)
+    assert not (tmp_path / "work").exists()

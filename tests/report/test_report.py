@@ -201,6 +201,16 @@ def test_show_draws_the_same_funnel(run: Path, page: Path) -> None:
         assert f'<td class="note">{reason}</td>' in text
 
 
+def test_a_narrow_terminal_keeps_the_funnels_numbers(run: Path) -> None:
+    result = CliRunner().invoke(
+        main, ["show", str(run), "--examples", "0"], env={"COLUMNS": "40"}, terminal_width=40
+    )
+    counts = json.loads((run / "run.json").read_text())["counts"]["candidates"]
+    lines = result.stdout.splitlines()
+    assert any("candidates" in line and f"{counts['total']:,}" in line for line in lines)
+    assert any("kept" in line and f" {counts['kept']:,} " in line for line in lines[2:])
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 37.5, 1e6])
 def test_ticks_are_round_and_within_the_axis(scale: float) -> None:
     found = charts.ticks(-0.3 * scale, scale)

@@ -349,3 +349,10 @@ def test_a_spoilt_file_of_the_same_format_is_seeds_or_an_input_error(
     except InputError as error:
         said = str(error)
     assert not said or str(path) in said
+
+
+@pytest.mark.parametrize("given", [{"split": "test"}, {"subset": "en"}])
+def test_a_split_of_a_file_is_refused(tmp_path: Path, given: dict[str, str]) -> None:
+    path = file_with(tmp_path, "rows.parquet", parquet(ROWS))
+    for source in (path, tmp_path / "*.parquet"):
+        assert "is read whole: leave them out" in refusal(source, **given)

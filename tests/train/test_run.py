@@ -171,6 +171,16 @@ def test_a_margin_of_some_rows_is_said(
     assert "5 of 8 pairs have no margin: theirs is 0" in caplog.text
 
 
+def test_a_policy_that_nothing_asks_is_said(
+    base: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(base, tmp_path / "plain")
+    assert "is not asked: only MetaRM samples it; set `meta.step`" in caplog.text
+    caplog.clear()
+    run(base, tmp_path / "meta", meta__step=0.01)
+    assert "is not asked" not in caplog.text
+
+
 def test_long_pairs_are_left_out_and_counted(
     base: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
