@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -25,3 +26,31 @@ def cluster() -> Iterator[Any]:
         finally:
             ray.shutdown()
             nodes.shutdown()
+
+
+@pytest.fixture
+def add_node(cluster: Any) -> Iterator[Callable[..., Any]]:
+    """Adds a node to the cluster, for one test; it is gone before the next one."""
+    import ray
+
+    def alive() -> int:
+        return sum(node["Alive"] for node in ray.nodes())
+
+    before, added = alive(), []
+
+    def add(**resources: Any) -> Any:
+        added.append(cluster.add_node(**resources))
+        return added[-1]
+
+    yield add
+    for node in set(added) & set(cluster.list_all_nodes()):
+        cluster.remove_node(node)
+    assert until(lambda: alive() == before)
+
+
+def until(true: Callable[[], bool]) -> bool:
+    """Whether it becomes true, within the time that Ray takes to see that a node is gone."""
+    end = time.monotonic() + 120
+    while not true() and time.monotonic() < end:
+        time.sleep(0.1)
+    return true()

@@ -132,9 +132,12 @@ def test_a_worker_that_always_dies_ends_the_run_with_what_to_do(
 
 
 def test_a_node_that_is_lost_takes_nothing_along(
-    tmp_path: Path, cluster: Cluster, executor: Callable[..., RayExecutor]
+    tmp_path: Path,
+    cluster: Cluster,
+    add_node: Callable[..., Any],
+    executor: Callable[..., RayExecutor],
 ) -> None:
-    lost = cluster.add_node(num_cpus=1, resources={"lost": 1})
+    lost = add_node(num_cpus=1, resources={"lost": 1})
     go_on = tmp_path / "go on"
 
     def slow(_: Any) -> Callable[[int], tuple[int, str]]:

@@ -1,6 +1,5 @@
 """The LLM on a Ray cluster: the replies that this process has, whatever dies on the way."""
 
-import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,6 +16,7 @@ from seamaug.models.engines import Request
 from seamaug.models.generator import TransformersGenerator
 from seamaug.ray_cluster import RayCluster, _room
 from seamaug.records import user_message
+from tests.on_ray.conftest import until
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seamaug[ray]'")
 
@@ -94,9 +94,9 @@ def test_one_that_always_dies_ends_the_run_with_what_to_do(on_ray: Generator) ->
 
 
 def test_a_node_that_is_lost_takes_nothing_along(
-    cluster: Any, on_ray: Generator, own: GeneratorConfig
+    cluster: Any, add_node: Callable[..., Any], on_ray: Generator
 ) -> None:
-    lost = cluster.add_node(num_cpus=3)
+    lost = add_node(num_cpus=3)
     generator, asked = on_ray(**{"generate.num_cpus": 3}), requests(200)
     generator._workers = [generator._begun()]
     small = {"num_cpus": 1, "max_restarts": 3, "max_task_retries": 3}
@@ -119,24 +119,21 @@ def test_vllm_is_given_an_even_share_for_each_worker(
     assert [i for group in groups for i in group] == list(range(count))
 
 
-def free_cpus() -> float:
-    return float(ray.available_resources().get("CPU", 0))
+def test_until_the_first_request_and_after_the_run_nothing_is_taken(
+    add_node: Callable[..., Any], on_ray: Generator
+) -> None:
+    add_node(num_cpus=7)
+    settings = {"generate.num_cpus": 7}  # all of this node, whatever is left on the others
 
+    def taken() -> bool:
+        return bool(ray.available_resources().get("CPU", 0) < 7)
 
-def test_until_the_first_request_and_after_the_run_nothing_is_taken(on_ray: Generator) -> None:
-    generator = on_ray()
-    assert until(lambda: free_cpus() == 2)
+    generator = on_ray(**settings)
+    assert until(lambda: not taken())
     list(generator.stream(requests(1)))
-    assert free_cpus() == 1
+    assert until(taken)
     generator._cluster.close()
-    assert until(lambda: free_cpus() == 2)
-
-
-def until(true: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 60
-    while not true() and time.monotonic() < end:
-        time.sleep(0.1)
-    return true()
+    assert until(lambda: not taken())
 
 
 def test_what_does_not_load_there_is_named_here(on_ray: Generator, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Exact neighbours by cosine."""
 
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 
@@ -37,6 +39,34 @@ def test_float16_vectors_are_searched_in_float32(engine: str) -> None:
     cosines, positions = VectorIndex(vectors, engine).search(queries, 10)
     wanted, same = VectorIndex(vectors.astype(np.float32), engine).search(queries, 10)
     assert (positions.tolist(), cosines.tolist()) == (same.tolist(), wanted.tolist())
+
+
+@pytest.mark.parametrize("engine", ["auto", "faiss"])
+def test_where_faiss_has_a_gpu_it_is_called_as_it_declares(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own signature, which the build for a CPU has too; what a GPU answers is not tested."""
+    declared = inspect.signature(faiss.knn_gpu)
+
+    def of_gpu(*given: Any, **named: Any) -> Any:
+        bound = declared.bind(*given, **named).arguments
+        assert bound.pop("res") is resources
+        assert all(bound[name].dtype == np.float32 for name in ("xq", "xb"))
+        asked.append(bound["k"])
+        return faiss.knn(**bound)
+
+    asked: list[int] = []
+    resources = object()
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "StandardGpuResources", lambda: resources, raising=False)
+    monkeypatch.setattr(faiss, "knn_gpu", of_gpu)
+    monkeypatch.setattr(exact, "_GPU_K", 10)
+    vectors, queries = unit(300, 16).astype(np.float16), unit(20, 16, seed=1)
+    index, plain = VectorIndex(vectors, engine), VectorIndex(vectors, "torch")
+    for k in (10, 11):  # more than a GPU finds is searched without it
+        found, wanted = index.search(queries, k), plain.search(queries, k)
+        assert found[1].tolist() == wanted[1].tolist()
+    assert asked == [10]
 
 
 def test_nearest_of_a_member_is_itself() -> None:
