@@ -66,10 +66,12 @@ class Setting:
         }
 
 
-def real(count: int, data: Path, base: Path, only: str | None) -> Setting:
+def real(data: Path, base: Path, only: str | None, test: int, epochs: float | None) -> Setting:
     """Pairs of all sources, or of one set alone."""
     rows = [row for row in read(data, "preference-larger") if only in (None, row["set"])]
-    return Setting(lambda _: rows, str(base), 512, count // 2, {})
+    return Setting(
+        lambda _: rows, str(base), 512, test, {"num_train_epochs": epochs} if epochs else {}
+    )
 
 
 def tasks(count: int) -> Setting:
@@ -154,17 +156,22 @@ def found_by(mu: np.ndarray, own: Draw) -> dict[str, Any]:
     }
 
 
-def measure_apart(setting: Setting, seed: int, count: int, trainings: int) -> dict[str, Any]:
+def measure_apart(
+    setting: Setting, seed: int, count: int, trainings: int, incorrect: str
+) -> dict[str, Any]:
     """The voters are the reward models trained on the noisy pairs, each in another order."""
     seeds = range(trainings * seed, trainings * (seed + 1))
     own = draw_pairs(setting, seed, count)
     with tempfile.TemporaryDirectory() as folder:
         noisy = judged_by(own.noisy, own.test, setting, seeds, keep=Path(folder))
-        out = Path(folder) / "out"
         voters = [str(Path(folder) / str(number)) for number in seeds]
-        found = strength(own.noisy, out=out, reward=voters, settings={"treat.incorrect": "flip"})
-        mu = np.asarray(pq.read_table(out / "pairs.parquet")["mu"])
+        for treatment in ("keep", incorrect):
+            settings = {"treat.incorrect": treatment}
+            out = Path(folder) / treatment
+            found = strength(own.noisy, out=out, reward=voters, settings=settings)
         treated = judged_by(str(out / "pairs.parquet"), own.test, setting, seeds)
+        # Of all pairs: some may have been dropped.
+        mu = np.asarray(pq.read_table(Path(folder) / "keep" / "pairs.parquet")["mu"])
     return found_by(mu, own) | {
         "bands": found["bands"],
         "noisy": noisy,
@@ -231,19 +238,37 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--pairs", type=int, default=800)
+    parser.add_argument(
+        "--test", type=int, help="real pairs on which is judged; else half of --pairs"
+    )
+    parser.add_argument("--epochs", type=float, help="of a training on real pairs; else 2")
     parser.add_argument("--trainings", type=int, default=1, help="of each reward model")
     parser.add_argument(
         "--apart", action="store_true", help="those trained on the noisy pairs vote, not heads"
+    )
+    parser.add_argument(
+        "--incorrect",
+        choices=["flip", "drop"],
+        default="flip",
+        help="with --apart: what becomes of the labels that the votes are against",
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.tasks == bool(arguments.data and arguments.base):
         parser.error("give either --tasks, or --data and --base")
-    count, places = arguments.pairs, (arguments.data, arguments.base, arguments.set)
-    own = tasks(count) if arguments.tasks else real(count, *places)
+    named = [name for name in ("set", "test", "epochs") if getattr(arguments, name) is not None]
+    if arguments.tasks and named:
+        parser.error(f"--{named[0]} is for real pairs")
+    count = arguments.pairs
+    if arguments.tasks:
+        own = tasks(count)
+    else:
+        test, epochs = arguments.test or count // 2, arguments.epochs
+        own = real(arguments.data, arguments.base, arguments.set, test, epochs)
     shared = {"pairs": count, "test": own.test, "trainings": arguments.trainings}
-    if arguments.set:
-        shared["set"] = arguments.set
+    for name in ("set", "epochs", "incorrect"):
+        if (value := getattr(arguments, name)) != parser.get_default(name):
+            shared[name] = value
     done = []
     if arguments.out.is_file():
         stored = [json.loads(line) for line in arguments.out.read_text().splitlines()]
@@ -252,8 +277,9 @@ def main() -> None:
         key = {"seed": seed} | shared
         if any(key.items() <= row.items() for row in done):
             continue
-        row = key | (measure_apart if arguments.apart else measure)(
-            own, seed, count, arguments.trainings
+        sizes = (own, seed, count, arguments.trainings)
+        row = key | (
+            measure_apart(*sizes, arguments.incorrect) if arguments.apart else measure(*sizes)
         )
         row |= {"machine": machine("cpu"), "versions": versions()}
         done.append(row)

@@ -8,8 +8,9 @@ row is its own affair.
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 
@@ -58,12 +59,13 @@ class RayExecutor:
     def _results(
         self, stage: str, items: Sequence[Item], start: Start[Item, Result]
     ) -> Iterator[Result]:
-        dataset = self._dataset(stage, items, start)
+        workers: list[str] = []
+        dataset = self._dataset(stage, items, start, workers)
         # No prefetch: it would hold back each result until the next one is there.
         blocks = dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         # Closed also where an error ends it: where a thread of Ray Data's outlives the cluster, Ray
         # ends this process, before the error is told.
-        with closing(iter(blocks)) as left:
+        with self._ended(workers), closing(iter(blocks)) as left:
             while True:
                 with clock.kind("workers"):
                     block = next(left, None)
@@ -75,7 +77,24 @@ class RayExecutor:
                         raise result
                     yield result
 
-    def _dataset(self, stage: str, items: Sequence[Item], start: Start[Item, Result]) -> Any:
+    @contextmanager
+    def _ended(self, workers: Iterable[str]) -> Iterator[None]:
+        """End the actors of these names with the context.
+
+        Ray Data lets go of its actors, and one that is being restarted then, as where its node was
+        lost, lives on: its room would be gone for as long as this process lives.
+        """
+        try:
+            yield
+        finally:
+            for name in workers if self._ray.is_initialized() else ():
+                with suppress(ValueError):  # ended, or never begun
+                    self._ray.kill(self._ray.get_actor(name))
+
+    def _dataset(
+        self, stage: str, items: Sequence[Item], start: Start[Item, Result], workers: list[str]
+    ) -> Any:
+        """`workers`: gets the names of the actors."""
         data, pool = self._ray.data, self._pools[stage]
         # Once to each node, whose workers share it: it holds the seeds and their vectors.
         shared = self._ray.put((self._load, start))
@@ -86,6 +105,11 @@ class RayExecutor:
         own = dataset.context  # a copy: other users of Ray Data in this process keep theirs
         own.enable_progress_bars = own.print_on_execution_start = False
         own.execution_options.preserve_order = True
+
+        def of_worker() -> dict[str, Any]:
+            workers.append(f"seamaug-{stage}-{uuid4().hex}")
+            return {"name": workers[-1], "max_restarts": tries, "max_task_retries": tries}
+
         tries = self._restarts
         return dataset.map_batches(
             _Worker,
@@ -95,7 +119,7 @@ class RayExecutor:
             compute=data.ActorPoolStrategy(size=pool.size),
             num_cpus=pool.num_cpus,
             num_gpus=pool.num_gpus,
-            ray_remote_args_fn=lambda: {"max_restarts": tries, "max_task_retries": tries},
+            ray_remote_args_fn=of_worker,
         )
 
 

@@ -22,6 +22,8 @@ from seamaug.run_models import Models
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seamaug[ray]'")
 from ray.cluster_utils import Cluster  # noqa: E402 - only where there is Ray
 
+from tests.on_ray.conftest import until  # noqa: E402
+
 
 @pytest.fixture
 def executor(cluster: Cluster) -> Callable[..., RayExecutor]:
@@ -155,6 +157,8 @@ def test_a_node_that_is_lost_takes_nothing_along(
             cluster.remove_node(lost, allow_graceful=False)
             go_on.touch()
     assert [item for item, _ in found] == list(range(40))
+    # Nor does it leave a worker behind.
+    assert until(lambda: ray.available_resources().get("CPU") == 2)
 
 
 def test_an_error_that_a_user_can_act_on_is_raised_as_it_is(
