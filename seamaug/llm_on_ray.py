@@ -94,6 +94,7 @@ class RayGenerator:
         return worker
 
     def _instead_of(self, lost: Any) -> Any:
+        self._ray.kill(lost)  # else it comes back, and holds room for nothing
         new = self._begun()
         self._workers[self._workers.index(lost)] = new
         return new
