@@ -18,7 +18,10 @@ from seamaug.config.score import ScoreConfig
 from seamaug.config.verify import VerifyConfig
 from seamaug.errors import ConfigError
 from seamaug.resources import EMBEDDED, resource
+from seamaug.yaml_file import read_yaml
 
+_SHOWN = 300
+"""Characters of a wrong value that an error shows."""
 Whole = TypeVar("Whole", bound=Section)
 """The section that a whole YAML file is."""
 
@@ -160,13 +163,8 @@ def _find(path: str | Path) -> Path:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml  # not at start: `--help` needs none of it
-
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    # safe_load lets ValueError through for numbers and dates that Python cannot hold.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        data = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     if data is not None and not isinstance(data, dict):
@@ -207,10 +205,15 @@ def _explain(kind: type[Section], error: ValidationError, path: str | Path | Non
             message = problem["msg"].removeprefix("Value error, ")
             # A whole section says nothing that the message does not, and may hold a secret.
             told = isinstance(problem["input"], dict) or location[-1] == "api_key_env"
-            got = "" if told else f" (got {problem['input']!r})"
+            got = "" if told else f" (got {_shown(problem['input'])})"
             key = f"`{dotted}`: " if dotted else ""  # what sections ask of each other has no key
             lines.append(f"{where}{key}{message}{got}")
     return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _section_at(section: type[Section], location: list[str]) -> type[Section]:

@@ -21,6 +21,7 @@ from seamaug.records import Evidence, Seed
 from seamaug.scoring.seam import Discrepancy, mean_logprobs, misjudgements
 from seamaug.scoring.seeds import EstimatorScores, ScoredSet, SeedScores
 from seamaug.seeds import Seeds
+from seamaug.seeds.parquet import batches
 from seamaug.storage import Place
 
 _AT_ONCE = 1000
@@ -196,9 +197,17 @@ def _table_of(place: Place) -> pa.Table:
             raise InputError(f"{place} cannot be read: {error}") from None
 
 
+def _parquet(path: Path) -> pa.Table:
+    """Without columns of lists, as no score is one."""
+    schema = pq.read_schema(path)
+    names = [field.name for field in schema if not pa.types.is_nested(field.type)]
+    found = list(batches(path, str(path), names))
+    return pa.Table.from_batches(found) if found else schema.empty_table()
+
+
 _BLOCK = 1 << 26  # bytes: a row has to fit into one
 _READERS: dict[str, Callable[[Path], pa.Table]] = {
-    ".parquet": pq.read_table,
+    ".parquet": _parquet,
     ".jsonl": lambda path: pa_json.read_json(path, pa_json.ReadOptions(block_size=_BLOCK)),
     ".csv": lambda path: pa_csv.read_csv(
         path,

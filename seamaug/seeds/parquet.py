@@ -1,6 +1,6 @@
 """Rows of a Parquet file, whose few bytes may stand for many: what is decoded is bounded."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,26 @@ _AT_ONCE, _ROWS_AT_ONCE = 1 << 30, 64
 
 
 def parquet_rows(path: Path, name: str) -> Iterator[dict[str, Any] | str]:
-    """Each row; in place of one that cannot be used, what is wrong with it.
+    """Each row; in place of one that cannot be used, what is wrong with it; else as `batches`."""
+    for batch in batches(path, name):
+        yield from _rows_of(batch)
+
+
+def batches(
+    path: Path, name: str, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows, some at a time, of all columns or of these.
 
     Raises InputError where the file cannot be read, or holds more than its size allows for.
     """
     expansion = Expansion(path, name)
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_batch_size(file, expansion, name)):
+            size = _batch_size(file, expansion, name)
+            for batch in file.iter_batches(batch_size=size, columns=columns):
                 plain = _plain(batch)
                 expansion.add(plain.nbytes)
-                yield from _rows_of(plain)
+                yield plain
     except pa.ArrowException as error:
         raise InputError(f"{name} is not a readable Parquet file ({error})") from None
 

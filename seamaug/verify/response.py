@@ -1,15 +1,28 @@
 """Comparisons of a response with the golden one."""
 
+import math
 import re
 from collections import Counter
+from typing import NamedTuple
 
 from seamaug.records import Evidence
 
 # Scripts written without spaces count by the character: else a sentence is one word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
-_FINAL_NUMBER = re.compile(
-    r"(?:\bA:|####|answer is:?)\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$", re.IGNORECASE
+_DIGITS = r"-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
+_BEFORE, _BEHIND = r"[\s:*_`$€£¥\\(\[]*", r"[\s*_`$\\)\].!]*$"  # Markdown, TeX and currencies
+_AMOUNT = (
+    rf"{_BEFORE}(?:(?P<number>{_DIGITS})(?:\s*/\s*(?P<by>\d+))?"
+    r"|(?P<minus>-?)\\[dt]?frac\{(?P<over>\d+)\}\{(?P<under>\d+)\})"
+    r"(?:\s*\\?(?P<percent>%)|(?:\s+[^\W\d_]+){0,2}\s+(?P<unit>[^\W\d_]+))?"
+    rf"{_BEHIND}"
 )
+_MARKED = re.compile(rf"(?:\bA:|####|\banswer(?:\s+is|[*_]*\s*:)){_AMOUNT}", re.IGNORECASE)
+_BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
+_INSIDE = re.compile(_AMOUNT)
+_TEXT = re.compile(r"\\(?:text|mathrm)\{([^{}]*)\}|\\[,;! ]")
+_FRACTION = re.compile(r"(?<![\w./])(\d+)\s*/\s*(\d+)(?![\w/])|\\[dt]?frac\{(\d+)\}\{(\d+)\}")
+_NUMBER = re.compile(r"(?:\bA:|####|answer is:?)\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.,-])-?\d+(?:,\d{3})*(?:\.\d+)?|(?<=-)\d+(?:\.\d+)?")
 _LONGEST = 400  # words compared: the comparison is quadratic
 _TAIL = 200  # characters searched for a final number: so is the search, in digits
@@ -17,20 +30,64 @@ _TAIL = 200  # characters searched for a final number: so is the search, in digi
 NUMBER, OVERLAP, MATCH = "final number", "reference overlap", "answer match"
 
 
-def by_number(response: str, golden: str) -> Evidence | None:
-    """Worse if it ends in another final number, or in none and states the right one nowhere.
+class _Amount(NamedTuple):
+    value: float
+    unit: str
+    """% or the last word behind it, without an s for several; empty where there is none."""
 
-    None where the golden response ends in no final number.
+
+def by_number(response: str, golden: str) -> Evidence | None:
+    r"""Worse if it ends in another final number, or in none and states the right one nowhere.
+
+    A final number stands at the end behind `####`, `A:`, `answer:` or `answer is`, in `\boxed{}`,
+    or is all there is; it may be a fraction or per cent, and have a unit of up to three words.
+    None where the golden response has none. Numbers in different units are not told apart.
     """
-    expected = _FINAL_NUMBER.search(golden.strip()[-_TAIL:])
+    expected = _final(golden)
     if expected is None:
         return None
-    found = _FINAL_NUMBER.search(response.strip()[-_TAIL:])
+    found = _final(response)
     if found is not None:
-        return Evidence(NUMBER, 1.0, worse=_value(found[1]) != _value(expected[1]))
+        return Evidence(NUMBER, 1.0, worse=not _may_be(found, expected))
     # No final number in a known form: prose may still state the right one.
-    stated = {_value(number) for number in _NUMBER.findall(response)}
-    return Evidence(NUMBER, 1.0, worse=_value(expected[1]) not in stated)
+    stated = [_value(number) for number in _NUMBER.findall(response)]
+    stated += [_ratio(a or c, b or d) for a, b, c, d in _FRACTION.findall(response)]
+    right = any(_may_be(_Amount(value, ""), expected) for value in stated)
+    return Evidence(NUMBER, 1.0, worse=not right)
+
+
+def _final(text: str) -> _Amount | None:
+    text = text.strip()
+    tail = text[-_TAIL:]
+    if boxed := _BOXED.findall(tail):
+        return _amount(_INSIDE.fullmatch(_TEXT.sub(r" \1 ", boxed[-1])))
+    if marked := _amount(_MARKED.search(tail)):
+        return marked
+    alone = _amount(_INSIDE.fullmatch(text)) if len(text) <= _TAIL else None
+    return alone if alone and alone.unit in ("", "%") else None  # `3 Doors Down` is a name
+
+
+def _amount(match: re.Match[str] | None) -> _Amount | None:
+    if match is None:
+        return None
+    if match["number"] is None:
+        value = _ratio(match["over"], match["under"]) * (-1 if match["minus"] else 1)
+    else:
+        value = _value(match["number"]) * _ratio("1", match["by"] or "1")
+    unit = match["percent"] or (match["unit"] or "").casefold().removesuffix("s")
+    return None if math.isnan(value) else _Amount(value, unit)
+
+
+def _may_be(found: _Amount, expected: _Amount) -> bool:
+    """Whether both may be the same amount; 5 km may be 5,000 m."""
+    units = {found.unit, expected.unit}
+    scales = (1.0, 0.01, 100.0) if units == {"%", ""} else (1.0,)
+    same = any(math.isclose(found.value * scale, expected.value, rel_tol=1e-9) for scale in scales)
+    return same or len(units - {""}) == 2
+
+
+def _ratio(over: str, under: str) -> float:
+    return int(over) / int(under) if int(under) else math.nan
 
 
 def by_overlap(response: str, golden: str, limit: float) -> Evidence:

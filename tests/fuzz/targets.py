@@ -22,6 +22,11 @@ FORMS = (
     Form(("better",)),
 )
 KEY = "k3y"
+BOMB = "".join(
+    f"{name}: &{name} [{', '.join(['x' if before == name else f'*{before}'] * 9)}]\n"
+    for before, name in zip("aabcdefghijk", "abcdefghijkl", strict=True)
+).encode()
+"""YAML of a few hundred bytes that stands for 9 to the 12th values."""
 
 
 def seeds(data: bytes) -> None:
@@ -82,6 +87,7 @@ EXAMPLES: dict[str, tuple[bytes, ...]] = {
     "config": (
         b"budget: 10k\npolicy: {engine: server, url: 'http://x/v1', api_key_env: KEY}\n",
         b"a: &a [*a]\nkeep: {rule: rescore}\nverify: {worse: {by: [vote], judges: [m]}}\n",
+        BOMB,
     ),
 }
 """Where the search begins."""

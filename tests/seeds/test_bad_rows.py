@@ -165,7 +165,7 @@ def test_rows_in_memory_and_those_to_write_are_sifted_alike(tmp_path: Path) -> N
     config = load_config(None, settings)
     assert len(read_seeds(config.seeds, rows)) == 3
     assert [bad["where"] for bad in listed(tmp_path / "bad.jsonl")] == ["row 2", "row 4"]
-    assert [own for _, own in rows_by_seed(rows, config)] == [good(0), good(1), good(2)]
+    assert [own for *_, own in rows_by_seed(rows, config)] == [good(0), good(1), good(2)]
     pairs = read_pairs(config.seeds, [*rows, {**good(3), "margin": "much"}])
     assert [pair.where for pair in pairs] == ["row 1", "row 3", "row 5"]
     assert listed(tmp_path / "bad.jsonl")[-1] == {

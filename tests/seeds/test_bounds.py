@@ -17,6 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seamaug.config import SeedsConfig
+from seamaug.errors import InputError
+from seamaug.scoring.table import read_scores
 from seamaug.seeds import json_array, read_seeds
 
 MIB = 1 << 20
@@ -95,6 +97,8 @@ def test_parquet_bombs(tmp_path: Path) -> None:
     paths = sorted(tmp_path.iterdir())
     for path, message in zip(paths, read(*paths), strict=True):
         assert message.startswith(f"{path} unpacks to more than 64 MiB")
+    with pytest.raises(InputError, match="unpacks to more than 64 MiB"):
+        read_scores(tmp_path / "rows.parquet", "seam")
 
 
 def test_one_endless_line_of_a_plain_file(tmp_path: Path) -> None:

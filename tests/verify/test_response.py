@@ -62,6 +62,49 @@ def test_numbers_by_value(response: str, golden: str, worse: bool) -> None:
     assert verdict(response, golden) == ("final number" if worse else "")
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}", "**{}**", "${}$.", "{}%", "Answer: {}", "**Answer:** {}", "The answer is **{}**.",
+        r"So \boxed{{{}}}", r"\(\boxed{{{}}}\)", r"Thus \boxed{{{} \text{{ km}}}} in all.",
+        "A: {} red apples", "The answer is: £{}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("42", "41"), ("1,000", "100"), ("-0.5", "0.5"), ("3/4", "4/3")]
+)
+def test_final_numbers_of_many_forms(form: str, right: str, wrong: str) -> None:
+    golden = form.format(right)
+    assert verdict(f"Something quite different: #### {right}", golden) == ""
+    assert verdict(f"In other words, it is {right} at most.", golden) == ""
+    assert verdict(form.format(wrong), golden) == "final number"
+    assert verdict(f"It must be {wrong} then.", golden) == "final number"
+
+
+@pytest.mark.parametrize(
+    ("response", "golden", "worse"),
+    [
+        (r"A: \frac{1}{2}", "A: 0.5", False),
+        (r"A: -\dfrac{1}{2}", "A: 0.5", True),
+        ("One half, or 1/2 of it", r"\boxed{\frac{1}{2}}", False),
+        ("A: 0.5", "50%", False),
+        ("A: 50", "50%", False),
+        ("A: 5", "50%", True),
+        # Nobody says how many of the one are one of the other.
+        ("A: 5000 m", "A: 5 km", False),
+        ("A: 9 green apples", "A: 8 apples", True),
+        ("A: 1 apple", "A: 2 apples", True),
+    ],
+)
+def test_amounts(response: str, golden: str, worse: bool) -> None:
+    assert verdict(response, golden) == ("final number" if worse else "")
+
+
+@pytest.mark.parametrize("golden", ["3 Doors Down", "A: 12:30", "A: 5 1/2", "A: 1/0", "No. 5"])
+def test_what_is_no_number_is_compared_by_its_words(golden: str) -> None:
+    assert verdict("Something else altogether, 7", golden) == "reference overlap"
+
+
 def test_the_same_number_is_no_proof_however_long_the_reasoning() -> None:
     assert verdict("Because of this. " * 100 + "A: 8", "No idea why. " * 100 + "#### 8") == ""
 

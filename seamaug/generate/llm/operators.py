@@ -21,6 +21,7 @@ from seamaug.generate.operators import OPERATORS
 from seamaug.generate.templates import Template
 from seamaug.records import text_key
 from seamaug.resources import resource
+from seamaug.yaml_file import read_yaml
 
 Kind = Literal["paraphrase", "perturbation", "blend", "golden", "worse"]
 Kept = Literal["meaning", "numbers", "answer"]
@@ -118,17 +119,13 @@ def load_operators(folder: str | None = None) -> dict[str, LLMOperator]:
 
 
 def _read(folder: Path) -> dict[str, LLMOperator]:
-    import yaml
-
     path = folder / _FILE
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}; a folder of operators has one"
         ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(data, dict) or not data:
         raise ConfigError(f"{path} must hold `name:` sections, one per operator")
     return {str(name): _operator(path, str(name), entry) for name, entry in data.items()}
