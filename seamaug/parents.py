@@ -88,11 +88,12 @@ class ParentMaker:
     def _with_worse(
         self, parents: list[Parent], scored: list[list[tuple[str, Evidence]]]
     ) -> list[Parent]:
+        by = self.writer.by_aspect.origin if self.writer and self.scored_by == "llm" else ""
         sources: dict[str, Callable[[list[Parent]], Found]] = {
             "given": self._given,
             "policy": self._sampled,
             "llm": self._written_worse,
-            "scored": lambda _: [[Worse(*found) for found in own] for own in scored],
+            "scored": lambda _: [[Worse(*found, by) for found in own] for own in scored],
         }
         sets = [_WorseSet(parent, self.config.keep.hack_set_size) for parent in parents]
         for name in self.config.generate.worse:
@@ -149,9 +150,8 @@ class ParentMaker:
                 places.append(place)
                 tasks.append(Task(operator, parent, number, (aspect,) if aspect else ()))
         for place, task, written in zip(places, tasks, self.writer.write(tasks), strict=True):
-            template = f"{task.operator.name}@{task.operator.template.hash}"
             for answer in written.answers:
-                found[place].setdefault(answer["response"], template)
+                found[place].setdefault(answer["response"], task.operator.origin)
         return found
 
     def _verified(

@@ -155,8 +155,15 @@ def test_every_row_is_accounted_for_and_says_what_made_it(
     assert any(first["text"] in content and told in content for content in worse)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"generate.worse": ["llm"]},
+        {"generate.worse": ["scored"], "score.estimators": ["llm"], "score.llm.per_call": 1},
+    ],
+)
 def test_a_worse_response_says_which_template_it_is_from(
-    rows: Any, asked: Any, use: Any, tmp_path: Path
+    rows: Any, asked: Any, use: Any, tmp_path: Path, source: dict[str, Any]
 ) -> None:
     worse = {row["chosen"]: row["rejected"] for row in rows}
 
@@ -167,7 +174,7 @@ def test_a_worse_response_says_which_template_it_is_from(
         return own.reply(request=f"{own.texts['REQUEST']} ({request.seed % 97})", response=NEW)
 
     use(respond)
-    settings = {"generate.operators": ["formal"], "generate.worse": ["llm"]}
+    settings = {"generate.operators": ["formal"], **source}
     table = run(rows, tmp_path / "run", **settings).provenance.to_list()
     operators = load_operators()
     scored = [row for row in table if row["seam_after"] is not None]

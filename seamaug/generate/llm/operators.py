@@ -89,6 +89,11 @@ class LLMOperator:
         """Content hash of all that decides what comes of it."""
         return text_key([self.template.hash, self.kind, sorted(self.preserves)])
 
+    @property
+    def origin(self) -> str:
+        """What provenance says of a response that it wrote."""
+        return f"{self.name}@{self.template.hash}"
+
     def form(self, answers: int = 1) -> Form:
         """What a reply must hold. A worse answer says first what is wrong with it."""
         if self.changes_answer:

@@ -80,6 +80,11 @@ class LLMWriter:
         """What comes of each task, in order; a reply that cannot be used is no other task's."""
         return self._have([self._task(task) for task in tasks])
 
+    @property
+    def by_aspect(self) -> LLMOperator:
+        """The operator of `worse_by_aspect`."""
+        return self.operators["worse_by_aspect"]
+
     def worse_by_aspect(
         self, seeds: Sequence[Seed], aspects: Sequence[Sequence[str]], *, seed: int
     ) -> list[list[str]]:
@@ -87,8 +92,7 @@ class LLMWriter:
 
         Empty where the LLM left one out, and fewer where the reply ends early or is of no use.
         """
-        operator = self.operators["worse_by_aspect"]
-        asks = []
+        operator, asks = self.by_aspect, []
         for item, wanted in zip(seeds, aspects, strict=True):
             key, values = item_values(item, aspects=wanted)
             own = int(text_key([seed, item.id])[:8], 16)
