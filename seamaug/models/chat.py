@@ -130,7 +130,8 @@ class ServerGenerator:
         """Replies, by position, to requests that the model cannot take, without asking it.
 
         A token has a byte at least, so most need no counting; the others the server counts, where
-        it offers that (vLLM does). Elsewhere it refuses them itself.
+        it offers that (vLLM does). Elsewhere those are found that have too many words, each a token
+        at least; what is left it refuses itself.
         """
         if self.max_length is None:
             return {}
@@ -139,17 +140,20 @@ class ServerGenerator:
             for i, request in enumerate(requests)
             if too_long(_at_most(request), request.max_new_tokens, self.max_length)
         ]
-        if not doubtful or not self._counts_tokens:
-            return {}
-        bodies = ({"messages": requests[i].messages} for i in doubtful)
-        found = {}
-        for order, count in self._client.stream("//tokenize", bodies, lambda a: int(a["count"])):
-            position = doubtful[order]
-            if isinstance(count, Fault):
-                self._counts_tokens = count.status not in (404, 405)
-            elif reason := too_long(count, requests[position].max_new_tokens, self.max_length):
-                found[position] = Reply(error=reason)
-        return found
+        counts = {i: _at_least(requests[i]) for i in doubtful}
+        if doubtful and self._counts_tokens:
+            bodies = ({"messages": requests[i].messages} for i in doubtful)
+            asked = self._client.stream("//tokenize", bodies, lambda a: int(a["count"]))
+            for order, count in asked:
+                if isinstance(count, Fault):
+                    self._counts_tokens = count.status not in (404, 405)
+                else:
+                    counts[doubtful[order]] = count
+        return {
+            i: Reply(error=reason)
+            for i, count in counts.items()
+            if (reason := too_long(count, requests[i].max_new_tokens, self.max_length))
+        }
 
     def _probe(self) -> bool:
         """Whether the server holds replies to a schema, asked with a reply of a few tokens.
@@ -191,6 +195,10 @@ class ServerGenerator:
 def _ignores_schema(reply: Reply) -> bool:
     """Whether a reply is not of the schema's kind, which shows in its first character."""
     return not reply.error and not reply.text.startswith("{")
+
+
+def _at_least(request: Request) -> int:
+    return sum(len(turn["content"].split()) for turn in request.messages)
 
 
 def _at_most(request: Request) -> int:

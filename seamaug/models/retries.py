@@ -70,18 +70,22 @@ class GiveUp:
 
     Busy is no fault: what a server puts off is asked for again as long as patience lasts. Nor is a
     server that was there and is gone: it may be starting anew, which takes a large model minutes.
+    Patience is with the server: while a request waits for its turn, it does not run out.
     """
 
     def __init__(self, attempts: int, patience: float) -> None:
         self._attempts, self._patience = attempts, patience
         self._faults = 0
+        self.queued = 0.0
+        """Seconds that the request waited for its turn."""
 
     def __call__(self, state: "RetryCallState") -> bool:
         """Whether the attempt that just failed was the last."""
         fault = state.outcome.exception() if state.outcome else None
         waits = isinstance(fault, Unreachable) or (isinstance(fault, Fault) and fault.busy)
         self._faults += not waits
-        late = (state.seconds_since_start or 0.0) + state.upcoming_sleep > self._patience
+        waited = (state.seconds_since_start or 0.0) - self.queued
+        late = waited + state.upcoming_sleep > self._patience
         return late or self._faults >= self._attempts
 
 

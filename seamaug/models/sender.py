@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -62,16 +63,17 @@ class Sender:
         from tenacity import AsyncRetrying, retry_if_exception
 
         content = None if body is None else json.dumps(body).encode()
+        give_up = GiveUp(self._manners.attempts, self._manners.patience)
         retrying = AsyncRetrying(
             retry=retry_if_exception(self._may_pass),
             wait=pause,
-            stop=GiveUp(self._manners.attempts, self._manners.patience),
+            stop=give_up,
             before_sleep=self._note,
             sleep=self._rest,
             reraise=True,
         )
         try:
-            return await retrying(self._attempt, method, url, content, read)
+            return await retrying(self._attempt, give_up, method, url, content, read)
         except Fault as fault:
             fault.attempts = retrying.statistics["attempt_number"]
             return fault
@@ -113,8 +115,12 @@ class Sender:
         if self._http:
             self._closing()
 
-    async def _attempt(self, method: str, url: str, content: bytes | None, read: Read) -> Any:
+    async def _attempt(
+        self, give_up: GiveUp, method: str, url: str, content: bytes | None, read: Read
+    ) -> Any:
+        asked = time.monotonic()
         async with self._pace.slot():
+            give_up.queued += time.monotonic() - asked
             status, later, answer = await self._answer(method, url, content)
             self._reached = True
             if not 200 <= status < 300:

@@ -344,11 +344,25 @@ def test_prompts_that_are_too_long_are_found_before_they_are_sent(server: Faulty
     assert server.asked.total() == 1 + 3  # with the one at the start
 
 
-def test_a_server_that_counts_no_tokens_refuses_them_itself(server: FaultyServer) -> None:
+def test_a_server_that_counts_no_tokens_gets_none_that_has_too_many_words(
+    server: FaultyServer,
+) -> None:
     server.max_model_len, server.counts_tokens = 100, False
     server.fault = lambda prompt, attempt: "400 too long" if len(prompt) > 450 else ""
-    replies = written(server, [*asked(2), *asked(1, "word " * 95)])
-    assert [reply.error for reply in replies] == ["", "", "the server answered 400: too long"]
+    replies = written(server, [*asked(2), *asked(1, "syl-la-bles " * 80), *asked(1, "word " * 95)])
+    assert [reply.error for reply in replies] == [
+        "", "", "the server answered 400: too long",
+        "prompt too long: 96 tokens and 8 for the reply, of 100 at most",
+    ]  # fmt: skip
+    assert max(len(prompt.split()) for prompt in server.asked) < 92
+
+
+def test_patience_is_with_the_server_not_with_the_other_requests(server: FaultyServer) -> None:
+    """Each takes 1.2 s, and waits as long for its turns; so do the two that are at work."""
+    server.latency = 0.3
+    server.fault = lambda prompt, attempt: "503" if attempt < 3 else ""
+    replies = written(server, asked(2), in_flight=1, patience=1.8, attempts=1)
+    assert [reply.error for reply in replies] == ["", ""]
 
 
 def test_the_log_says_what_is_waited_for(
