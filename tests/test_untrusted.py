@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 from markdown_it import MarkdownIt
 
 from seamaug.cli import main
@@ -23,6 +23,7 @@ from seamaug.records import user_message
 from seamaug.run.seal import seal
 from seamaug.seeds import read_seeds
 from seamaug.write.card import write_card
+from seamaug.write.table import write_table
 
 Row = dict[str, Any]
 CORPUS = Path(__file__).parent / "data" / "untrusted.jsonl"
@@ -325,3 +326,17 @@ def test_the_card_shows_sources_as_text(run: Path) -> None:
 
 def load_front(text: str) -> str:
     return text.split("---\n", 2)[1]
+
+
+def test_cells_that_a_spreadsheet_would_compute_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    harmless = [{"prompt": "1 + 1 =", "n": -1}, {"prompt": "a@b", "n": 2}]
+    write_table(Dataset.from_list(harmless), tmp_path / "a.csv")
+    assert "formula" not in caplog.text
+    texts = ["=1+1", "+1", "-1", "@SUM(A1)", " \t=HYPERLINK(0)"]
+    rows = [*harmless, *({"prompt": text, "n": 0} for text in texts)]
+    write_table(Dataset.from_list(rows), tmp_path / "b.csv")
+    assert "5 cells begin like a formula (columns prompt): do not open" in caplog.text
+    with (tmp_path / "b.csv").open(encoding="utf-8", newline="") as stream:
+        assert [row["prompt"] for row in csv.DictReader(stream)][2:] == texts

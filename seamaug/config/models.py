@@ -185,9 +185,9 @@ class GeneratorConfig(LanguageModelConfig):
     attempts: Positive = 6
     """Times that one request is sent to a server that fails or gives no answer in time."""
     patience: Duration = 1800.0
-    """Seconds that one request may take with all attempts and pauses, but for its turn among the
-    others; a server that says it is
-    busy (429, 503), or is gone in mid-run and may be starting anew, is asked again for as long."""
+    """Seconds that one request may take with all attempts and pauses, but for the wait for its
+    turn; a server that says it is busy (429, 503), or is gone in mid-run and may be starting anew,
+    is asked again for as long."""
     price_in: Price | None = None
     """USD per million tokens of a prompt."""
     price_out: Price | None = None

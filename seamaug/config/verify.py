@@ -25,7 +25,9 @@ class WorseConfig(Section):
     `verifier_score`:
 
     `number`: another final number than the golden response's, or none and the right one nowhere;
-    cannot tell where the golden response ends in no number. Score 1.
+    cannot tell where the golden response has none. It stands at the end behind `####`, `A:`,
+    `answer:` or `answer is`, or in `\\boxed{}`, or is all there is; it may be a fraction or per
+    cent, and have a unit. Score 1.
     `overlap`: ROUGE-L F1 with the golden response below `verify.reference_overlap`; of a response
     that was written to be worse, below `score.same_answer`. Score: that F1.
     `match`: another answer, as `answer` finds it; cannot tell where the golden response has none.

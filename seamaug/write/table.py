@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from seamaug.errors import ConfigError
+from seamaug.log import logger
 from seamaug.places import exists, written
 from seamaug.run.folder import writing
 from seamaug.storage import Place
@@ -26,12 +28,28 @@ def _write_jsonl(table: Dataset, path: Path) -> None:
 
 
 def _write_csv(table: Dataset, path: Path) -> None:
-    """Nested values, such as a prompt's messages, are written as JSON."""
+    """Nested values, such as a prompt's messages, are written as JSON.
+
+    Texts stay as they are: the file is read again by programs. Who opens it in a spreadsheet is
+    warned, since that computes what looks like a formula.
+    """
+    formulas: Counter[str] = Counter()
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, table.column_names)
         writer.writeheader()
         for row in table:
             writer.writerow({name: _flat(value) for name, value in row.items()})
+            formulas.update(name for name, value in row.items() if _is_formula(value))
+    if formulas:
+        logger.warning(
+            f"{formulas.total():,} cells begin like a formula (columns {', '.join(formulas)}): do "
+            "not open the CSV file in a spreadsheet, which would compute them; import its columns "
+            "as text, or write .jsonl or .parquet"
+        )
+
+
+def _is_formula(value: Any) -> bool:
+    return isinstance(value, str) and value.lstrip("\t\r\n ").startswith(("=", "+", "-", "@"))
 
 
 def _flat(value: Any) -> Any:
