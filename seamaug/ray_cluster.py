@@ -2,12 +2,16 @@
 
 import logging
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from seamaug.config import RayConfig, RayStageConfig
 from seamaug.errors import ConfigError, ModelError
+
+_KNOCK = 10.0
+"""Seconds for a cluster's head to take a connection."""
 
 
 class Pool(NamedTuple):
@@ -129,10 +133,22 @@ def _import_ray() -> Any:
 def _connect(ray: Any) -> None:
     address = os.environ.get("RAY_ADDRESS")
     try:
+        if address:
+            _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = f"the cluster at RAY_ADDRESS={address}" if address else "a cluster on this machine"
         raise ConfigError(
             f"`engine: ray`: {where} cannot be used: {error}; start one by `ray start --head` and "
             "set RAY_ADDRESS to it, or unset RAY_ADDRESS for one of this machine alone"
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens: Ray itself would try for minutes, then end the process.
+
+    An address that is not HOST:PORT is left to Ray.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()

@@ -24,6 +24,9 @@ from ray.cluster_utils import Cluster  # noqa: E402 - only where there is Ray
 
 from tests.on_ray.conftest import until  # noqa: E402
 
+COUNT = 120
+"""Seeds, each an item of its own."""
+
 
 @pytest.fixture
 def executor(cluster: Cluster) -> Callable[..., RayExecutor]:
@@ -159,6 +162,46 @@ def test_a_node_that_is_lost_takes_nothing_along(
     assert [item for item, _ in found] == list(range(40))
     # Nor does it leave a worker behind.
     assert until(lambda: ray.available_resources().get("CPU") == 2)
+
+
+def test_a_run_that_loses_a_node_writes_what_a_run_here_writes(
+    tmp_path: Path,
+    cluster: Cluster,
+    add_node: Callable[..., Any],
+    saved: Callable[..., str],
+    bundled: Any,
+) -> None:
+    lost, left, parts = add_node(num_cpus=1), [], tmp_path / "ray" / "stages" / "score-contrast"
+
+    def lose() -> None:
+        """As soon as something is scored."""
+        until(lambda: parts.is_dir() and any(parts.glob("*.parquet")))
+        left.append(COUNT - len(list(parts.glob("*.parquet"))))
+        cluster.remove_node(lost, allow_graceful=False)
+
+    losing = threading.Thread(target=lose, daemon=True)
+    losing.start()
+    settings = {
+        "policy.dtype": "float32", "reward.dtype": "float32", "score.batch_seeds": 1,
+        "select.top": 4, "keep.probes": 4, "keep.near": 1, "keep.variance_prompts": 1,
+        "keep.variance_samples": 2,
+    }  # fmt: skip
+    made = {}
+    for engine in ("ray", "local"):
+        folder = tmp_path / engine
+        found = api.expand(
+            bundled(COUNT),
+            out=folder,
+            budget=8,
+            policy=saved("gpt2", "causal"),
+            reward=saved("gpt2", "reward"),
+            settings={**settings, "engine": engine},
+        )
+        kept = (folder / "provenance.parquet").read_bytes()
+        made[engine] = {**written(folder), "kept": kept, "counts": found.summary["counts"]}
+        losing.join()
+    assert left[0] > 0, "all was scored before the node was lost"
+    assert made["ray"] == made["local"]
 
 
 def test_an_error_that_a_user_can_act_on_is_raised_as_it_is(
