@@ -156,6 +156,13 @@ def read_scores(source: str | Path | Dataset, column: str) -> dict[str, float]:
     """
     name = "the scores" if isinstance(source, Dataset) else str(source)
     table = source.with_format("arrow")[:] if isinstance(source, Dataset) else _table_of(source)
+    try:
+        return _by_id(table, name, column)
+    except UnicodeError as error:
+        raise InputError(f"{name} holds text that is no UTF-8: {error}; write it anew") from None
+
+
+def _by_id(table: pa.Table, name: str, column: str) -> dict[str, float]:
     if missing := {"id", column} - set(table.column_names):
         numbers = [c for c in table.column_names if "seam" in c]
         raise InputError(

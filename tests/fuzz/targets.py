@@ -8,9 +8,13 @@ from pathlib import Path
 from seamaug.config import SeedsConfig, load_config
 from seamaug.errors import ConfigError, InputError
 from seamaug.exports.merge import parse_ratio
+from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.llm.replies import Form, ReplyError
 from seamaug.models.engines import Reply
+from seamaug.scoring.table import read_scores
 from seamaug.seeds import read_seeds
+from seamaug.seeds.pairs import read_pairs
+from seamaug.seeds.texts import read_texts
 from seamaug.units import parse_budget, parse_duration, parse_share, parse_tokens
 
 FOLDER = Path(tempfile.mkdtemp(prefix="seamaug-fuzz-"))
@@ -38,6 +42,19 @@ def seeds(data: bytes) -> None:
             read_seeds(SeedsConfig(paths=(str(path),), bad_rows=bad_rows))
 
 
+def readers(data: bytes) -> None:
+    """What else reads such files: pairs, evaluation files, finished scores."""
+    path = FOLDER / f"r{FORMATS[(data or bytes(1))[0] % len(FORMATS)]}"
+    path.write_bytes(data[1:])
+    with suppress(InputError):
+        read_pairs(SeedsConfig(paths=(str(path),)))
+    with suppress(InputError):
+        for _ in read_texts([str(path)]):
+            pass
+    with suppress(InputError):
+        read_scores(path, "seam")
+
+
 def units(data: bytes) -> None:
     """Budgets, token limits, durations, shares and ratios."""
     text = data.decode("utf-8", "surrogateescape")
@@ -57,15 +74,19 @@ def replies(data: bytes) -> None:
 
 
 def config(data: bytes) -> None:
-    """A YAML file of settings."""
+    """A YAML file of settings, or of operators."""
     path = FOLDER / "config.yaml"
     path.write_bytes(data)
     with suppress(ConfigError):
         load_config(path)
+    (FOLDER / "operators.yaml").write_bytes(data)
+    with suppress(ConfigError):
+        load_operators(str(FOLDER))
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "seeds": seeds,
+    "readers": readers,
     "units": units,
     "replies": replies,
     "config": config,
@@ -75,6 +96,12 @@ EXAMPLES: dict[str, tuple[bytes, ...]] = {
         b'\x00{"prompt": "q", "chosen": "a", "rejected": "b"}\n{"prompt": [], "chosen": 1}\n',
         b'\x01[{"messages": [{"role": "user", "content": "q"}]}, 3]',
         b'\x02prompt,golden\n"a\nb",c\n',
+        b"\x04PAR1",
+    ),
+    "readers": (
+        b'\x00{"prompt": "q", "chosen": "a", "rejected": "b", "margin": 0.5}\n',
+        b'\x00{"id": "1", "seam": 0.5}\n{"id": "2", "seam": null}\n',
+        b"\x02id,seam\n12e4,0.5\n",
         b"\x04PAR1",
     ),
     "units": (b"1.5M", b"1h30m", b"20%", b"4:1", b".5k"),
