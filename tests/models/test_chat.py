@@ -358,10 +358,10 @@ def test_a_server_that_counts_no_tokens_gets_none_that_has_too_many_words(
 
 
 def test_patience_is_with_the_server_not_with_the_other_requests(server: FaultyServer) -> None:
-    """Each takes 1.2 s, and waits as long for its turns; so do the two that are at work."""
-    server.latency = 0.3
+    """Each of the two takes 2.4 s, and waits as long for the other one."""
+    server.latency = 0.6
     server.fault = lambda prompt, attempt: "503" if attempt < 3 else ""
-    replies = written(server, asked(2), in_flight=1, patience=1.8, attempts=1)
+    replies = written(server, asked(2), in_flight=1, patience=4.7, attempts=1)
     assert [reply.error for reply in replies] == ["", ""]
 
 
