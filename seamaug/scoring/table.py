@@ -205,11 +205,8 @@ def _table_of(place: Place) -> pa.Table:
 
 
 def _parquet(path: Path) -> pa.Table:
-    """Without columns of lists, as no score is one."""
-    schema = pq.read_schema(path)
-    names = [field.name for field in schema if not pa.types.is_nested(field.type)]
-    found = list(batches(path, str(path), names))
-    return pa.Table.from_batches(found) if found else schema.empty_table()
+    found = list(batches(path, str(path)))
+    return pa.Table.from_batches(found) if found else pq.read_schema(path).empty_table()
 
 
 _BLOCK = 1 << 26  # bytes: a row has to fit into one

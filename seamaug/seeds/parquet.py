@@ -1,6 +1,6 @@
 """Rows of a Parquet file, whose few bytes may stand for many: what is decoded is bounded."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,8 @@ def parquet_rows(path: Path, name: str) -> Iterator[dict[str, Any] | str]:
         yield from _rows_of(batch)
 
 
-def batches(
-    path: Path, name: str, columns: Sequence[str] | None = None
-) -> Iterator[pa.RecordBatch]:
-    """The rows, some at a time, of all columns or of these.
+def batches(path: Path, name: str) -> Iterator[pa.RecordBatch]:
+    """The rows, some at a time.
 
     Raises InputError where the file cannot be read, or holds more than its size allows for.
     """
@@ -31,7 +29,7 @@ def batches(
     try:
         with pq.ParquetFile(path) as file:
             size = _batch_size(file, expansion, name)
-            for batch in file.iter_batches(batch_size=size, columns=columns):
+            for batch in file.iter_batches(batch_size=size):
                 plain = _plain(batch)
                 expansion.add(plain.nbytes)
                 yield plain

@@ -322,7 +322,7 @@ def test_what_is_no_table_of_scores(tmp_path: Path) -> None:
     for suffix in ("parquet", "jsonl"):
         bad = tmp_path / f"bad.{suffix}"
         bad.write_text("{rubbish")
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match=r"cannot be read|is not a readable"):
             read_scores(bad, "seam")
     other = tmp_path / "prefs.jsonl"
     other.write_text(json.dumps({"prompt": "a", "chosen": "b"}) + "\n")
