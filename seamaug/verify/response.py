@@ -22,7 +22,6 @@ _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
 _INSIDE = re.compile(_AMOUNT)
 _TEXT = re.compile(r"\\(?:text|mathrm)\{([^{}]*)\}|\\[,;! ]")
 _FRACTION = re.compile(r"(?<![\w./])(\d+)\s*/\s*(\d+)(?![\w/])|\\[dt]?frac\{(\d+)\}\{(\d+)\}")
-_NUMBER = re.compile(r"(?:\bA:|####|answer is:?)\s*\$?(-?[\d,]*\.?\d+)\s*\.?\s*$", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.,-])-?\d+(?:,\d{3})*(?:\.\d+)?|(?<=-)\d+(?:\.\d+)?")
 _LONGEST = 400  # words compared: the comparison is quadratic
 _TAIL = 200  # characters searched for a final number: so is the search, in digits
@@ -87,7 +86,7 @@ def _may_be(found: _Amount, expected: _Amount) -> bool:
 
 
 def _ratio(over: str, under: str) -> float:
-    return int(over) / int(under) if int(under) else math.nan
+    return float(over) / float(under) if float(under) else math.nan
 
 
 def by_overlap(response: str, golden: str, limit: float) -> Evidence:

@@ -100,6 +100,12 @@ def test_amounts(response: str, golden: str, worse: bool) -> None:
     assert verdict(response, golden) == ("final number" if worse else "")
 
 
+def test_numbers_beyond_any_float_are_no_crash() -> None:
+    long = "9" * 5000
+    assert verdict(f"It is {long}/{long}, or {long}, or 1/{long}", "A: 8") == "final number"
+    assert verdict(f"It is {long}/7, so 8", "A: 8") == ""
+
+
 @pytest.mark.parametrize("golden", ["3 Doors Down", "A: 12:30", "A: 5 1/2", "A: 1/0", "No. 5"])
 def test_what_is_no_number_is_compared_by_its_words(golden: str) -> None:
     assert verdict("Something else altogether, 7", golden) == "reference overlap"
