@@ -135,7 +135,8 @@ def _connect(ray: Any) -> None:
     try:
         if address:
             _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        # Without an address Ray would enter whatever cluster was last started on this machine.
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         where = f"the cluster at RAY_ADDRESS={address}" if address else "a cluster on this machine"
         raise ConfigError(
