@@ -109,11 +109,11 @@ def test_a_lasting_fault_is_its_request_s_alone(server: FaultyServer) -> None:
     requests = asked(60)
     broken = {f"prompt {7 * i}": kind for i, kind in enumerate(FAULTS) if "429" not in kind}
     server.fault = lambda prompt, attempt: broken.get(prompt, "")
-    replies = written(server, requests, timeout=0.2, attempts=2, patience=2)
+    replies = written(server, requests, timeout=0.6, attempts=2, patience=3)
     told = {
         "500": "the server answered 500: no reason given",
         "503": "the server answered 503: no reason given",
-        "slow": "the server gave no answer within 0.2 s",
+        "slow": "the server gave no answer within 0.6 s",
         "cut": "the server broke off the connection",
         "malformed": "the server answered with something else than asked: <html>Bad gateway</html>",
         "truncated": "the server answered with something else than asked: {",
