@@ -1,14 +1,13 @@
 """The library: what the command line does, as functions."""
 
 import math
-import reprlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,10 +19,10 @@ from seamaug.arguments import (
     paths_of,
     prepare,
     refuse_to_lose_replies,
-    rows_by_seed,
+    rows_as_table,
 )
 from seamaug.config import Config
-from seamaug.errors import ConfigError, InputError
+from seamaug.errors import ConfigError
 from seamaug.exporting import Export, export_run
 from seamaug.exports.dialects import dialect_names
 from seamaug.log import logger
@@ -214,7 +213,7 @@ def select(
     share = parse_share(drop_worst if drop_worst is not None else keep_worst or 0)
     merged, table = prepare(seeds, arguments)
     others = _comparisons(compare, column, table)
-    owners, rows = _rows(seeds, merged)
+    owners, rows = rows_as_table(seeds, merged)
     if scores is None:
         _check_column(column, merged)
         scores = score(seeds, work=work, quiet=quiet, **arguments)
@@ -270,36 +269,6 @@ def _refuse_unused(arguments: ScoreArguments) -> None:
             f"finished scores are given, so {', '.join(unused)} would have no effect: leave out "
             "either; a column such as contrast_seam_paper selects by another weighting"
         )
-
-
-def _rows(seeds: SeedSource, config: Config) -> tuple[list[str], pa.Table]:
-    """The input's own rows, each with the id of its seed; raises InputError where a column holds
-    values of different types, which no table can."""
-    owners, places, rows = [], [], []
-    for owner, place, row in rows_by_seed(seeds, config):
-        owners.append(owner)
-        places.append(place)
-        rows.append(row)
-    names = dict.fromkeys(name for row in rows for name in row)  # of all rows, not of the first
-    columns = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        try:
-            columns[name] = pa.array(values)
-        except (pa.ArrowException, OverflowError, UnicodeError) as error:
-            raise InputError(
-                f"column {name!r} fits no table: {error}; the first value of each type: "
-                f"{_first_of_each_type(values, places)}; write one type, or leave the column out"
-            ) from None
-    return owners, pa.table(columns)
-
-
-def _first_of_each_type(values: Sequence[Any], places: Sequence[str]) -> str:
-    first: dict[str, str] = {}
-    for value, place in zip(values, places, strict=True):
-        if value is not None:
-            first.setdefault(type(value).__name__, f"{reprlib.repr(value)} ({place})")
-    return ", ".join(f"{name} {shown}" for name, shown in first.items())
 
 
 @contextmanager

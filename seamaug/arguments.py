@@ -1,12 +1,15 @@
 """What the library's functions take, as config and seeds."""
 
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+import pyarrow as pa
+
 from seamaug.clock import clock
 from seamaug.config import Config, load_config
-from seamaug.errors import ConfigError
+from seamaug.errors import ConfigError, InputError
 from seamaug.seeds import Seeds, SeedSource, read_seeds
 from seamaug.seeds.bad_rows import Sieve
 from seamaug.seeds.columns import Layouts
@@ -82,6 +85,36 @@ def rows_by_seed(seeds: SeedSource, config: Config) -> Iterator[tuple[str, str, 
     return Sieve().each(
         config.seeds, rows_of(seeds), lambda row, where: (layouts.seed(row, where).id, where, row)
     )
+
+
+def rows_as_table(seeds: SeedSource, config: Config) -> tuple[list[str], pa.Table]:
+    """The input's own rows, each with the id of its seed; raises InputError where a column holds
+    values of different types, which no table can."""
+    owners, places, rows = [], [], []
+    for owner, place, row in rows_by_seed(seeds, config):
+        owners.append(owner)
+        places.append(place)
+        rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)  # of all rows, not of the first
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowException, OverflowError, UnicodeError) as error:
+            raise InputError(
+                f"column {name!r} fits no table: {error}; the first value of each type: "
+                f"{_first_of_each_type(values, places)}; write one type, or leave the column out"
+            ) from None
+    return owners, pa.table(columns)
+
+
+def _first_of_each_type(values: Sequence[Any], places: Sequence[str]) -> str:
+    first: dict[str, str] = {}
+    for value, place in zip(values, places, strict=True):
+        if value is not None:
+            first.setdefault(type(value).__name__, f"{reprlib.repr(value)} ({place})")
+    return ", ".join(f"{name} {shown}" for name, shown in first.items())
 
 
 def refuse_to_lose_replies(config: Config, argument: str) -> None:
