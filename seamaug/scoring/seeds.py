@@ -129,7 +129,9 @@ class EstimatorScores:
 
     def seam(self, weighting: str) -> np.ndarray:
         """SEAM by position; NaN where the seed could not be scored. Shape (seeds,)."""
-        return self.part(f"seam_{weighting}").copy()
+        own = scratch_array((len(self),), np.float64)
+        own[:] = self.part(f"seam_{weighting}")
+        return own
 
     def row(self, position: int) -> ScoredSet:
         """The hack set of a seed with its scores."""
@@ -161,10 +163,11 @@ class SeedScores:
 
     def means(self, weighting: str) -> dict[str, float]:
         """Mean SEAM and hack rate of the seeds that could be scored."""
-        scored = np.delete(np.arange(len(self)), list(self.errors))
+        parts = {"mean": f"seam_{weighting}", "hack_rate": "hack_rate"}
+        columns = {name: self.main.part(part) for name, part in parts.items()}
         return {
-            "mean": round(float(np.mean(self.seam(weighting)[scored])), 6),
-            "hack_rate": round(float(np.mean(self.main.part("hack_rate")[scored])), 6),
+            name: round(float(np.mean(values, where=~np.isnan(values))), 6)
+            for name, values in columns.items()
         }
 
     def worse(self, position: int) -> list[tuple[str, Evidence]]:
