@@ -26,6 +26,7 @@ import numpy as np
 
 from seamaug.config import RetrieveConfig
 from seamaug.retrieve.index import VectorIndex, open_index
+from seamaug.retrieve.shards import size_of
 from seamaug.retrieve.vectors import open_vectors
 
 K = 30
@@ -92,7 +93,7 @@ def clustered(
         "build_seconds": round(seconds, 1),
         "build_cpu_seconds": round(cpu, 1),
         "reopen_seconds": round(time.perf_counter() - start, 1),
-        "index_mib": round((folder / "index.faiss").stat().st_size / 2**20, 1),
+        "index_mib": round(size_of(folder) / 2**20, 1),
         "memory_gib_after_build": built,
         "efforts": [asdict(effort) for effort in index._clustered.efforts],
         **compared(of_index(index), of_index(VectorIndex(vectors)), queries, repeats),

@@ -5,8 +5,8 @@ This is where verbs meet (write, exports), so it stands beside the library's oth
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from seamaug.exports.example import (
     AUGMENTED,
     ORIGINAL,
     Example,
-    kept_examples,
     original_examples,
 )
 from seamaug.exports.guide import write_guide
 from seamaug.exports.merge import counts_at, mix, parse_ratio, sample
+from seamaug.exports.runs import FinishedRun, Kept
 from seamaug.exports.split import TRAIN, VALIDATION, side_of
 from seamaug.exports.writer import write_forms
 from seamaug.log import logger
@@ -57,7 +57,7 @@ class Export:
 
 
 def export(
-    run: Place,
+    run: Place | Sequence[Place],
     *,
     to: str | Sequence[str],
     out: Place | None = None,
@@ -69,9 +69,11 @@ def export(
 ) -> list[Export]:
     """Write a finished run's examples in the dialects of trainers, each in a folder `out`/NAME.
 
-    run: folder of a run that `expand` finished, a path or an address such as "s3://bucket/run".
+    run: folder of a run that `expand` finished, a path or an address such as "s3://bucket/run"; or
+        several. Of kept prompts that are near duplicates of another run's (by the first run's
+        `verify.duplicates`) the one stands that reduced SEAM most.
     to: one or several of `trl`, `openrlhf`, `verl`, `llamafactory`, `axolotl`, as a list or "a,b".
-    out: a path or an address; None is `exports` in the run folder.
+    out: a path or an address; None is `exports` in the run folder, and must be given for several.
     validation: share of the parents, such as "5%", whose examples become validation files. All
         examples of one parent, and its own row in `merge_with`, stand on one side.
     merge_with: the original data, as `expand` takes seeds, to write with the augmented: evenly
@@ -88,20 +90,43 @@ def export(
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
     names = dialect_names(to)
-    target = out if out is not None else below(run, EXPORTS)
+    runs = _distinct([run] if isinstance(run, (str, Path)) else run)
+    target = out if out is not None else _own_folder(runs)
     for name in names:
-        _check_free(below(target, name), run)
+        for own in runs:
+            _check_free(below(target, name), own)
         if margin and not any(form.takes_margin for form in DIALECTS[name]()):
             raise ConfigError(f"{name} reads no margin: export it without --margin")
     share = 0.0 if validation is None else parse_share(validation)
-    with run_here(run, f"{PROVENANCE}.parquet") as folder:
-        if not _kept(folder):
-            raise RunFolderError(f"{folder} kept no example, so there is nothing to export")
-        examples = _mixture(folder, merge_with, settings or {}, ratio, margin)
+    with ExitStack() as stack:
+        finished = [_finished(own, stack) for own in runs]
+        examples = _mixture(Kept(finished), merge_with, settings or {}, ratio, margin)
         if margin:
             _check_margins(examples)
         _check_sides(examples, share)
         return _write(names, target, examples, share, margin)
+
+
+def _distinct(runs: Sequence[Place]) -> Sequence[Place]:
+    if not runs:
+        raise ConfigError("name at least one run folder to export")
+    repeated = [place for place, count in Counter(map(str, runs)).items() if count > 1]
+    if repeated:
+        raise ConfigError(f"{repeated[0]} is named twice: name each run once")
+    return runs
+
+
+def _own_folder(runs: Sequence[Place]) -> Place:
+    if len(runs) > 1:
+        raise ConfigError("several runs are exported together: say where to, by --out")
+    return below(runs[0], EXPORTS)
+
+
+def _finished(run: Place, stack: ExitStack) -> FinishedRun:
+    folder = stack.enter_context(run_here(run, f"{PROVENANCE}.parquet"))
+    if not _kept(folder):
+        raise RunFolderError(f"{folder} kept no example, so there is nothing to export")
+    return FinishedRun(str(run), _provenance(folder), stored_summary(folder))
 
 
 def export_run(run: Place, names: Sequence[str]) -> list[Export]:
@@ -113,8 +138,8 @@ def export_run(run: Place, names: Sequence[str]) -> list[Export]:
     if names and not _kept(folder):
         logger.warning(f"nothing was kept, so nothing is exported for {', '.join(names)}")
         return []
-    examples = partial(kept_examples, _provenance(folder))
-    return _write(names, below(run, EXPORTS), examples, 0.0, False)
+    kept = Kept([FinishedRun(str(run), _provenance(folder), stored_summary(folder))])
+    return _write(names, below(run, EXPORTS), kept, 0.0, False)
 
 
 def _write(
@@ -135,13 +160,9 @@ def _write(
 
 
 def _mixture(
-    run: Path, merge_with: SeedSource, settings: dict[str, Any], ratio: str | None, margin: bool
+    kept: Stream, merge_with: SeedSource, settings: dict[str, Any], ratio: str | None, margin: bool
 ) -> Stream:
-    """The run's examples, and the original ones among them where they are asked for."""
-
-    def kept() -> Iterator[Example]:
-        return kept_examples(_provenance(run))
-
+    """The kept examples, and the original ones among them where they are asked for."""
     if merge_with is not None:
         return _merged(merge_with, settings, ratio, kept, margin)
     if ratio is not None or settings:

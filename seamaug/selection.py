@@ -19,7 +19,7 @@ _BITS = 64
 def worst_first(seam: np.ndarray, count: int | None = None) -> np.ndarray:
     """Positions of the `count` worst scored seeds (None: of all), highest SEAM first.
 
-    Ties are in input order, and of those at the threshold the first ones are taken. NaN is left out.
+    Ties are in input order, and of those at the threshold the first are taken. NaN is left out.
     """
     count = scored(seam) if count is None else min(count, scored(seam))
     if not count:

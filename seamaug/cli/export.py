@@ -9,7 +9,7 @@ from seamaug.cli.options import PLACE, SEED_OPTIONS, arguments, formats, options
 
 
 @click.command()
-@click.argument("run", type=PLACE)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PLACE)
 @click.option(
     "--to",
     multiple=True,
@@ -21,7 +21,7 @@ from seamaug.cli.options import PLACE, SEED_OPTIONS, arguments, formats, options
     "--out",
     type=PLACE,
     metavar="DIR",
-    help="Gets a folder for each NAME.  [default: exports in RUN]",
+    help="Gets a folder for each NAME.  [default: exports in RUN; for several there is none]",
 )
 @click.option(
     "--validation",
@@ -58,14 +58,15 @@ from seamaug.cli.options import PLACE, SEED_OPTIONS, arguments, formats, options
 )
 @click.option("--public", is_flag=True, help="With --push-to-hub: for everybody to see.")
 def export(
-    run: str | Path,
+    runs: tuple[str | Path, ...],
     to: list[str],
     merge_with: tuple[str, ...],
     repo: str | None,
     public: bool,
     **flags: Any,
 ) -> None:
-    """Write a finished run in the dialect of a trainer, with what makes that trainer run on it.
+    """Write a finished run, or several together, in the dialect of a trainer, with what makes that
+    trainer run on it.
 
     \b
     trl           SFT, reward model, DPO, KTO, prompts      python reward.py --model my-sft
@@ -75,12 +76,15 @@ def export(
     axolotl       SFT, DPO, reward model, KTO               axolotl train reward.yaml
 
     Each folder has a README that says how to run what, and how many rows it has. Rows hold nothing
-    but what the trainer reads; provenance.parquet says which candidate, parent and source each row
-    is from (file, row, id, parent, source). What a dialect cannot hold, such as several turns in
-    axolotl's reward model, is left out, counted and named.
+    but what the trainer reads; provenance.parquet says which candidate, parent, source and run each
+    row is from (file, row, id, parent, source, run). What a dialect cannot hold, such as several
+    turns in axolotl's reward model, is left out, counted and named.
 
     With --merge-with, an original row gives what it has: one without a rejected response is in the
     files for SFT and prompts, and in no other.
+
+    Of several runs, such as those on shards of the seeds, prompts that are near duplicates of
+    another run's are left out, and the one stays that reduced SEAM most.
 
     With --push-to-hub, sft/, preference/, prompts/, provenance.parquet and README.md of RUN go to
     the Hugging Face hub, and nothing else: private, with the token in HF_TOKEN or that of `hf auth
@@ -89,11 +93,12 @@ def export(
     \b
     seamaug export runs/mine --to trl --validation 5%
     seamaug export runs/mine --to trl,openrlhf --out data --merge-with prefs.jsonl --ratio 4:1
+    seamaug export runs/shard-* --to verl --out data
     seamaug export runs/mine --push-to-hub me/hard-prompts
     """
     given = {**arguments(flags), "merge_with": list(merge_with) or None}
     if repo is not None:
-        _push(run, repo, public, bool(to or any(flags.values()) or merge_with))
+        _push(runs, repo, public, bool(to or any(flags.values()) or merge_with))
         return
     if not to or public:
         raise click.UsageError("--public goes with --push-to-hub" if to else "give --to NAME")
@@ -101,10 +106,12 @@ def export(
     from seamaug.report.exports import print_exports
 
     given["settings"] = {key: value for key, value in given["settings"].items() if value}
-    print_exports(write(run, to=to, **given))
+    print_exports(write(runs, to=to, **given))
 
 
-def _push(run: str | Path, repo: str, public: bool, others: bool) -> None:
+def _push(runs: tuple[str | Path, ...], repo: str, public: bool, others: bool) -> None:
+    if len(runs) > 1:
+        raise click.UsageError("--push-to-hub uploads one run: name one")
     if others:
         raise click.UsageError(
             "--push-to-hub uploads the run's own datasets, as `expand` wrote them: leave out the "
@@ -112,5 +119,5 @@ def _push(run: str | Path, repo: str, public: bool, others: bool) -> None:
         )
     from seamaug.publishing import push_to_hub
 
-    url = push_to_hub(run, repo, public=public)
+    url = push_to_hub(runs[0], repo, public=public)
     click.echo(f"{url} ({'public' if public else 'private'})")

@@ -39,41 +39,43 @@ class Example:
     is mu of its judges, an original row's its own `margin`; None where there is none.
     (`margin_after` of the provenance is what the reward model under test already believes, so it is
     no target for it.)"""
+    run: str = ""
+    """Which it is from, as the user named it; empty for an original row."""
 
     def with_response(self, response: str) -> list[Message]:
         """The prompt and this response as one conversation."""
         return [*self.prompt, {"role": "assistant", "content": response}]
 
 
-_COLUMNS = ["id", "parent", "prompt", "chosen", "rejected", "mu", "verdict"]
-
-
-def kept_examples(provenance: Path) -> Iterator[Example]:
+def kept_examples(provenance: Path, run: str = "") -> Iterator[Example]:
     """The kept candidates of a finished run, in the order of its datasets, a batch at a time."""
+    for row in kept_rows(provenance, ["id", "parent", "prompt", "chosen", "rejected", "mu"]):
+        yield Example(
+            id=row["id"],
+            parent=row["parent"],
+            source=AUGMENTED,
+            prompt=row["prompt"],
+            chosen=row["chosen"],
+            rejected=[row["rejected"]],
+            margin=row.get("mu"),  # not there in a run of an earlier version
+            run=run,
+        )
+
+
+def kept_rows(provenance: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """These columns of the kept candidates, in the same order."""
     try:
         check(provenance)
         with pq.ParquetFile(provenance) as file:
-            for batch in file.iter_batches(batch_size=_BATCH, columns=_COLUMNS):
+            for batch in file.iter_batches(batch_size=_BATCH, columns=[*columns, "verdict"]):
                 for row in batch.to_pylist():
                     if row["verdict"] == KEPT:
-                        yield _example(row)
+                        yield row
     except (pa.ArrowException, OSError) as error:
         raise RunFolderError(
             f"{provenance} is missing or damaged ({error}); remove run.json beside it and run the "
             "expand command again: it is made anew from the finished parts"
         ) from None
-
-
-def _example(row: dict[str, Any]) -> Example:
-    return Example(
-        id=row["id"],
-        parent=row["parent"],
-        source=AUGMENTED,
-        prompt=row["prompt"],
-        chosen=row["chosen"],
-        rejected=[row["rejected"]],
-        margin=row.get("mu"),  # not there in a run of an earlier version
-    )
 
 
 def original_examples(

@@ -19,6 +19,7 @@ PROVENANCE = pa.schema(
         ("id", pa.string()),
         ("parent", pa.string()),
         ("source", pa.string()),
+        ("run", pa.string()),
         ("left_out", pa.string()),
     ]
 )
@@ -73,7 +74,7 @@ class _FormFile:
         for example, row, left_out in self._waiting:
             number = None if row is None else self._count
             self._count += row is not None
-            made_of = (example.id, example.parent, example.source)
+            made_of = (example.id, example.parent, example.source, example.run)
             values = (self._name, number, *made_of, left_out)
             origins.append(dict(zip(PROVENANCE.names, values, strict=True)))
         self._table.write([row for _, row, _ in self._waiting if row is not None])

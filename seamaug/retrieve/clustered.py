@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seamaug.retrieve.exact import Found, Nearest, search_exactly
+from seamaug.retrieve.exact import Found, Nearest, need_faiss, search_exactly
 from seamaug.retrieve.vectors import evenly
 
 REACHES = (32, 128, 512)
@@ -45,31 +45,50 @@ class Effort:
     recall: float
 
 
+def trained(faiss: Any, vectors: np.ndarray) -> Any:
+    """An empty index of faiss with its clusters, fitted on an even sample of the vectors."""
+    clusters = max(1, round(2 * math.sqrt(len(vectors))))
+    dimensions = _padded(vectors[:1]).shape[1]
+    index = faiss.index_factory(dimensions, f"IVF{clusters},PQ{dimensions // 2}x4fs")
+    index.cp.niter = _ROUNDS
+    index.cp.min_points_per_centroid = 1  # few are no reason for a warning
+    index.train(_padded(vectors[evenly(len(vectors), _TRAINING * clusters)]))
+    return index
+
+
+def add(index: Any, vectors: np.ndarray) -> None:
+    """Add these to the clusters of an index of faiss, a block at a time."""
+    for start in range(0, len(vectors), _BLOCK):
+        index.add(_padded(vectors[start : start + _BLOCK]))
+
+
 class ClusteredIndex:
-    """Neighbours among unit vectors of shape (n, dimensions), of which it holds codes alone."""
+    """Neighbours among unit vectors of shape (n, dimensions), of which it holds codes alone.
 
-    def __init__(self, index: Any, efforts: Sequence[Effort]) -> None:
-        self.index = index
+    Its shards are indexes of faiss with the same clusters, each of the vectors that follow on those
+    of the one before. They may be mapped from files.
+    """
+
+    def __init__(self, shards: Sequence[Any], efforts: Sequence[Effort] = ()) -> None:
         self.efforts = list(efforts)
+        self._shards = list(shards)
+        self._index = shards[0]
+        if len(shards) > 1:
+            joined = need_faiss().IndexShardsIVF(shards[0].quantizer, self.clusters, False, True)
+            for shard in shards:
+                joined.add_shard(shard)
+            self._index = joined
 
-    @classmethod
-    def trained(cls, faiss: Any, vectors: np.ndarray) -> "ClusteredIndex":
-        """An empty index with its clusters, fitted on an even sample of the vectors."""
-        clusters = max(1, round(2 * math.sqrt(len(vectors))))
-        dimensions = _padded(vectors[:1]).shape[1]
-        index = faiss.index_factory(dimensions, f"IVF{clusters},PQ{dimensions // 2}x4fs")
-        index.cp.niter = _ROUNDS
-        index.cp.min_points_per_centroid = 1  # few are no reason for a warning
-        index.train(_padded(vectors[evenly(len(vectors), _TRAINING * clusters)]))
-        return cls(index, [])
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ClusteredIndex, (self._shards, self.efforts)
 
-    def append(self, vectors: np.ndarray) -> None:
-        """Add these to the clusters; `calibrate` tells what they do to recall."""
-        for start in range(0, len(vectors), _BLOCK):
-            self.index.add(_padded(vectors[start : start + _BLOCK]))
+    @property
+    def clusters(self) -> int:
+        """How many there are."""
+        return int(self._shards[0].nlist)
 
     def __len__(self) -> int:
-        return int(self.index.ntotal)
+        return int(self._index.ntotal)
 
     def answers(self, k: int) -> bool:
         """Whether it finds so many neighbours at the recall wanted."""
@@ -83,14 +102,15 @@ class ClusteredIndex:
         return self._look(vectors, queries, k, next(e for e in self.efforts if k <= e.reach))
 
     def _look(self, vectors: np.ndarray, queries: np.ndarray, k: int, effort: Effort) -> Found:
-        self.index.nprobe = effort.clusters
+        for shard in self._shards:
+            shard.nprobe = effort.clusters
         known = torch.from_numpy(vectors)
         cosines, positions = [], []
         candidates = min(effort.candidates, len(self))
         step = max(1, _RANKED // candidates)
         for start in range(0, len(queries), step):
             some = np.asarray(queries[start : start + step], np.float32)
-            codes = self.index.search(_padded(some), candidates)[1]
+            codes = self._index.search(_padded(some), candidates)[1]
             found = torch.from_numpy(np.sort(codes, axis=1))  # of equals the first position
             exact = _cosines(known, torch.from_numpy(some), found)
             order = exact.argsort(dim=1, descending=True, stable=True)[:, :k]
@@ -131,7 +151,7 @@ class ClusteredIndex:
             return replace(tried, recall=float(bound))
 
         def cost(clusters: int, candidates: int) -> float:
-            return clusters * len(self) / int(self.index.nlist) + _CODES * candidates
+            return clusters * len(self) / self.clusters + _CODES * candidates
 
         def worth(one: Effort) -> float:
             more = cost(one.clusters, one.candidates) - cost(effort.clusters, effort.candidates)
@@ -141,7 +161,7 @@ class ClusteredIndex:
         effort = measured(effort.clusters, effort.candidates)
         yield effort
         while True:
-            clusters = min(math.ceil(_GROWTH * effort.clusters), int(self.index.nlist))
+            clusters = min(math.ceil(_GROWTH * effort.clusters), self.clusters)
             candidates = min(math.ceil(_GROWTH * effort.candidates), len(self))
             tried = [
                 measured(*one)

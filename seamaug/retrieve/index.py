@@ -1,7 +1,5 @@
 """Nearest neighbours by cosine: exact, or through clusters where there are many vectors."""
 
-import hashlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +8,8 @@ import torch
 
 from seamaug.clock import clock
 from seamaug.config import RetrieveConfig
-from seamaug.errors import RunFolderError
 from seamaug.log import logger
-from seamaug.retrieve.clustered import ClusteredIndex, Effort
+from seamaug.retrieve.clustered import ClusteredIndex
 from seamaug.retrieve.exact import (
     Found,
     has_gpu,
@@ -21,10 +18,7 @@ from seamaug.retrieve.exact import (
     need_faiss,
     search_exactly,
 )
-from seamaug.run.folder import whole_file
-from seamaug.run.seal import sealed_json, unsealed_json
-
-_BLOCK = 65_536
+from seamaug.retrieve.shards import size_of, stored_index
 
 
 class VectorIndex:
@@ -84,7 +78,8 @@ def open_index(vectors: np.ndarray, config: RetrieveConfig, folder: Path) -> Vec
         logger.info(f"index: exact search of {len(vectors):,} vectors ({reason})")
         return VectorIndex(vectors, config.engine)
     with clock.kind("index"):
-        clustered = _stored(faiss, vectors, config, folder)
+        clustered = stored_index(faiss, vectors, config, folder)
+    _explain(clustered, vectors, config, size_of(folder))
     return VectorIndex(vectors, config.engine, clustered)
 
 
@@ -100,92 +95,13 @@ def _why_exact(config: RetrieveConfig, count: int, faiss: Any) -> str:
     return "on a GPU" if torch.cuda.is_available() or has_gpu(faiss) else ""
 
 
-def _stored(
-    faiss: Any, vectors: np.ndarray, config: RetrieveConfig, folder: Path
-) -> ClusteredIndex:
-    """The index with clusters in `folder`; built, extended or calibrated anew where it must be."""
-    manifest, path = folder / "index.json", folder / "index.faiss"
-    known = _read(manifest)
-    clustered = _reopened(faiss, path, known, vectors) if known else None
-    if clustered is None:
-        known, clustered = {}, ClusteredIndex.trained(faiss, vectors)
-    if len(clustered) < len(vectors) or known["recall"] != config.recall:
-        clustered.append(vectors[len(clustered) :])
-        clustered.calibrate(vectors, config.recall, nearest_by(config.engine))
-        clustered.index.nprobe = 1  # a search sets its own; stored, it would differ by the last one
-        manifest.unlink(missing_ok=True)  # it vouches for the other file
-        with whole_file(path) as temporary:
-            temporary.write_bytes(memoryview(faiss.serialize_index(clustered.index)))
-        with whole_file(manifest) as temporary:
-            temporary.write_text(sealed_json(_manifest(clustered, vectors, config.recall, path)))
-    _explain(clustered, vectors, config, path)
-    return clustered
-
-
-def _manifest(
-    clustered: ClusteredIndex, vectors: np.ndarray, recall: float, path: Path
-) -> dict[str, Any]:
-    return {
-        "file": _sum(path),
-        "rows": len(vectors),
-        "dimensions": vectors.shape[1],
-        "fingerprint": fingerprint(vectors),
-        "recall": recall,
-        "efforts": [asdict(effort) for effort in clustered.efforts],
-    }
-
-
-def _read(manifest: Path) -> dict[str, Any]:
-    """What it says; empty where the index was never finished, or has to be built anew."""
-    if not manifest.exists():
-        return {}
-    try:
-        return unsealed_json(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        logger.warning(f"{manifest} is damaged ({error}): the index is built anew")
-        return {}
-
-
-def _reopened(
-    faiss: Any, path: Path, known: dict[str, Any], vectors: np.ndarray
-) -> ClusteredIndex | None:
-    """The stored index; None where it has to be built anew."""
-    rows, dimensions = known["rows"], known["dimensions"]
-    if (
-        dimensions != vectors.shape[1]
-        or rows > len(vectors)
-        or known["fingerprint"] != fingerprint(vectors[:rows])
-    ):
-        raise RunFolderError(
-            f"{path} was built from other vectors ({rows:,} of {dimensions} dimensions) than these "
-            f"{len(vectors):,} of {vectors.shape[1]}; delete {path.parent / 'index.json'} and run "
-            "the same command again: the index is built anew"
-        )
-    if not path.exists() or _sum(path) != known["file"]:
-        logger.warning(f"{path} is missing or damaged: the index is built anew")
-        return None
-    efforts = [Effort(**effort) for effort in known["efforts"]]
-    return ClusteredIndex(faiss.read_index(str(path)), efforts)
-
-
-def _sum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fingerprint(vectors: np.ndarray) -> str:
-    """Content hash of vectors, shape and dtype, read a block at a time."""
-    digest = hashlib.blake2b(f"{vectors.shape} {vectors.dtype}".encode(), digest_size=16)
-    for start in range(0, len(vectors), _BLOCK):
-        digest.update(np.ascontiguousarray(vectors[start : start + _BLOCK]).view(np.uint8).data)
-    return digest.hexdigest()
-
-
 def _explain(
-    clustered: ClusteredIndex, vectors: np.ndarray, config: RetrieveConfig, path: Path
+    clustered: ClusteredIndex, vectors: np.ndarray, config: RetrieveConfig, size: int
 ) -> None:
-    size = f"{path.stat().st_size / 2**20:,.0f} MiB"
-    built = f"index: {clustered.index.nlist:,} clusters of {len(vectors):,} vectors, {size}"
+    built = (
+        f"index: {clustered.clusters:,} clusters of {len(vectors):,} vectors, "
+        f"{size / 2**20:,.0f} MiB"
+    )
     if not clustered.efforts:
         logger.warning(
             f"{built}; it does not reach a recall of {config.recall:g} on them at less work than "

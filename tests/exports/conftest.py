@@ -99,6 +99,9 @@ def written(folder: Path, candidates: list[Candidate]) -> Path:
     write_datasets(folder, (to_table(part, Candidate.SCHEMA) for part in parts))
     kept = sum(one.verdict == KEPT for one in candidates)
     counts = {"candidates": {"total": len(candidates), "kept": kept}}
+    models = {role: {"fingerprint": role} for role in ("policy", "reward")}
+    settings = {"verify": {"duplicates": {"near": 0.9, "shingle": 3}}}
     summary = {"outcome": "budget met", "counts": counts, "kept": {}, "times": {}}
+    summary |= {"weighting": "prob", "models": models, "config": settings}
     write_summary(folder, summary)
     return folder

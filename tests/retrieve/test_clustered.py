@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 from multiprocessing import get_context
 from pathlib import Path
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 
 import seamaug.retrieve.clustered as clustered
-import seamaug.retrieve.index as module
+import seamaug.retrieve.shards as shards
 from seamaug.config import RetrieveConfig
 from seamaug.errors import RunFolderError
 from seamaug.retrieve.clustered import ClusteredIndex
 from seamaug.retrieve.index import VectorIndex, open_index
 
 IVF = RetrieveConfig(index="ivf")
+SHARD = "index-00000.faiss"
 
 
 def prompts(rows: int, seed: int = 0, dimensions: int = 17) -> np.ndarray:
@@ -64,7 +66,7 @@ def test_it_looks_at_a_part_only_and_a_lower_recall_at_less(
     first, least = manifest["efforts"][0], lower["efforts"][0]
     assert first["candidates"] < len(vectors) / 2
     assert least["clusters"] * least["candidates"] < first["clusters"] * first["candidates"]
-    assert (easy / "index.faiss").read_bytes() == (built / "index.faiss").read_bytes()
+    assert (easy / SHARD).read_bytes() == (built / SHARD).read_bytes()
 
 
 def test_cosines_are_those_of_the_vectors(built: Path, vectors: np.ndarray) -> None:
@@ -79,9 +81,8 @@ def test_far_reaches_and_outliers_are_searched_exactly(built: Path, vectors: np.
     index = open_index(vectors, IVF, built)
     assert recall(index, vectors[:3], 1200) == 1
     # One cluster, and more wanted than it holds: the rest comes from exact search.
-    clustered = index._clustered
-    assert clustered is not None
-    clustered.efforts = [module.Effort(reach=512, clusters=1, candidates=512, recall=0)]
+    assert index._clustered is not None
+    index._clustered.efforts = [clustered.Effort(reach=512, clusters=1, candidates=512, recall=0)]
     cosines, positions = index.search(vectors[:20], 500)
     assert (positions >= 0).all()
     assert np.isfinite(cosines).all()
@@ -92,7 +93,7 @@ def test_reopened_gives_the_same_and_writes_nothing(
 ) -> None:
     before = contents(built)
     first = open_index(vectors, IVF, built).search(vectors[:40], 30)
-    monkeypatch.setattr(ClusteredIndex, "trained", None)
+    monkeypatch.setattr(shards, "trained", None)
     again = open_index(vectors, IVF, built).search(vectors[:40], 30)
     assert [a.tolist() for a in first] == [a.tolist() for a in again]
     assert contents(built) == before
@@ -120,11 +121,11 @@ def test_an_index_of_other_vectors_is_refused(built: Path, vectors: np.ndarray, 
         "dimensions": vectors[:, :-1],
         "value": np.where(np.arange(len(vectors))[:, None] == 1499, -vectors, vectors),
     }[other]
-    with pytest.raises(RunFolderError, match=r"index\.faiss was built from other vectors.*delete"):
+    with pytest.raises(RunFolderError, match=r"was built from other vectors.*delete"):
         open_index(np.ascontiguousarray(changed), IVF, built)
 
 
-@pytest.mark.parametrize("name", ["index.faiss", "index.json"])
+@pytest.mark.parametrize("name", [SHARD, "index.json"])
 @pytest.mark.parametrize("damage", ["cut", "a bit"])
 def test_a_damaged_index_is_named_and_built_anew(
     vectors: np.ndarray,
@@ -161,11 +162,11 @@ def build_until(moment: str, vectors: np.ndarray, folder: Path) -> None:
     if moment.startswith("rename"):
         Path.replace = die  # type: ignore[assignment,method-assign]
     else:
-        setattr(ClusteredIndex, moment, die)
+        setattr(ClusteredIndex if moment == "calibrate" else shards, moment, die)
     open_index(vectors, IVF, folder)
 
 
-@pytest.mark.parametrize("moment", ["append", "calibrate", "rename 1", "rename 2"])
+@pytest.mark.parametrize("moment", ["add", "calibrate", "rename 1", "rename 2", "rename 3"])
 def test_a_killed_build_is_redone_to_the_same_bytes(
     vectors: np.ndarray, built: Path, tmp_path: Path, moment: str
 ) -> None:
@@ -194,3 +195,76 @@ def test_noise_has_no_neighbours_to_find_so_search_is_exact(
 def test_float16_vectors(tmp_path: Path, vectors: np.ndarray) -> None:
     index = open_index(vectors.astype(np.float16), IVF, tmp_path)
     assert recall(index, prompts(300, seed=1), 30) >= 0.99
+
+
+@pytest.fixture
+def sharded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "_SHARD", 400)
+
+
+@pytest.mark.usefixtures("sharded")
+def test_shards_find_what_one_index_finds(built: Path, vectors: np.ndarray, tmp_path: Path) -> None:
+    one, many = open_index(vectors, IVF, built), open_index(vectors, IVF, tmp_path)
+    assert len(list(tmp_path.glob("*.faiss"))) == 4
+    queries = prompts(300, seed=1)
+    assert recall(many, queries, 30) >= 0.99
+    same = one.search(queries, 30)[1] == many.search(queries, 30)[1]
+    assert same.mean() > 0.99  # codes tie at the last candidates
+    (restored,) = pickle.loads(pickle.dumps([many]))  # what a worker gets
+    assert (restored.search(queries, 30)[1] == many.search(queries, 30)[1]).all()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="this system does not say")
+def test_an_index_is_mapped_not_held(built: Path, vectors: np.ndarray) -> None:
+    index = open_index(vectors, IVF, built)
+    assert str(built / SHARD) in Path("/proc/self/maps").read_text()
+    del index
+
+
+@pytest.mark.usefixtures("sharded")
+def test_what_is_added_fills_the_last_shard(vectors: np.ndarray, tmp_path: Path) -> None:
+    open_index(vectors[:900], IVF, tmp_path)
+    before = contents(tmp_path)
+    index = open_index(vectors, IVF, tmp_path)
+    after = contents(tmp_path)
+    changed = [name for name in after if before.get(name) != after[name]]
+    assert sorted(changed) == ["index-00002.faiss", "index-00003.faiss", "index.json"]
+    assert index.search(vectors, 1)[1][:, 0].tolist() == list(range(1500))
+
+
+@pytest.mark.usefixtures("sharded")
+def test_shards_before_a_damaged_one_are_left_alone(
+    vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_index(vectors, IVF, tmp_path)
+    before = contents(tmp_path)
+    (tmp_path / "index-00002.faiss").write_bytes(b"no index")
+    monkeypatch.setattr(shards, "trained", None)
+    kept = (tmp_path / "index-00001.faiss").stat().st_ino
+    open_index(vectors, IVF, tmp_path)
+    assert contents(tmp_path) == before
+    assert (tmp_path / "index-00001.faiss").stat().st_ino == kept
+
+
+@pytest.mark.parametrize("renames", range(1, 6))
+def test_a_build_killed_between_shards_goes_on(
+    vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    monkeypatch.setattr(shards, "_SHARD", 800)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    open_index(vectors, IVF, whole)
+    replace, left = Path.replace, renames
+
+    def stop(own: Path, target: Path) -> Path:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+        return replace(own, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            open_index(vectors, IVF, cut)
+    open_index(vectors, IVF, cut)
+    assert contents(cut) == contents(whole)
