@@ -25,14 +25,15 @@ import faiss
 import numpy as np
 
 from seamaug.config import RetrieveConfig
+from seamaug.retrieve import shards
 from seamaug.retrieve.index import VectorIndex, open_index
-from seamaug.retrieve.shards import size_of
 from seamaug.retrieve.vectors import open_vectors
 
 K = 30
 BATCH = 128  # queries at once, as in a run
 TIE = 1e-6
-STEPS = ("clusters", "clusters_small", "hnsw_small", "noise")
+STEPS = ("clusters", "clusters_small", "shards_small", "hnsw_small", "noise")
+SHARDS = 8
 Search = Callable[[np.ndarray], np.ndarray]
 """Queries to the cosines of what was found for each, (queries, K), nearest first."""
 
@@ -93,7 +94,7 @@ def clustered(
         "build_seconds": round(seconds, 1),
         "build_cpu_seconds": round(cpu, 1),
         "reopen_seconds": round(time.perf_counter() - start, 1),
-        "index_mib": round(size_of(folder) / 2**20, 1),
+        "index_mib": round(shards.size_of(folder) / 2**20, 1),
         "memory_gib_after_build": built,
         "efforts": [asdict(effort) for effort in index._clustered.efforts],
         **compared(of_index(index), of_index(VectorIndex(vectors)), queries, repeats),
@@ -104,6 +105,18 @@ def clustered(
             1,
         ),
     }
+
+
+def in_shards(
+    vectors: np.ndarray, queries: np.ndarray, folder: Path, repeats: int
+) -> dict[str, Any]:
+    """The same in shards as small as no index of a million has them."""
+    usual = shards._SHARD
+    shards._SHARD = -(-len(vectors) // SHARDS)
+    try:
+        return {"shards": SHARDS, **clustered(vectors, queries, folder, repeats)}
+    finally:
+        shards._SHARD = usual
 
 
 def hnsw(vectors: np.ndarray, queries: np.ndarray, repeats: int) -> dict[str, Any]:
@@ -170,6 +183,7 @@ def main() -> None:
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         "clusters": lambda: clustered(vectors, queries, scratch, options.repeats),
         "clusters_small": lambda: clustered(small, queries, scratch / "small", options.repeats),
+        "shards_small": lambda: in_shards(small, queries, scratch / "shards", options.repeats),
         "hnsw_small": lambda: hnsw(small, queries, options.repeats),
         "noise": lambda: clustered(
             noise(len(small), small.shape[1]),
