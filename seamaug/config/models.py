@@ -179,7 +179,7 @@ class GeneratorConfig(LanguageModelConfig):
     """Hold replies to a JSON schema where one is given; default is to do so where the engine
     can, which a server is asked at the start."""
     in_flight: Positive = 64
-    """Requests at a time to a server, at most: fewer for as long as it says that it is busy."""
+    """Requests at a time to a server, at most: fewer for as long as it is overloaded."""
     timeout: Duration = 600.0
     """Seconds that a server may take for a reply."""
     attempts: Positive = 6

@@ -14,7 +14,6 @@ LONGEST_PAUSE = 300.0
 """Seconds: a server that asks for more is not waited for any longer."""
 _LONGEST_BACKOFF = 30.0
 _BUSY = (429, 503)
-_GATEWAY = (502, 504)  # of a proxy that the server behind does not answer, or not in time
 
 
 class Fault(Exception):  # noqa: N818 - what the server did, not an error of ours
@@ -42,8 +41,13 @@ class Fault(Exception):  # noqa: N818 - what the server did, not an error of our
 
     @property
     def overload(self) -> bool:
-        """Whether fewer requests at a time may help."""
-        return self.busy or self.status in _GATEWAY or isinstance(self, TimedOut)
+        """Whether fewer requests at a time may help.
+
+        A 500 may be one request's own fault, but servers answer so too where memory or workers run
+        out, and what it alone lowers the answers to others raise again. A connection that breaks
+        off says nothing of load: servers close idle ones at any time, also under a request.
+        """
+        return self.busy or self.status >= 500 or isinstance(self, TimedOut)
 
 
 class Unreachable(Fault):

@@ -62,6 +62,8 @@ class FaultyServer:
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str] = set()
         self.at_once = self.most_at_once = 0
+        self.hold = 0
+        """So many requests must be there before any is answered."""
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -145,6 +147,8 @@ class FaultyServer:
             if field in body:
                 return await _send(writer, 400, {"error": {"message": message}})
         await asyncio.sleep(self.latency)
+        while self.most_at_once < self.hold:
+            await asyncio.sleep(0.005)
         return await self._fault_or_reply(self.fault(prompt, attempt), prompt, body, writer)
 
     async def _fault_or_reply(

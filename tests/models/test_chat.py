@@ -142,6 +142,15 @@ def test_the_order_of_arrival_does_not_matter(server: FaultyServer, in_flight: i
     assert server.most_at_once <= in_flight
 
 
+def test_500_requests_are_in_flight_at_once(server: FaultyServer) -> None:
+    """None is answered before all are there."""
+    own = engine(server, in_flight=500, timeout=120, attempts=1)
+    server.hold = 500
+    replies = dict(own.stream(asked(500)))
+    assert [replies[i].error for i in range(500)] == [""] * 500
+    assert server.most_at_once == 500
+
+
 def test_a_busy_server_gets_fewer_requests_at_a_time(server: FaultyServer) -> None:
     server.latency = 0.01
     server.fault = lambda prompt, attempt: "429" if server.at_once > 6 else ""

@@ -27,7 +27,7 @@ async def many(pace: Pace, count: int, fault: Fault | None = None) -> None:
         (Fault("", 502), 8),
         (Fault("", 504), 8),
         (TimedOut(""), 8),
-        (Fault("", 500), 16),
+        (Fault("", 500), 8),
         (Fault("broke off"), 16),
         (Fault("", 400), 16),
     ],

@@ -301,7 +301,11 @@ def test_offline_generator(
 
 
 def test_500_requests_to_a_server(
-    folders: Folders, urls: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    folders: Folders,
+    urls: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = GeneratorConfig(name="tiny", engine="server", url=urls[0], top_p=1.0)
     with caplog.at_level("INFO", "seamaug"):
@@ -318,9 +322,17 @@ def test_500_requests_to_a_server(
     )
     check_schema(engine)
     journal = Journal(tmp_path / "replies.sqlite")
+    read, in_flight = engine._reply, list[int]()
+
+    def counted(answer: Any) -> Reply:
+        in_flight.append(engine._client._sender._pace.busy)
+        return read(answer)
+
+    monkeypatch.setattr(engine, "_reply", counted)
     requests = asked([f"{PROMPTS[i % 3]} {i}" for i in range(500)])
     replies = Generation(engine, config, journal).write(requests)
     assert [reply.error for reply in replies] == [""] * 500
+    assert max(in_flight) == config.in_flight
     assert {reply.new_tokens for reply in replies} <= set(range(1, 7))
     assert len({reply.text for reply in replies}) > 400
     order = range(0, 500, 25)
