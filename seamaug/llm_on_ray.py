@@ -6,7 +6,7 @@ anew, and load the LLM. These actors stay until the run ends.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from seamaug.clock import clock
 from seamaug.config import GeneratorConfig
 from seamaug.errors import ModelError, SeamaugError
 from seamaug.log import logger
-from seamaug.models.engines import GeneratorEngine, Reply, Request, always
+from seamaug.models.engines import FREELY, GeneratorEngine, Leave, Reply, Request
 from seamaug.models.generator import alike
 from seamaug.models.heartbeat import heartbeat
 from seamaug.models.load import load_generator
@@ -52,7 +52,7 @@ class RayGenerator:
         self._ray.kill(first)
 
     def stream(
-        self, requests: Sequence[Request], go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], leave: Leave = FREELY
     ) -> Iterator[tuple[int, Reply]]:
         """Each request's position and reply, as the workers finish them, some at a time.
 
@@ -65,7 +65,7 @@ class RayGenerator:
         under_way: dict[Any, tuple[Any, list[int]]] = {}
         tries = self._cluster.restarts
         while True:
-            while free and waiting and go_on():
+            while free and waiting and leave.begin([requests[i] for i in waiting[0]]):
                 worker, group = free.popleft(), waiting.popleft()
                 under_way[worker.replies.remote([requests[i] for i in group])] = worker, group
             if not under_way:

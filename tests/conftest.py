@@ -25,7 +25,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from seamaug.models.engines import Reply, Request
+from seamaug.models.engines import FREELY, Leave, Reply, Request
 from seamaug.resources import resource
 
 settings.register_profile("untimed", deadline=None)  # tests never assert on time
@@ -170,7 +170,7 @@ class ScriptedEngine:
         self.asked: list[Request] = []
 
     def stream(
-        self, requests: Sequence[Request], go_on: Callable[[], bool] = lambda: True
+        self, requests: Sequence[Request], leave: Leave = FREELY
     ) -> Iterator[tuple[int, Reply]]:
         for position, request in enumerate(requests):
             self.asked.append(request)

@@ -27,6 +27,7 @@ OUTPUTS = ("README.md", "provenance.parquet", "sft/train.parquet", "preference/t
 @pytest.fixture
 def server() -> Iterator[FaultyServer]:
     with FaultyServer(reply=rewrite) as running:
+        running.chars_per_token = 4
         yield running
 
 
@@ -69,6 +70,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, bundled: Any) -> tuple[Path,
     """A run that nothing interrupted, and what it asked for."""
     folder = tmp_path_factory.mktemp("whole")
     with FaultyServer(reply=rewrite) as running:
+        running.chars_per_token = 4
         result = run(command_in(folder, running.url, bundled(24)), folder / "run")
         assert result.exit_code in (0, 3), result.output
         return folder / "run", paid(running)
@@ -123,7 +125,7 @@ def test_a_limit_reached_while_scoring_is_said(
     command: list[str], server: FaultyServer, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    stopped = run(command, out, "--estimator", "llm", "--max-tokens", "30")
+    stopped = run(command, out, "--estimator", "llm", "--max-tokens", "8k")
     assert stopped.exit_code == 3
     assert f"{TOKEN_LIMIT}: the generator took" in stopped.output
     assert not (out / "run.json").exists()
@@ -141,7 +143,7 @@ def test_scores_stop_at_a_limit_and_go_on(
     command: list[str], server: FaultyServer, tmp_path: Path, choice: list[str]
 ) -> None:
     own = [*choice, *command[1:4], "--estimator", "llm", "--out", str(tmp_path / "out.parquet")]
-    limits, asked = ["--max-tokens", "40"], 0
+    limits, asked = ["--max-tokens", "8k"], 0
     for _ in range(2):
         stopped = CliRunner().invoke(main, [*own, *limits])
         assert stopped.exit_code == 3, stopped.output
@@ -150,7 +152,7 @@ def test_scores_stop_at_a_limit_and_go_on(
         )
         assert spent, stopped.output
         assert paid(server).total() > asked
-        limits, asked = ["--max-cost", f"{1.5 * float(spent[1]):.6f}"], paid(server).total()
+        limits, asked = ["--max-cost", f"{1.5 + float(spent[1]):.6f}"], paid(server).total()
     assert not (tmp_path / "out.parquet").exists()
     done = CliRunner().invoke(main, own)
     assert done.exit_code == 0, done.output
@@ -171,7 +173,7 @@ def test_the_library_keeps_no_paid_replies_where_none_finds_them(
             ask()
     assert not server.asked
     with pytest.raises(LimitReached):
-        score(command[1], work=tmp_path / "work", max_tokens=40, **how)
+        score(command[1], work=tmp_path / "work", max_tokens="8k", **how)
     assert len(score(command[1], work=tmp_path / "work", **how)) == 24
     assert set(paid(server).values()) == {1}
     # What asks nothing of the server keeps no replies.
@@ -213,7 +215,7 @@ def test_what_the_server_said_of_schemas_at_first_holds(
     server.reply = reply
     assert run(command, tmp_path / "whole").exit_code in (0, 3)
     everything, server.bodies = paid(server), []
-    assert run(command, tmp_path / "run", "--max-tokens", "100").exit_code == 3
+    assert run(command, tmp_path / "run", "--max-tokens", "8k").exit_code == 3
     heeds = not at_first
     assert run(command, tmp_path / "run").exit_code in (0, 3)
     assert {"response_format" in body for body in server.bodies
@@ -228,7 +230,7 @@ def test_a_server_that_takes_other_lengths_is_refused(
     """What is too long for it fails its row: half a run must not go by another limit."""
     out = tmp_path / "run"
     server.max_model_len = 4096
-    assert run(command, out, "--max-tokens", "100").exit_code == 3
+    assert run(command, out, "--max-tokens", "8k").exit_code == 3
     server.max_model_len = 8192
     refused = run(command, out)
     assert refused.exit_code == 1
@@ -241,7 +243,7 @@ def test_another_server_for_the_same_model_goes_on(
     command: list[str], server: FaultyServer, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    assert run(command, out, "--max-tokens", "100").exit_code == 3
+    assert run(command, out, "--max-tokens", "8k").exit_code == 3
     before = paid(server)
     config = yaml.safe_load(Path(command[3]).read_text())
     with FaultyServer(reply=rewrite) as other:
@@ -264,6 +266,6 @@ def test_the_plan_says_what_it_may_cost(command: list[str]) -> None:
 def test_the_library_takes_the_limits(
     command: list[str], server: FaultyServer, tmp_path: Path
 ) -> None:
-    result = expand(command[1], config=command[3], budget=5, out=tmp_path / "run", max_tokens="50")
+    result = expand(command[1], config=command[3], budget=5, out=tmp_path / "run", max_tokens="8k")
     assert result.summary["outcome"] == TOKEN_LIMIT
     assert len(result.preference) == result.summary["counts"]["candidates"]["kept"] == 0

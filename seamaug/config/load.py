@@ -50,9 +50,11 @@ class Config(Section):
     seed: int = 0
     """Seed of everything that is drawn at random."""
     max_time: Duration | None = None
-    """Seconds after which the run stops generating and writes what it has."""
+    """Seconds after which the run stops generating and writes what it has. A server's answers are
+    waited for a few seconds longer, and then asked for again when the run goes on."""
     max_tokens: Tokens | None = None
-    """Tokens that the generator may read and write; then the run ends as after `max_time`."""
+    """Tokens that the generator may read and write; then the run ends as after `max_time`. A
+    request to a server is begun only if the most that it may take is left."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
     """USD that they may cost, by the generator's prices."""
     track: Literal["tensorboard", "wandb"] | None = None

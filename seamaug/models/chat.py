@@ -1,6 +1,6 @@
 """The LLM that writes, on any server with OpenAI's chat API: vLLM's, or a hosted one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -8,7 +8,7 @@ from seamaug.config import GeneratorConfig
 from seamaug.log import logger
 from seamaug.models.client import Client
 from seamaug.models.control_tokens import protected, restored
-from seamaug.models.engines import Reply, Request, always, too_long
+from seamaug.models.engines import FREELY, Leave, Reply, Request, most_tokens, too_long
 from seamaug.models.retries import Fault, Unreachable
 from seamaug.models.sender import Manners
 from seamaug.records import user_message
@@ -16,8 +16,6 @@ from seamaug.records import user_message
 _PATH = "/chat/completions"
 _HOPELESS = 16
 """Requests in a row that fail for good: then it is not the requests."""
-_TURN_TOKENS = 32
-"""Tokens that a chat template may put around a turn."""
 _CHARS_PER_TOKEN = 4
 """For what a server that does not count tokens has read and written."""
 _PROBE = Request(
@@ -64,20 +62,21 @@ class ServerGenerator:
         self.structured = self._probe()
 
     def stream(
-        self, requests: Sequence[Request], go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], leave: Leave = FREELY
     ) -> Iterator[tuple[int, Reply]]:
         """Each request's position and reply, in whatever order they arrive."""
-        refused = self._too_long(requests)
+        refused = self._too_long(requests, leave)
         yield from refused.items()
         positions = [i for i in range(len(requests)) if i not in refused]
 
         def bodies() -> Iterator[dict[str, Any]]:
             for i in positions:
-                if not go_on():
+                if not leave.begin([requests[i]]):
                     return
                 yield self._body(requests[i])
 
-        with closing(self._client.stream(_PATH, bodies(), self._reply)) as answers:
+        stream = self._client.stream(_PATH, bodies(), self._reply, leave.deadline)
+        with closing(stream) as answers:
             for order, answer in answers:
                 yield positions[order], self._counted(requests[positions[order]], answer)
 
@@ -126,7 +125,7 @@ class ServerGenerator:
             self._client.fail(answer)
         return Reply(error=f"the server {self._client.redacted(answer.reason)}")
 
-    def _too_long(self, requests: Sequence[Request]) -> dict[int, Reply]:
+    def _too_long(self, requests: Sequence[Request], leave: Leave) -> dict[int, Reply]:
         """Replies, by position, to requests that the model cannot take, without asking it.
 
         A token has a byte at least, so most need no counting; the others the server counts, where
@@ -138,13 +137,15 @@ class ServerGenerator:
         doubtful = [
             i
             for i, request in enumerate(requests)
-            if too_long(_at_most(request), request.max_new_tokens, self.max_length)
+            if too_long(most_tokens(request), request.max_new_tokens, self.max_length)
         ]
         counts = {i: _at_least(requests[i]) for i in doubtful}
         if doubtful and self._counts_tokens:
             bodies = ({"messages": requests[i].messages} for i in doubtful)
-            asked = self._client.stream("//tokenize", bodies, lambda a: int(a["count"]))
-            for order, count in asked:
+            counted = self._client.stream(
+                "//tokenize", bodies, lambda answer: int(answer["count"]), leave.deadline
+            )
+            for order, count in counted:
                 if isinstance(count, Fault):
                     self._counts_tokens = count.status not in (404, 405)
                 else:
@@ -199,14 +200,6 @@ def _ignores_schema(reply: Reply) -> bool:
 
 def _at_least(request: Request) -> int:
     return sum(len(turn["content"].split()) for turn in request.messages)
-
-
-def _at_most(request: Request) -> int:
-    """Tokens that a prompt cannot exceed: one for each byte, and the template's."""
-    return sum(
-        len(message["content"].encode("utf-8", "surrogatepass")) + _TURN_TOKENS
-        for message in [*request.messages, *user_message("")]
-    )
 
 
 def _estimated(request: Request, reply: Reply) -> Reply:

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import math
 import os
 import time
 from collections.abc import Coroutine, Generator, Iterable, Sequence
@@ -79,18 +80,22 @@ class Client:
         return answers
 
     def stream(
-        self, path: str, bodies: Iterable[dict[str, Any]], read: Read = _as_it_is
+        self,
+        path: str,
+        bodies: Iterable[dict[str, Any]],
+        read: Read = _as_it_is,
+        deadline: float = math.inf,
     ) -> Generator[tuple[int, Any], None, None]:
         """Position of each body with what `read` makes of its answer, or a Fault, as they arrive.
 
         The model's name is added to each body. A path that begins with `//` is one beside /v1.
         Bodies are drawn in the thread that sends, as they are needed. Where this ends early, what
-        is under way ends with it.
+        is under way ends with it; at the `deadline`, a `time.monotonic` value, it does so itself.
         """
         arrived: Arrived = SimpleQueue()
         named = (self._named(body) for body in bodies)
         sending = asyncio.run_coroutine_threadsafe(
-            self._sender.settle_all(self._at(path), named, read, arrived), loop()
+            self._sender.settle_all(self._at(path), named, read, arrived, deadline), loop()
         )
         try:
             while (item := self._next(arrived)) is not None:

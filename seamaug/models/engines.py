@@ -1,12 +1,16 @@
 """What the flow asks of policy, reward model and generator, whichever engine runs them."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from seamaug.records import Message
+from seamaug.records import Message, user_message
+
+_TURN_TOKENS = 32
+"""Tokens that a chat template may put around a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +147,33 @@ def too_long(prompt: int, new: int, limit: int) -> str:
     return f"prompt too long: {prompt:,} tokens and {new:,} for the reply, of {limit:,} at most"
 
 
-def always() -> bool:
+def most_tokens(request: Request) -> int:
+    """Tokens that a prompt cannot exceed: one for each byte, and the template's."""
+    return sum(
+        len(message["content"].encode("utf-8", "surrogatepass")) + _TURN_TOKENS
+        for message in [*request.messages, *user_message("")]
+    )
+
+
+def always(requests: Sequence[Request]) -> bool:
     """No limit."""
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """What an engine may do of what it is asked."""
+
+    begin: Callable[[Sequence[Request]], bool] = always
+    """Whether these, the next ones, may be begun; asked in whichever thread begins them. Where it
+    is false, no more are begun, and those have no reply."""
+    deadline: float = math.inf
+    """When a server's answers are waited for no longer, by `time.monotonic`; requests that are in
+    flight then have no reply either."""
+
+
+FREELY = Leave()
+"""No limits."""
 
 
 class GeneratorEngine(Protocol):
@@ -164,11 +192,10 @@ class GeneratorEngine(Protocol):
         ...
 
     def stream(
-        self, requests: Sequence[Request], go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], leave: Leave = FREELY
     ) -> Iterator[tuple[int, Reply]]:
         """Each request's position and reply, as they arrive; every position once.
 
-        Where `go_on` is false, no more requests are begun, and those have no reply.
         Raises ModelError where nothing can be had from the engine.
         """
         ...

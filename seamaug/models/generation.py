@@ -1,21 +1,25 @@
 """What the flow asks of an LLM: a reply to each request, none paid for twice, all accounted for."""
 
+import json
 import math
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from seamaug.config import GeneratorConfig
 from seamaug.errors import LimitReached
-from seamaug.models.engines import GeneratorEngine, Reply, Request
+from seamaug.models.engines import GeneratorEngine, Leave, Reply, Request, most_tokens
 from seamaug.models.journal import Account, Journal
 from seamaug.records import text_key
 
 TOKEN_LIMIT = "token limit reached"
 COST_LIMIT = "cost limit reached"
 TIME_UP = "time is up"
+GRACE = 5.0
+"""Seconds for which requests in flight are waited for when time is up: they may well be paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,39 @@ class Limits:
     """USD."""
     deadline: float = math.inf
     """Of this process, by `time.monotonic`."""
+
+
+class _Flight:
+    """What the requests in flight may take; one thread begins them, another sees them end."""
+
+    def __init__(self) -> None:
+        self.refusal = ""
+        """The limit that let no more be begun."""
+        self.refused = Account()
+        """What those might have taken."""
+        self._each: dict[int, Account] = {}
+        self._all = Account()
+        self._lock = threading.Lock()
+
+    def begin(self, most: dict[int, Account], limit: Callable[[Account], str]) -> bool:
+        """Reserve what these may take, by the request's `id`, unless that may pass a limit."""
+        with self._lock:
+            new = {name: own for name, own in most.items() if name not in self._each}
+            wanted, self.refused = Account(), Account()
+            for own in new.values():
+                self.refused.join(own)
+            for own in (self._all, self.refused):
+                wanted.join(own)
+            self.refusal = limit(wanted)
+            if not self.refusal:
+                self._each |= new
+                self._all = wanted
+            return not self.refusal
+
+    def end(self, request: Request) -> None:
+        """It has a reply, and what that took is counted; some have one without being begun."""
+        with self._lock:
+            self._all.join(self._each.pop(id(request), Account()), times=-1)
 
 
 class Generation:
@@ -79,26 +116,37 @@ class Generation:
         """The reply to each request, in their order; what went wrong with one is in its reply.
 
         Equal requests have one reply. Raises LimitReached where tokens, money or time are spent
-        before all are asked (what was asked is answered and stored, so a limit is overshot by as
-        many requests as the engine works on), and ModelError where no request could be answered.
+        before all are answered (what was answered is stored), and ModelError where no request could
+        be answered.
         """
         keys = [self._key(request) for request in requests]
         asked = dict(zip(keys, requests, strict=True))
         replies = self._journal.replies(list(asked)) if self._engine.paid else {}
         self._replayed.update(asked[key].operator for key in replies)
-        missing = [key for key in asked if key not in replies]
-        wanted = [asked[key] for key in missing]
-        arriving = self._engine.stream(wanted, lambda: not self._spent()) if wanted else ()
-        for position, reply in arriving:
-            key, operator = missing[position], wanted[position].operator
+        while missing := {key: own for key, own in asked.items() if key not in replies}:
+            flight, before = _Flight(), len(replies)
+            self._ask(missing, flight, replies)
+            # Near a limit requests reserve more than they take, so what is left is told anew.
+            if len(replies) == before:
+                raise self._reached(flight)
+        return [replies[key] for key in keys]
+
+    def _ask(self, asked: dict[str, Request], flight: "_Flight", replies: dict[str, Reply]) -> None:
+        """Add the replies to these, as far as the limits allow them to be begun."""
+
+        def begin(requests: Sequence[Request]) -> bool:
+            return flight.begin({id(own): self._most(own) for own in requests}, self._limit)
+
+        keys, wanted = list(asked), list(asked.values())
+        leave = Leave(begin, self._limits.deadline + GRACE)
+        for position, reply in self._engine.stream(wanted, leave):
+            key, operator = keys[position], wanted[position].operator
             replies[key] = reply
             if not reply.error or reply.prompt_tokens:  # what was paid for counts
                 self._journal.add(key, operator, reply)
             else:
                 self._journal.add_failure(key, operator)
-        if len(replies) < len(asked):
-            raise LimitReached(*self._why())
-        return [replies[key] for key in keys]
+            flight.end(wanted[position])
 
     def mark_unreadable(self, requests: Sequence[Request]) -> None:
         """Count the replies to these requests as of no use."""
@@ -122,22 +170,36 @@ class Generation:
             ]
         )
 
-    def _spent(self) -> str:
-        """The limit that is reached; empty if none is."""
-        limits, total = self._limits, self._journal.total
-        if limits.tokens is not None and total.tokens >= limits.tokens:
+    def _most(self, request: Request) -> Account:
+        """What it may take. A model in this process is not paid for, and begins many together: for
+        it a token each has to be left, no more."""
+        if not self._engine.paid:
+            return Account(1, 0, 1)
+        schema = len(json.dumps(request.schema)) if request.schema else 0
+        return Account(1, most_tokens(request) + schema, request.max_new_tokens)
+
+    def _limit(self, in_flight: Account) -> str:
+        """The limit that may be passed by what was taken and what is in flight; empty if none."""
+        total, limits = Account(), self._limits
+        total.join(self._journal.total)
+        total.join(in_flight)
+        if limits.tokens is not None and total.tokens > limits.tokens:
             return TOKEN_LIMIT
-        if limits.cost is not None and (self._cost(total) or 0.0) >= limits.cost:
+        if limits.cost is not None and (self._cost(total) or 0.0) > limits.cost:
             return COST_LIMIT
         return TIME_UP if time.monotonic() >= limits.deadline else ""
 
-    def _why(self) -> tuple[str, str]:
-        outcome, cost = self._spent(), self._cost(self._journal.total)
+    def _reached(self, flight: "_Flight") -> LimitReached:
+        outcome, cost = flight.refusal or TIME_UP, self._cost(self._journal.total)
         used = f"{self._journal.total.tokens:,} tokens"
         used += "" if cost is None else f", {cost:.2f} USD"
+        if self._engine.paid and outcome != TIME_UP:
+            used += f", and the next request may take {flight.refused.tokens:,} tokens"
         option = {TOKEN_LIMIT: "max_tokens", COST_LIMIT: "max_cost"}.get(outcome)
         higher = f"with a higher `{option}` " if option else ""
-        return outcome, (f"{outcome}: the generator took {used}; {higher}the same command goes on")
+        return LimitReached(
+            outcome, f"{outcome}: the generator took {used}; {higher}the same command goes on"
+        )
 
     def _cost(self, account: Account) -> float | None:
         """USD; None without prices."""

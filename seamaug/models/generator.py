@@ -1,9 +1,9 @@
 """The LLM that writes, through transformers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from seamaug.config import GeneratorConfig
-from seamaug.models.engines import Reply, Request, always
+from seamaug.models.engines import FREELY, Leave, Reply, Request
 from seamaug.models.policy import CausalLM
 from seamaug.records import text_key
 
@@ -43,11 +43,11 @@ class TransformersGenerator:
         self.max_length = self._lm.max_length
 
     def stream(
-        self, requests: Sequence[Request], go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], leave: Leave = FREELY
     ) -> Iterator[tuple[int, Reply]]:
         """Each request's position and reply, some with the same settings together."""
         for positions in alike(requests):
-            if not go_on():
+            if not leave.begin([requests[i] for i in positions]):
                 return
             yield from self._together(requests, positions)
 

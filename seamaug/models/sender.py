@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import math
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from queue import SimpleQueue
@@ -79,12 +81,14 @@ class Sender:
             return fault
 
     async def settle_all(
-        self, url: str, bodies: Iterable[Any], read: Read, arrived: Arrived
+        self, url: str, bodies: Iterable[Any], read: Read, arrived: Arrived, deadline: float
     ) -> None:
         """Position and outcome of each POST into the queue as they come; None at the end.
 
         Bodies are drawn as they are needed, up to twice as many as may be in flight. None is drawn
         in place of one whose outcome is not safe yet: what a killed process can lose is bounded.
+        What is under way at the deadline ends without an outcome, whatever it waits for: an answer,
+        its turn, or the next attempt.
         """
         waiting = enumerate(bodies)
 
@@ -94,11 +98,13 @@ class Sender:
                 arrived.put((position, outcome, safe))
                 await safe.wait()
 
+        left = None if deadline == math.inf else deadline - time.monotonic()
         try:
-            async with asyncio.TaskGroup() as group:
-                # Twice as many: a request that pauses keeps no other back.
-                for _ in range(2 * self._manners.in_flight):
-                    group.create_task(work())
+            with suppress(TimeoutError):  # of the deadline; those of requests are outcomes
+                async with asyncio.timeout(left), asyncio.TaskGroup() as group:
+                    # Twice as many: a request that pauses keeps no other back.
+                    for _ in range(2 * self._manners.in_flight):
+                        group.create_task(work())
         finally:
             arrived.put(None)
 

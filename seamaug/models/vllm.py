@@ -2,14 +2,14 @@
 
 import importlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from seamaug.clock import clock
 from seamaug.config import GeneratorConfig, LanguageModelConfig, PolicyConfig, RewardConfig
 from seamaug.errors import ModelError
-from seamaug.models.engines import Reply, Request, always
+from seamaug.models.engines import FREELY, Leave, Reply, Request
 from seamaug.models.heartbeat import heartbeat
 from seamaug.models.loading import LOADING_ERRORS, dtype_of, locate
 from seamaug.models.sequences import Draw, SequencePolicy, SequenceReward, response_total
@@ -111,10 +111,10 @@ class VLLMGenerator(PromptTokens):
         self.max_length: int = min(self.max_length, self._llm.model_config.max_model_len)
 
     def stream(
-        self, requests: Sequence[Request], go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], leave: Leave = FREELY
     ) -> Iterator[tuple[int, Reply]]:
         """Each request's position and reply; vLLM takes all requests together."""
-        if not go_on():
+        if not leave.begin(requests):
             return
         asked: list[tuple[int, list[int]]] = []
         for i, request in enumerate(requests):

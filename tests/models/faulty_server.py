@@ -55,6 +55,8 @@ class FaultyServer:
         self.refused_fields: dict[str, str] = {}
         self.max_model_len: int | None = None
         self.counts_tokens = True
+        self.chars_per_token = 0
+        """Of prompts, for what it says it read; 0: ten tokens for any."""
         self.lists_models = True
         self.asked: Counter[str] = Counter()
         self.replied: Counter[str] = Counter()
@@ -155,6 +157,9 @@ class FaultyServer:
         self, fault: str, prompt: str, body: Any, writer: asyncio.StreamWriter
     ) -> bool:
         answer = _completion(self.reply(body))
+        if self.chars_per_token:
+            read = sum(len(message["content"]) for message in body["messages"])
+            answer["usage"]["prompt_tokens"] = read // self.chars_per_token
         data = json.dumps(answer).encode()
         if fault == "cut":
             writer.write(_head(200, len(data)) + data[: len(data) // 2])

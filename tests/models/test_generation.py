@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from seamaug.config import GeneratorConfig
 from seamaug.errors import LimitReached, RunFolderError
 from seamaug.models import retries
-from seamaug.models.engines import Reply, Request, always
+from seamaug.models.engines import FREELY, Leave, Reply, Request
 from seamaug.models.generation import COST_LIMIT, TIME_UP, TOKEN_LIMIT, Generation, Limits
 from seamaug.models.generator import TransformersGenerator
 from seamaug.models.journal import Account, Journal
@@ -45,10 +46,10 @@ class Paid:
         self.asked: list[str] = []
 
     def stream(
-        self, requests: Sequence[Request], go_on: Callable[[], bool] = always
+        self, requests: Sequence[Request], leave: Leave = FREELY
     ) -> Iterator[tuple[int, Reply]]:
         for i, request in reversed(list(enumerate(requests))):
-            if not go_on():
+            if not leave.begin([request]):
                 return
             prompt = request.messages[0]["content"]
             self.asked.append(prompt)
@@ -216,8 +217,9 @@ def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limits", "outcome", "option"),
     [
-        (Limits(tokens=60), TOKEN_LIMIT, "60 tokens, 7.00 USD; with a higher `max_tokens`"),
-        (Limits(cost=6.0), COST_LIMIT, "60 tokens, 7.00 USD; with a higher `max_cost`"),
+        # A prompt of 8 bytes may be 72 tokens with its template, and its reply 8: 8.80 USD.
+        (Limits(tokens=139), TOKEN_LIMIT, "80 tokens; with a higher `max_tokens`"),
+        (Limits(cost=15.7), COST_LIMIT, "80 tokens; with a higher `max_cost`"),
     ],
 )
 def test_a_limit_ends_the_asking_and_loses_nothing(
@@ -229,7 +231,7 @@ def test_a_limit_ends_the_asking_and_loses_nothing(
         own.write(asked(9))
     assert caught.value.outcome == outcome
     assert caught.value.exit_code == 3
-    assert option in str(caught.value)
+    assert "took 60 tokens, 7.00 USD, and the next request may take " + option in str(caught.value)
     assert len(engine.asked) == 5
     assert own.accounts["op"]["cost"] == pytest.approx(7.0)
     own.close()
@@ -273,6 +275,59 @@ def test_accounts_are_by_operator() -> None:
     }
     assert own.accounts["paraphrase"]["cost"] == pytest.approx(3 * 1.4)
     assert own.accounts["judge"]["failed"] == 1
+
+
+@pytest.mark.parametrize("in_flight", [1, 7, 64])
+def test_many_in_flight_never_take_more_than_the_limit(path: Path, in_flight: int) -> None:
+    """And what is answered until then follows from what the requests take, not from their order of
+    arrival: it ends at the first one that might take more than is left."""
+    limit, most = 4000, (10 + 2 * 32) + 8
+    with FaultyServer(latency=0.01) as server:
+        server.chars_per_token, server.reply = 1, lambda body: "so many words"
+        config = GeneratorConfig(
+            name="served", engine="server", url=server.url, structured=False, in_flight=in_flight
+        )
+        limits = Limits(tokens=limit)
+        own = Generation(load_generator(config), config, Journal(path), limits)
+        requests = asked(900, start=100)  # each takes 10 tokens to read, and 3 to write
+        with pytest.raises(LimitReached):
+            own.write(requests)
+        assert server.most_at_once <= in_flight
+        del server.replied["Say hello."]
+        account = own.accounts["op"]
+        taken = account["prompt_tokens"] + account["new_tokens"]
+        assert taken == 13 * account["requests"] == 13 * server.replied.total()
+        assert limit - most < taken <= limit
+        assert server.replied.keys() == {f"prompt {100 + i}" for i in range(account["requests"])}
+
+
+@pytest.mark.parametrize("fault", ["slow", "429 later"])
+def test_time_does_not_wait_for_what_is_in_flight(
+    path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Whether a request waits for its answer, its turn or its next attempt: none is lost."""
+    monkeypatch.setattr("seamaug.models.generation.GRACE", 0.2)
+    monkeypatch.setattr("tests.models.faulty_server.SLOW", 3600.0)
+    with FaultyServer() as server:
+        server.fault = lambda prompt, attempt: fault if prompt[-1] in "789" else ""
+        config = GeneratorConfig(
+            name="served", engine="server", url=server.url, structured=False, in_flight=4
+        )
+        engine = load_generator(config)
+        begun = time.monotonic()
+        own = Generation(engine, config, Journal(path), Limits(deadline=begun + 1))
+        with pytest.raises(LimitReached) as caught:
+            own.write(asked(40))
+        assert time.monotonic() - begun < 60, "it waits as long as `timeout` or `patience` say"
+        assert caught.value.outcome == TIME_UP
+        account = own.accounts["op"]
+        assert (account["requests"], account["failed"]) == (server.replied.total() - 1, 0)
+        own.close()
+        server.fault = lambda prompt, attempt: ""
+        again = Generation(engine, config, Journal(path))
+        assert [reply.error for reply in again.write(asked(40))] == [""] * 40
+        assert again.accounts["op"]["replayed"] == account["requests"]
+        assert set(server.replied.values()) == {1}, "something was paid for twice, or not at all"
 
 
 # --- transformers
