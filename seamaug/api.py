@@ -101,7 +101,8 @@ def expand(
     policy, reward, embedder, generator: a folder that `save_pretrained` wrote or a hub id; several
         reward models are an ensemble. None takes what the config says, which by default is the
         bundled stand-in.
-    budget: number of examples to keep, such as 500, "10k" or "1.5M".
+    budget: number of examples to keep, such as 500, "10k" or "1.5M"; or what the generator may
+        take, such as "5M tokens" or "20 USD" (by the config's prices), until the run is done.
     out: run folder, a path or an address such as "s3://bucket/run"; the same call resumes there.
         None makes a temporary folder, but not where a server's generator writes: its replies are
         paid for.
@@ -111,7 +112,7 @@ def expand(
     max_time: seconds, or "2h": stop generating then and write what there is.
     max_tokens, max_cost: the same, when the generator has read and written so many tokens, or when
         they cost so many USD by the config's prices; while seeds are scored, LimitReached is
-        raised instead.
+        raised instead (BudgetSpent where that was the budget).
     judges: reward models other than the one under test, or the folder `ensemble` of `strength`,
         that vote on every pair: provenance then has its mu and sigma, and no pair is kept whose
         label they contradict.

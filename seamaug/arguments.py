@@ -49,7 +49,8 @@ class ExpandArguments(ScoreArguments, total=False):
     """What `expand` takes beside the seeds and the run folder."""
 
     budget: int | str | None
-    """Examples to keep, such as 500, "10k" or "1.5M"."""
+    """Examples to keep, such as 500, "10k" or "1.5M"; or what the generator may take until the run
+    is done, such as "5M tokens" or "20 USD"."""
     seed: int | None
     """Of everything that is drawn at random."""
     max_time: float | str | None

@@ -39,3 +39,9 @@ class LimitReached(SeamaugError):  # noqa: N818 - a state, not a mistake
     def __init__(self, outcome: str, message: str) -> None:
         super().__init__(message)
         self.outcome = outcome
+
+
+class BudgetSpent(LimitReached):
+    """The budget is spent before there was anything to write."""
+
+    exit_code = 1  # the same command does not go on

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from seamaug.clock import clock
 from seamaug.clusters import Clusters
 from seamaug.config import Config
+from seamaug.config.base import plain
 from seamaug.decontaminate import Decontamination
 from seamaug.identity import versions
 from seamaug.records import FAILED, KEPT, REJECTED, Parent
@@ -56,7 +57,7 @@ def write_all(run: RunFolder, finish: Finish) -> Summary:
     finish.decontamination.write_report(run.path, run.parts(STAGE))
     summary: Summary = {
         "outcome": finish.outcome,
-        "budget": finish.config.budget,
+        "budget": plain(finish.config.budget),
         "weighting": finish.config.score.weighting,
         "counts": _counts(run, finish),
         "discrepancy": finish.scores.means(finish.config.score.weighting),

@@ -14,6 +14,7 @@ from seamaug.pipeline import run_expand
 from seamaug.records import KEPT
 from seamaug.seeds import Seeds
 from seamaug.seeds.store import taken
+from seamaug.units import Spend
 from seamaug.write.datasets import PROVENANCE, dataset_file
 
 _SEEDS = 96
@@ -68,8 +69,8 @@ def _smaller(config: Config, sampled: int, seeds: int, size: int) -> Config:
         "generate": {"allocation": "uniform", "per_parent": each, "per_round": each},
     }
     sections = {name: getattr(config, name).model_copy(update=c) for name, c in changes.items()}
-    # Quotas and caps are those of the run, and the pilot does not end by its budget.
-    budget = max(config.budget, 2 * size)
+    # Quotas and caps are those of the run, and the pilot does not end by its number of examples.
+    budget = config.budget if isinstance(config.budget, Spend) else max(config.budget, 2 * size)
     return config.model_copy(update={**sections, "budget": budget, "max_time": None, "track": None})
 
 

@@ -20,7 +20,7 @@ from seamaug.keep.keeper import Keeper
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
 from seamaug.models.chat_templates import template_warning
-from seamaug.models.generation import COST_LIMIT, TIME_UP, TOKEN_LIMIT
+from seamaug.models.generation import COST_LIMIT, TIME_UP, TOKEN_LIMIT, Limits
 from seamaug.models.sketch import HeadGradients
 from seamaug.own_worse import OwnWorse
 from seamaug.parents import ParentMaker, finished_parents, make_parents
@@ -46,6 +46,8 @@ from seamaug.seeds import Seeds
 from seamaug.selection import select_parents
 from seamaug.steering import check_allocation
 from seamaug.storage import Place
+from seamaug.target import Target
+from seamaug.units import Spend
 from seamaug.verify.contamination import EvaluationTexts
 from seamaug.verify.screen import Screen
 from seamaug.verify.worse import Reference
@@ -83,10 +85,12 @@ def _flow(
     quiet: bool,
 ) -> Summary:
     deadline = time.monotonic() + (config.max_time or math.inf)
+    budget = config.budget if isinstance(config.budget, Spend) else None
+    limits = Limits(config.max_tokens, config.max_cost, deadline, budget)
     _warn_of_templates(config)
     with (
         tracking(config, run) as track,
-        models_of_run(config, run, deadline) as (models, executor),
+        models_of_run(config, run, limits) as (models, executor),
     ):
         features = bool(shown_weights(models.scorer.rewards))
         rule = keep_rule(config.keep, features=features)
@@ -121,7 +125,9 @@ def _flow(
                     OwnWorse(config, models.policy, models.sample_findings),
                     features=bool(outlook), policy_side=policy_side, strength=models.pair_strength,
                 )  # fmt: skip
-                rounds = Rounds(config, variants, screen, rescoring, keeper, track)
+                generation = models.writer.generation if models.writer else None
+                target = Target(config, run, generation)
+                rounds = Rounds(config, variants, screen, rescoring, keeper, track, target)
                 labels = chosen.clusters.labels
                 outcome = rounds.run(run, parents, labels, deadline=deadline, quiet=quiet)
         except LimitReached as reached:

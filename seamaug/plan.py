@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from seamaug.config import Config
+from seamaug.config.base import plain
 from seamaug.generate.variants import chosen_operators
 from seamaug.models.journal import Account
 from seamaug.pilot import Pilot, run_pilot
 from seamaug.plan_requests import (
     SAMPLE_CANDIDATES,
+    Asked,
     Sampled,
     asked_in_a_run,
     sampled_in_a_run,
@@ -23,12 +25,14 @@ from seamaug.run_models import Models
 from seamaug.scoring.scorer import ResponseSet
 from seamaug.scoring.seeds import stage_of
 from seamaug.seeds import Seeds
+from seamaug.units import Spend
 
 _SAMPLE_SEEDS = 24
 _SAMPLE_RESPONSES = 8
 _SAMPLE_PROMPTS = 8  # that the policy answers: slower than scoring
 _TEMPLATE_CHARS = 1500
 _CHARS_PER_TOKEN = 4
+_MANY = 1_000_000  # candidates, by which what one takes is told
 KEEP_SHARE = 0.5
 """Assumed share of candidates that are kept, where no pilot measured it."""
 
@@ -51,9 +55,10 @@ class Plan:
     rows: int
     seeds: int
     selected: int
-    budget: int
+    budget: int | Spend
     candidates: int
-    """As many as the budget takes, or as can be made."""
+    """As many as the budget takes, or as can be made; tokens or money by the same rough count as
+    below."""
     pilot: Pilot | None
     """What the share that is kept was measured by; None where it is assumed."""
     steps: list[Step]
@@ -70,11 +75,13 @@ class Plan:
     @property
     def kept(self) -> int:
         """Examples that can be expected."""
-        return min(self.budget, round(self.candidates * _share(self.pilot)))
+        kept = round(self.candidates * _share(self.pilot))
+        return kept if isinstance(self.budget, Spend) else min(self.budget, kept)
 
     def summary(self) -> dict[str, Any]:
         """All of it by name, for JSON."""
-        return {**asdict(self), "kept": self.kept, "seconds": self.seconds}
+        own = {"budget": plain(self.budget), "kept": self.kept, "seconds": self.seconds}
+        return {**asdict(self), **own}
 
     @property
     def seconds(self) -> float:
@@ -94,7 +101,7 @@ def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
     selected = min(select.top or math.ceil(select.share * len(seeds)), len(seeds))
     most = selected * config.generate.per_parent
     share = _share(pilot)
-    candidates = min(math.ceil(config.budget / share), most) if share else most
+    candidates = _wanted(config, seeds, selected, share, most)
     goldens = 1 + (config.generate.golden_rewrites if with_llm else 0)
     work = [
         *(
@@ -119,14 +126,7 @@ def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
         replace(s, seconds=0.0) if pilot and s.stage == SAMPLE_CANDIDATES else s for s in said
     ]
     asked = asked_in_a_run(config, len(seeds), selected, candidates)
-    llm, read = round(asked.requests), round(asked.requests * _request_tokens(seeds))
-    written = round(asked.texts * config.generator.max_new_tokens)
-    price_in, price_out = config.generator.price_in, config.generator.price_out
-    cost = (
-        None
-        if price_in is None or price_out is None
-        else Account(llm, read, written).cost(price_in, price_out)
-    )
+    account = _account(config, asked, _request_tokens(seeds))
     return Plan(
         rows=seeds.rows_read,
         seeds=len(seeds),
@@ -135,11 +135,43 @@ def make_plan(config: Config, seeds: Seeds, pilot_size: int) -> Plan:
         candidates=candidates,
         pilot=pilot,
         steps=steps,
-        generator_calls=llm,
-        read=read,
-        written=written,
-        cost=cost,
+        generator_calls=account.requests,
+        read=account.prompt_tokens,
+        written=account.new_tokens,
+        cost=_cost(config, account),
     )
+
+
+def _wanted(config: Config, seeds: Seeds, selected: int, share: float, most: int) -> int:
+    """Candidates that the budget takes, of as many as can be made."""
+    budget = config.budget
+    if not isinstance(budget, Spend):
+        return min(math.ceil(budget / share), most) if share else most
+    each = _request_tokens(seeds)
+    spent = [
+        account.tokens if budget.cost is None else _cost(config, account) or 0.0
+        for account in (
+            _account(config, asked_in_a_run(config, len(seeds), selected, count), each)
+            for count in (0, _MANY)
+        )
+    ]
+    one = (spent[1] - spent[0]) / _MANY
+    return min(max(0, math.floor((budget.amount - spent[0]) / one)), most) if one else most
+
+
+def _account(config: Config, asked: Asked, request_tokens: float) -> Account:
+    """What these requests come to, roughly."""
+    return Account(
+        round(asked.requests),
+        round(asked.requests * request_tokens),
+        round(asked.texts * config.generator.max_new_tokens),
+    )
+
+
+def _cost(config: Config, account: Account) -> float | None:
+    """USD; None without prices."""
+    price_in, price_out = config.generator.price_in, config.generator.price_out
+    return None if price_in is None or price_out is None else account.cost(price_in, price_out)
 
 
 def _watched(config: Config, selected: int, seeds: int) -> tuple[int, int]:

@@ -67,6 +67,9 @@ class Rescoring:
             [ResponseSet(c.prompt, c.chosen, _worse(c, parents[c.parent])) for c in passed],
             features=self._features,
         )
+        # With a budget in tokens or money it is a share of what is kept so far.
+        examples = self._config.examples(uses.total())
+        most = max(_FEW, math.ceil(self._config.keep.same_rejected * examples))
         uses, found = uses.copy(), []
         for candidate, scores in zip(passed, results, strict=True):
             parent = parents[candidate.parent]
@@ -77,7 +80,7 @@ class Rescoring:
             candidate.seam_after = discrepancy(scores, self._scale).under(
                 self._config.score.weighting
             )
-            found.append(self._with_rejected(candidate, parent, scores, uses))
+            found.append(self._with_rejected(candidate, parent, scores, uses, most))
         if self._strength is not None:
             against = self._strength.problems([case.candidate for case in found])
             found = [
@@ -90,15 +93,19 @@ class Rescoring:
         return [replace(case, policy_side=fall) for case, fall in zip(found, falls, strict=True)]
 
     def _with_rejected(
-        self, candidate: Candidate, parent: Parent, scores: SetScores, uses: Counter[str]
+        self,
+        candidate: Candidate,
+        parent: Parent,
+        scores: SetScores,
+        uses: Counter[str],
+        most: int,
     ) -> Case:
-        """Give the candidate its rejected response: the worst one that may still be used.
+        """Give the candidate its rejected response: the worst one of fewer than `most` uses.
 
         The worst by likelihood-weighted misjudgement. Those of a part are counted as if all were
         kept: which of them will be is not known yet.
         """
         ranked = [int(i) for i in worst_responses(scores, self._scale)]
-        most = max(_FEW, math.ceil(self._config.keep.same_rejected * self._config.budget))
         worse = _worse(candidate, parent)
         clean = [i for i in ranked if not self._screen.is_contaminated(worse[i])]
         free = [i for i in clean if uses[rejected_key(worse[i])] < most]

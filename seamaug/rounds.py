@@ -26,10 +26,10 @@ from seamaug.run.folder import RunFolder
 from seamaug.run.progress import Progress, progress
 from seamaug.run.track import Track
 from seamaug.steering import Steering
+from seamaug.target import Target
 from seamaug.verify.screen import Screen
 
 STAGE = "candidates"
-BUDGET_MET = "budget met"
 RAN_OUT = "candidates ran out"
 SATURATED = "saturated"
 
@@ -61,6 +61,7 @@ class Rounds:
     rescoring: Rescoring
     keeper: Keeper
     track: Track
+    target: Target
 
     def run(
         self,
@@ -71,7 +72,7 @@ class Rounds:
         deadline: float,
         quiet: bool = False,
     ) -> str:
-        """Fill the budget; returns why it ended: BUDGET_MET, RAN_OUT, SATURATED or TIME_UP.
+        """Fill the budget; returns why it ended: one of FILLED, RAN_OUT, SATURATED or TIME_UP.
 
         `clusters`: cluster of each parent by its seed's position.
         `deadline` is a `time.monotonic` value; a part in flight is finished. Raises LimitReached
@@ -83,7 +84,7 @@ class Rounds:
             self.config, usable, clusters, self.maker.rules, self.maker.llm, self.keeper.outlook
         )
         part = 0
-        with progress("expand", self.config.budget, "kept", quiet=quiet) as bar:
+        with progress("expand", self.target.total, self.target.unit, quiet=quiet) as bar:
             for number in itertools.count():
                 wanted = steering.next_round(number)
                 if not wanted:
@@ -94,14 +95,14 @@ class Rounds:
                     if not resumed and time.monotonic() >= deadline:
                         return TIME_UP
                     self._one_part(run, part, group, number, wanted, state, steering)
-                    part += 1
-                    _show(bar, state, resumed)
+                    self._show(bar, state, resumed)
                     if not resumed:
-                        self.track(self._scalars(state), part)
-                    if state.kept >= self.config.budget:
-                        return BUDGET_MET
+                        self.track(self._scalars(state), part + 1)
+                    if outcome := self.target.outcome(state.kept, part):
+                        return outcome
                     if self.keeper.is_saturated:
                         return SATURATED
+                    part += 1
         raise AssertionError("a round without variants is the last one")
 
     def _scalars(self, state: Progressed) -> dict[str, float]:
@@ -110,6 +111,13 @@ class Rounds:
         if seen := self.keeper.seen:
             found |= {"foreseen": seen.seam, "foreseen_variance": seen.variance}
         return found
+
+    def _show(self, bar: Progress, state: Progressed, resumed: bool) -> None:
+        share = state.kept / state.made if state.made else 0
+        note = f"{share:.0%} of {state.made:,} candidates"
+        if self.target.unit != "kept":
+            note = f"{state.kept:,} kept, {note}"
+        bar.to(self.target.done(state.kept), note, resumed=resumed)
 
     def _one_part(
         self,
@@ -125,12 +133,15 @@ class Rounds:
 
         def make() -> pa.Table:
             counts = [wanted[parent.id] for parent in group]
-            candidates = self.maker.make(group, number, counts, self.screen.is_new, steering.order)
-            self.screen.judge(candidates, parents)
-            cases = self.rescoring.cases(candidates, parents, state.rejected_uses)
+            with self.target.part(part):
+                candidates = self.maker.make(
+                    group, number, counts, self.screen.is_new, steering.order
+                )
+                self.screen.judge(candidates, parents)
+                cases = self.rescoring.cases(candidates, parents, state.rejected_uses)
             limits = _Limits(steering.quotas.copy(), steering.clusters)
             with clock.kind("keep"):
-                self.keeper.judge(cases, self.config.budget - state.kept, limits)
+                self.keeper.judge(cases, self.target.room(state.kept, len(cases)), limits)
             table = to_table(candidates, Candidate.SCHEMA)
             return _with_steps(table, self.keeper.steps(cases))
 
@@ -165,11 +176,6 @@ def _with_steps(table: pa.Table, steps: Mapping[str, bytes]) -> pa.Table:
 
 def _groups(parents: list[Parent], size: int) -> list[list[Parent]]:
     return [parents[start : start + size] for start in range(0, len(parents), size)]
-
-
-def _show(bar: Progress, state: Progressed, resumed: bool) -> None:
-    share = state.kept / state.made if state.made else 0
-    bar.to(state.kept, f"{share:.0%} of {state.made:,} candidates", resumed=resumed)
 
 
 def funnel(tables: Any) -> dict[str, dict[str, int]]:

@@ -1,6 +1,5 @@
 """The models of a run."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -39,14 +38,15 @@ class Models:
         self,
         config: Config,
         run: RunFolder | None = None,
-        deadline: float = math.inf,
+        limits: Limits | None = None,
         load: LoadGenerator | None = None,
     ) -> None:
-        """`deadline`: of the LLM's work, by `time.monotonic`. `load`: where not in this process."""
+        """`limits`: of the LLM, by default those of the config alone. `load`: where not in this
+        process."""
         require_engine(config.retrieve)  # its absence must not show after the models are loaded
         self._config = config
         with _loading():
-            self.writer = load_writer(config, run, deadline, load) if run else None
+            self.writer = load_writer(config, run, limits, load) if run else None
 
     def load(self) -> None:
         """Load what every run of this process needs: what cannot be loaded must show at once."""
@@ -156,7 +156,7 @@ def load_judges(config: Config) -> Ensemble:
 def load_writer(
     config: Config,
     run: RunFolder,
-    deadline: float = math.inf,
+    limits: Limits | None = None,
     load: LoadGenerator | None = None,
 ) -> LLMWriter | None:
     """The LLM that writes variants; None for the embedded operators alone.
@@ -171,6 +171,6 @@ def load_writer(
     again = own if known is None else own.model_copy(update={"structured": known})
     engine = (load or load_generator)(again)
     run.remember("structured", engine.structured)
-    limits = Limits(config.max_tokens, config.max_cost, deadline)
+    limits = limits or Limits(config.max_tokens, config.max_cost)
     generation = Generation(engine, own, Journal(run.replies), limits)
     return LLMWriter(generation, load_operators(config.generate.operators_from))

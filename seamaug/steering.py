@@ -15,6 +15,7 @@ from seamaug.keep.outlook import Outlook
 from seamaug.keep.quotas import Quotas
 from seamaug.prospects import Prospects
 from seamaug.records import KEPT, Parent, text_key
+from seamaug.units import Spend
 
 LEARNT_FROM = (
     "parent", "operator", "tokens", "verdict",
@@ -99,7 +100,10 @@ class Steering:
             self._beliefs = self._ledger.beliefs()
             self._ledger.fade()
         rng = np.random.default_rng(int(text_key([self._config.seed, "round", number])[:16], 16))
-        slots = max(-(-self._config.budget // own.rounds), own.batch_parents)
+        budget = self._config.budget
+        # How many variants tokens or money buy shows late, so rounds grow with what was made.
+        whole = int(self._tried.sum()) if isinstance(budget, Spend) else budget
+        slots = max(-(-whole // own.rounds), own.batch_parents)
         room = self._room()
         even = own.explore if self._beliefs or self._prospects else 1.0
         given = evenly(round(even * slots), room, self._tried, rng)

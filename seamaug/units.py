@@ -1,6 +1,7 @@
-"""The units people type: budgets (`10k`), durations (`2h`), shares (`20%`)."""
+"""The units people type: budgets (`10k`, `5M tokens`), durations (`2h`), shares (`20%`)."""
 
 import re
+from dataclasses import dataclass
 
 from seamaug.errors import ConfigError
 
@@ -10,11 +11,51 @@ _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 _DURATION_PART = re.compile(rf"{_NUMBER}\s*([smhd])", re.ASCII)
 _LARGEST = 2**53  # above it a float no longer counts exactly
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_TOKENS = re.compile(rf"({_NUMBER}\s*[kKmMgG]?)\s?tokens?", re.ASCII | re.IGNORECASE)
+_USD = re.compile(rf"\$\s*{_NUMBER}|{_NUMBER}\s*USD", re.ASCII | re.IGNORECASE)
+_CENTS = 6  # digits of a dollar that count
 
 
-def parse_budget(text: str | int) -> int:
-    """Number of examples in ``500``, ``10k`` or ``1.5M``; raises ConfigError unless >= 1."""
-    return _count(text, "budget", "example", "500, 10k or 1.5M")
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What an LLM's work may come to: tokens read and written, or USD; one of the two."""
+
+    tokens: int | None = None
+    cost: float | None = None
+
+    @property
+    def amount(self) -> float:
+        """How many of `unit`."""
+        return (self.cost or 0.0) if self.tokens is None else self.tokens
+
+    @property
+    def unit(self) -> str:
+        """``tokens`` or ``USD``."""
+        return "USD" if self.tokens is None else "tokens"
+
+    def __str__(self) -> str:
+        """As `parse_budget` reads it."""
+        if self.cost is None:
+            return f"{self.tokens} tokens"
+        return f"{self.cost:.{_CENTS}f}".rstrip("0").rstrip(".") + " USD"
+
+
+def parse_budget(text: "str | int | Spend") -> "int | Spend":
+    """Examples in ``500``, ``10k`` or ``1.5M``; or what to spend in ``5M tokens``, ``20 USD`` or
+    ``$20``. Raises ConfigError unless it is at least one example or token, or above 0 USD."""
+    if isinstance(text, Spend):
+        return text
+    shown = str(text).strip()
+    if match := _TOKENS.fullmatch(shown):
+        return Spend(tokens=_count(match[1], "budget", "token", "5M tokens"))
+    if match := _USD.fullmatch(shown):
+        cost = round(float(match[1] or match[2]), _CENTS)
+        if not 0 < cost <= _LARGEST:
+            raise ConfigError(
+                f"budget {_short(text)} is out of range: write an amount such as 20 USD"
+            )
+        return Spend(cost=cost)
+    return _count(text, "budget", "example", "500, 10k or 1.5M, or 5M tokens or 20 USD")
 
 
 def parse_tokens(text: str | int) -> int:

@@ -300,6 +300,43 @@ def test_quotas_leave_a_small_run_its_budget() -> None:
         quotas.take(f"p{i % 2}", 0, "a")
 
 
+SPEND: dict[str, Any] = {"budget": "5M tokens", "generator.name": "m"}
+
+
+def test_quotas_are_of_what_is_kept_so_far_where_its_number_is_open() -> None:
+    config = load_config(None, SPEND | {"keep.cluster_share": 0.2, "keep.operator_share": 0.5})
+    quotas = Quotas(config, seeds=30, clusters=20, operators=20)
+    for i in range(10):
+        assert quotas.problem(f"p{i}", 0, "a") == ""
+        quotas.take(f"p{i}", 0, "a")
+    assert quotas.problem("p10", 0, "b") == "quota of its cluster"
+    for i in range(40):
+        assert quotas.problem(f"p{i % 30}", 1 + i % 10, f"{i}") == ""
+        quotas.take(f"p{i % 30}", 1 + i % 10, f"{i}")
+    assert not quotas.is_full("cluster", 0), "one more of 51 is a fifth of them, rounded up"
+    assert not quotas.is_full("operator", "a")
+
+
+def test_quotas_leave_an_open_run_its_only_cluster_and_operator() -> None:
+    quotas = Quotas(load_config(None, SPEND), seeds=2, clusters=1, operators=1)
+    for i in range(200):
+        assert quotas.problem(f"p{i % 2}", 0, "a") == ""
+        quotas.take(f"p{i % 2}", 0, "a")
+
+
+def test_rounds_grow_where_the_number_of_examples_is_open() -> None:
+    own = steering(**SPEND, **{"generate.batch_parents": 4, "generate.rounds": 5})
+    sizes = []
+    for number in range(12):
+        wanted = own.next_round(number)
+        sizes.append(sum(wanted.values()))
+        for parent, count in wanted.items():
+            own._tried[own._places[parent]] += count
+    assert sizes[:6] == [4] * 6
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == -(-sum(sizes[:-1]) // 5) > 4
+
+
 def test_full_operators_are_not_drawn() -> None:
     own = steering(**{"keep.operator_share": 0.1, "generate.depth": 1})
     for i in range(400):

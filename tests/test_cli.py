@@ -299,6 +299,8 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         (["expand", "--budget", "-1"], "not a number of examples"),
         (["expand", "--budget", "abc"], "such as 500, 10k or 1.5M"),
         (["expand", "--budget", "9" * 400], "too large"),
+        (["expand", "--budget", "20 EUR"], "or 5M tokens or 20 USD"),
+        (["expand", "--budget", "5M", "tokens"], "a budget of two words needs quotes"),
         (["expand", "--max-time", "soon"], "such as 90s, 30m, 2h"),
         (["expand", "--seed", "x"], "not a valid integer"),
         (["expand", "--column", "prompt"], "FIELD=NAME"),

@@ -1,5 +1,6 @@
 """Settings from YAML and flags: typed, and a mistake is named with the key that was meant."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from seamaug.config import Config, load_config
 from seamaug.errors import ConfigError
 from seamaug.resources import resource
+from seamaug.units import Spend
 
 RECIPES = sorted(resource("configs").glob("*.yaml"))
 
@@ -265,6 +267,12 @@ def test_a_generator_s_setting_that_nothing_reads_is_refused(
     [
         ("max_tokens: 2M", "`max_tokens` limits what an LLM writes, and there is none: give"),
         ("{max_cost: 3, generator: {name: m}}", "`max_cost` needs `generator.price_in` and"),
+        (
+            "budget: 5M tokens",
+            "`budget: 5000000 tokens` is spent on an LLM, and there",
+        ),
+        ("budget: $20", "`budget: 20 USD` is spent on an LLM, and there is none: give"),
+        ("{budget: 20 USD, generator: {name: m}}", "`budget: 20 USD` needs `generator.price_in`"),
         ("{max_tokens: 0, generator: {name: m}}", "below one token: write a number of tokens"),
         ("{max_cost: 0, generator: {name: m, price_in: 1, price_out: 1}}", "greater than 0"),
     ],
@@ -284,6 +292,19 @@ generator: {name: some-llm, engine: server, url: 'https://api.example.com/v1', a
     config = load_config(written(tmp_path, text))
     assert (config.max_tokens, config.max_cost) == (2_000_000, 20)
     assert (config.generator.in_flight, config.generator.timeout) == (128, 120)
+
+
+@pytest.mark.parametrize(
+    ("text", "spend"), [("5M tokens", Spend(tokens=5_000_000)), ("$0.5", Spend(cost=0.5))]
+)
+def test_a_budget_may_be_what_to_spend(tmp_path: Path, text: str, spend: Spend) -> None:
+    own = f"budget: {text}\ngenerator: {{name: m, price_in: 1, price_out: 1}}\n"
+    config = load_config(written(tmp_path, own))
+    assert config.budget == spend
+    stored = config.model_dump(mode="json")
+    assert stored["budget"] == str(spend)
+    assert Config.model_validate(json.loads(json.dumps(stored))) == config
+    assert load_config(None).model_dump(mode="json")["budget"] == 10_000
 
 
 def test_overrides_go_before_the_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -17,8 +18,10 @@ from click.testing import CliRunner
 from seamaug import expand, score, select
 from seamaug.cli import main
 from seamaug.errors import ConfigError, LimitReached
-from seamaug.models.generation import TOKEN_LIMIT
-from seamaug.rounds import BUDGET_MET, RAN_OUT
+from seamaug.models.generation import BUDGET_SPENT, TOKEN_LIMIT
+from seamaug.reporting import report
+from seamaug.rounds import RAN_OUT
+from seamaug.target import BUDGET_MET
 from tests.models.faulty_server import MODEL, FaultyServer, rewrite, words_of
 
 OUTPUTS = ("README.md", "provenance.parquet", "sft/train.parquet", "preference/train.parquet")
@@ -119,6 +122,100 @@ def test_a_limit_pauses_the_run_and_a_higher_one_goes_on(
     assert contents(mine) == contents(folder)
     assert paid(server) == everything, "something was paid for twice, or not at all"
     assert "LLM operator" in CliRunner().invoke(main, ["show", str(mine)]).output
+
+
+def test_a_budget_in_tokens_is_spent_and_the_run_is_done(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    budget = 12_500  # the parents take 9,400 of them
+    own, out = [*command[:-1], f"{budget} tokens"], tmp_path / "run"
+    done = run(own, out)
+    assert done.exit_code == 0, done.output
+    summary = json.loads((out / "run.json").read_text())
+    assert (summary["outcome"], summary["budget"]) == (BUDGET_SPENT, f"{budget} tokens")
+    spent = sum(o["prompt_tokens"] + o["new_tokens"] for o in summary["generation"].values())
+    assert budget - 1000 < spent <= budget, "less is left than the next request may take"
+    counts = summary["counts"]["candidates"]
+    assert 0 < counts["kept"] == len(pq.read_table(out / "preference" / "train.parquet"))
+    told = f"{counts['kept']} examples kept, {spent:,} of {budget:,} tokens spent"
+    for text in (done.output, (out / "README.md").read_text()):
+        assert told in " ".join(text.split())
+    report(out)
+    assert told in (out / "report.html").read_text()
+    # What it did not reach was never asked for; what was paid for is used.
+    rows = pq.read_table(out / "provenance.parquet").to_pylist()
+    assert BUDGET_SPENT not in {row["reply"] for row in rows}
+    asked_for = summary["generation"]["paraphrase"]["requests"]
+    assert sum(row["operator"] == "paraphrase" for row in rows) == asked_for
+    before = paid(server)
+    assert set(before.values()) == {1}
+    assert run(own, out).exit_code == 0
+    more = run([*command[:-1], "1M tokens"], out)
+    assert more.exit_code == 1
+    assert f'config.budget: "{budget} tokens" -> "1000000 tokens"' in more.stderr
+    # A process that resumes knows of the last part: it does not begin another one.
+    datasets = contents(out)
+    (out / "run.json").unlink()
+    assert run(own, out).exit_code == 0
+    assert contents(out) == datasets
+    assert paid(server) == before
+
+
+@pytest.mark.parametrize("share", [0.6, 0.98])
+def test_killed_it_spends_its_budget_on_the_same(
+    command: list[str], server: FaultyServer, tmp_path: Path, share: float
+) -> None:
+    own = [*command[:-1], "$2"]
+    assert run(own, tmp_path / "run").exit_code == 0
+    summary = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert summary["outcome"] == BUDGET_SPENT
+    assert 2 - 0.4 < sum(account["cost"] for account in summary["generation"].values()) <= 2
+    everything, server.bodies = paid(server), []
+    server.latency = 0.01
+    out, replied = tmp_path / "killed", server.replied.total()
+    child = [sys.executable, "-m", "seamaug.cli", "-q", *own, "--out", str(out)]
+    with subprocess.Popen(child) as process:
+        server.wait_for(replied + int(share * everything.total()))
+        process.send_signal(signal.SIGKILL)
+    assert run(own, out).exit_code == 0
+    assert contents(out) == contents(tmp_path / "run")
+    assert paid(server).keys() == everything.keys()
+
+
+def test_a_budget_that_parents_take_leaves_no_examples(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    own, out = [*command[:-1], "8k tokens"], tmp_path / "run"
+    done = run(own, out)
+    assert done.exit_code == 0, done.output
+    summary = json.loads((out / "run.json").read_text())
+    assert (summary["outcome"], summary["counts"]["candidates"]["total"]) == (BUDGET_SPENT, 0)
+    while_scoring = run([*own, "--estimator", "llm"], tmp_path / "scored")
+    assert while_scoring.exit_code == 1
+    assert "budget spent before the first candidate: the generator took" in while_scoring.output
+    # Scoring alone has no budget.
+    scored = CliRunner().invoke(
+        main,
+        ["score", *command[1:4], "--estimator", "llm", "--out", str(tmp_path / "scores.parquet")],
+    )
+    assert scored.exit_code == 0, scored.output
+
+
+def test_the_plan_says_what_a_budget_in_money_is_enough_for(
+    command: list[str], server: FaultyServer, tmp_path: Path
+) -> None:
+    seen = []
+    for amount in ("$4", "12 USD", "1000 USD"):
+        told = CliRunner().invoke(main, [*command[:-1], amount, "--dry-run", "--json"])
+        assert told.exit_code == 0, told.output
+        plan = json.loads(told.stdout)
+        assert plan["cost"] <= float(plan["budget"].split()[0]) or not plan["candidates"]
+        seen.append((plan["budget"], plan["candidates"]))
+    assert [budget for budget, _ in seen] == ["4 USD", "12 USD", "1000 USD"]
+    assert [seen[0][1], seen[2][1]] == [0, 10 * 6]  # `per_parent` of each that is selected
+    assert 0 < seen[1][1] < 60
+    told = CliRunner().invoke(main, [*command[:-1], "12 USD", "--dry-run"])
+    assert "12 USD to spend; about" in " ".join(told.output.split())
 
 
 def test_a_limit_reached_while_scoring_is_said(

@@ -18,7 +18,8 @@ from seamaug.errors import InputError
 from seamaug.models.generation import TIME_UP
 from seamaug.rescoring import Rescoring
 from seamaug.resources import resource
-from seamaug.rounds import BUDGET_MET, RAN_OUT, SATURATED
+from seamaug.rounds import RAN_OUT, SATURATED
+from seamaug.target import BUDGET_MET
 
 # Small parts, so that a run has many of them.
 SMALL = {

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from seamaug.errors import ConfigError
 from seamaug.units import (
+    Spend,
     human_count,
     human_seconds,
     parse_budget,
@@ -17,7 +18,8 @@ from seamaug.units import (
 )
 
 fuzz = settings(deadline=None, database=None, max_examples=300, derandomize=True)
-NEAR_MISSES = st.text("0123456789.,+-_eEkKmMhsd% \t\n\u0663\u2126x", max_size=400)
+NEAR_MISSES = st.text("0123456789.,+-_eEkKmMhsd%$ \t\n\u0663\u2126x", max_size=400)
+AMOUNTS = st.from_regex(r"\$?[0-9.]{1,20} ?[kKmMgG]? ?(tokens?|USD|usd)?", fullmatch=True)
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.lists(st.integers()))
 ANYTHING = st.one_of(st.text(max_size=50), NEAR_MISSES, SCALARS)
 
@@ -66,6 +68,48 @@ def test_bad_budget_says_what_to_write(text: str | int, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
         parse_budget(text)
     assert "such as 500, 10k or 1.5M" in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "spend", "written"),
+    [
+        ("5M tokens", Spend(tokens=5_000_000), "5000000 tokens"),
+        ("5Mtokens", Spend(tokens=5_000_000), "5000000 tokens"),
+        (" 1.5 k Tokens ", Spend(tokens=1500), "1500 tokens"),
+        ("1 token", Spend(tokens=1), "1 tokens"),
+        ("20 USD", Spend(cost=20.0), "20 USD"),
+        ("20usd", Spend(cost=20.0), "20 USD"),
+        ("$20", Spend(cost=20.0), "20 USD"),
+        ("$ .5", Spend(cost=0.5), "0.5 USD"),
+        ("1234567.89 USD", Spend(cost=1234567.89), "1234567.89 USD"),
+        (Spend(cost=0.000001), Spend(cost=0.000001), "0.000001 USD"),
+    ],
+)
+def test_budget_to_spend(text: str, spend: Spend, written: str) -> None:
+    assert parse_budget(text) == spend
+    assert str(spend) == written
+    assert parse_budget(written) == spend
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0 tokens", "below one token: write a number of tokens such as 5M tokens"),
+        ("1.5 tokens", "whole number of tokens"),
+        ("9" * 400 + " tokens", "too large"),
+        ("0 USD", "such as 20 USD"),
+        ("0.0000001 USD", "such as 20 USD"),
+        ("9" * 400 + " USD", "such as 20 USD"),
+        ("-1 USD", "or 5M tokens or 20 USD"),
+        ("20 EUR", "or 5M tokens or 20 USD"),
+        ("lots of tokens", "or 5M tokens or 20 USD"),
+        ("tokens", "or 5M tokens or 20 USD"),
+    ],
+)
+def test_bad_budget_to_spend_says_what_to_write(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        parse_budget(text)
     assert len(str(caught.value)) < 200
 
 
@@ -123,14 +167,14 @@ def test_bad_share_says_what_to_write(text: str) -> None:
 
 
 @fuzz
-@given(ANYTHING)
+@given(st.one_of(ANYTHING, AMOUNTS))
 def test_any_budget_is_a_positive_count_or_a_config_error(value: object) -> None:
     try:
-        count = parse_budget(value)  # type: ignore[arg-type]
+        budget = parse_budget(value)  # type: ignore[arg-type]
     except ConfigError:
         return
-    assert isinstance(count, int)
-    assert count >= 1
+    assert budget.amount > 0 if isinstance(budget, Spend) else budget >= 1
+    assert parse_budget(str(budget)) == budget
 
 
 @fuzz

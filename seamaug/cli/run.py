@@ -29,7 +29,8 @@ from seamaug.cli.options import (
     "--budget",
     callback=parsed("parse_budget"),
     metavar="N",
-    help="Examples to keep: 500, 10k, 1.5M.  [default: 10k]",
+    help="Examples to keep: 500, 10k, 1.5M; or what the generator may take until the run is done: "
+    "'5M tokens', '20 USD'.  [default: 10k]",
 )
 @click.option(
     "--out",
@@ -111,7 +112,10 @@ def expand(
     from seamaug import api
     from seamaug.report.exports import print_exports
     from seamaug.report.terminal import print_plan, print_summary
+    from seamaug.target import FILLED
 
+    if flags["budget"] and (units := {"token", "tokens", "usd"} & {own.lower() for own in seeds}):
+        raise click.UsageError(f"a budget of two words needs quotes: --budget '... {min(units)}'")
     names = flags.pop("formats")
     if dry_run:
         plan = api.plan(list(seeds) or None, pilot=pilot, **arguments(flags))
@@ -130,7 +134,7 @@ def expand(
     else:
         print_summary(result.out, result.summary)
         print_exports(result.exports)
-    if result.summary["counts"]["candidates"]["kept"] < result.summary["budget"]:
+    if result.summary["outcome"] not in FILLED:
         sys.exit(3)
 
 

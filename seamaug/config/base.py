@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from seamaug.errors import ConfigError
-from seamaug.units import parse_budget, parse_duration, parse_share, parse_tokens
+from seamaug.units import Spend, parse_budget, parse_duration, parse_share, parse_tokens
 
 
 def _typed(parse: Any) -> BeforeValidator:
@@ -25,7 +25,12 @@ def listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Budget = Annotated[int, _typed(parse_budget)]
+def plain(budget: int | Spend) -> int | str:
+    """A budget for JSON, as it may be written in a config."""
+    return str(budget) if isinstance(budget, Spend) else budget
+
+
+Budget = Annotated[int | Spend, _typed(parse_budget), PlainSerializer(plain)]
 Tokens = Annotated[int, _typed(parse_tokens)]
 Share = Annotated[float, _typed(parse_share)]
 Duration = Annotated[float, _typed(parse_duration)]

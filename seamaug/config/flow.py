@@ -56,7 +56,8 @@ class GenerateConfig(Section):
     parents; for `thompson` also share of the variants whose operators are drawn evenly."""
     rounds: Positive = 10
     """The first round makes one in so many of the budget, but `batch_parents` variants at least;
-    so does each of the others."""
+    so does each of the others. With a budget in tokens or money, one in so many of the variants
+    that were made before it."""
     per_round: Positive = 8
     """Variants of one parent per round, at most."""
     per_parent: Positive = 200

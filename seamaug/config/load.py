@@ -18,6 +18,7 @@ from seamaug.config.score import ScoreConfig
 from seamaug.config.verify import VerifyConfig
 from seamaug.errors import ConfigError
 from seamaug.resources import EMBEDDED, resource
+from seamaug.units import Spend
 from seamaug.yaml_file import read_yaml
 
 _SHOWN = 300
@@ -43,7 +44,9 @@ class Config(Section):
     diagnose: DiagnoseConfig = DiagnoseConfig()
     ray: RayConfig = RayConfig()
     budget: Budget = 10_000
-    """Examples to keep."""
+    """Examples to keep; or what the generator may take, after which the run is done: `5M tokens`
+    read and written, or `20 USD` by its prices, with scoring and parents. Shares of a budget in
+    tokens or money are those of the examples kept so far."""
     engine: Literal["local", "ray"] = "local"
     """What maps models over rows: this process, or the workers of a Ray cluster: the one that
     RAY_ADDRESS names, or one of this machine."""
@@ -108,9 +111,16 @@ class Config(Section):
                     f"`{name}` limits what an LLM writes, and there is none: give "
                     "`generator.name` (--generator MODEL), or limit the run by `max_time`"
                 )
-        if self.max_cost is not None and self.generator.price_in is None:
+        if isinstance(self.budget, Spend) and self.generator.name == EMBEDDED:
             raise ValueError(
-                "`max_cost` needs `generator.price_in` and `generator.price_out`, in USD per "
+                f"`budget: {self.budget}` is spent on an LLM, and there is none: give "
+                "`generator.name` (--generator MODEL), or a number of examples, such as 10k"
+            )
+        in_usd = isinstance(self.budget, Spend) and self.budget.cost is not None
+        if (in_usd or self.max_cost is not None) and self.generator.price_in is None:
+            name = f"budget: {self.budget}" if in_usd else "max_cost"
+            raise ValueError(
+                f"`{name}` needs `generator.price_in` and `generator.price_out`, in USD per "
                 "million tokens"
             )
         return self
@@ -121,6 +131,10 @@ class Config(Section):
         if len(set(names)) < len(names):
             raise ValueError("`diagnose.policies` names a policy twice")
         return self
+
+    def examples(self, kept: int) -> int:
+        """What a share of the budget is a share of; `kept`: examples so far."""
+        return kept if isinstance(self.budget, Spend) else self.budget
 
     @property
     def uses_writer_to_score(self) -> bool:

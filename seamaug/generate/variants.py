@@ -10,6 +10,7 @@ from seamaug.errors import ConfigError
 from seamaug.generate.llm.operators import LLMOperator, load_operators
 from seamaug.generate.llm.writer import LLMWriter, Task, Written
 from seamaug.generate.operators import OPERATORS, Operator, at_random, compose
+from seamaug.models.generation import BUDGET_SPENT
 from seamaug.records import (
     GOLDEN,
     GOLDEN_REWRITE,
@@ -79,7 +80,12 @@ class VariantMaker:
                 drawn.add(text)
                 made[i].append(candidate)
         self._fill(promised, number)
-        flat = [candidate for group in made.values() for candidate in group]
+        flat = [
+            candidate
+            for group in made.values()
+            for candidate in group
+            if candidate.reply != BUDGET_SPENT  # never asked for, so there is none
+        ]
         for place, candidate in enumerate(flat):
             candidate.id = text_key([self._seed, number, place, candidate.parent, candidate.text])
         return flat

@@ -42,8 +42,7 @@ class Keeper:
         """`outlook`: None where the reward models do not show their features."""
         self.rule = rule
         self.outlook = outlook
-        self._config = config.keep
-        self._window = max(_WINDOW, round(0.05 * config.budget))
+        self._config, self._examples = config.keep, config.examples
         self._curve = [outlook.seen()] if outlook else []
 
     def judge(self, cases: Sequence[Case], room: int, limits: Limits) -> None:
@@ -115,8 +114,9 @@ class Keeper:
         At least 5 % of the budget and 100; None while there are fewer.
         """
         last = self._curve[-1] if self._curve else None
+        window = max(_WINDOW, round(0.05 * self._examples(last.kept))) if last else _WINDOW
         for point in reversed(self._curve):
-            if last and last.kept - point.kept >= self._window:
+            if last and last.kept - point.kept >= window:
                 fall = (point.seam - last.seam) / (self._curve[0].seam or 1.0)
                 return last.kept - point.kept, fall
         return None

@@ -5,19 +5,22 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from seamaug.config import GeneratorConfig
-from seamaug.errors import LimitReached
+from seamaug.errors import BudgetSpent, LimitReached
 from seamaug.models.engines import GeneratorEngine, Leave, Reply, Request, most_tokens
 from seamaug.models.journal import Account, Journal
 from seamaug.records import text_key
+from seamaug.units import Spend
 
 TOKEN_LIMIT = "token limit reached"
 COST_LIMIT = "cost limit reached"
 TIME_UP = "time is up"
+BUDGET_SPENT = "budget spent"
 GRACE = 5.0
 """Seconds for which requests in flight are waited for when time is up: they may well be paid."""
 
@@ -31,6 +34,8 @@ class Limits:
     """USD."""
     deadline: float = math.inf
     """Of this process, by `time.monotonic`."""
+    budget: Spend | None = None
+    """After which a run is done, not paused."""
 
 
 class _Flight:
@@ -81,6 +86,9 @@ class Generation:
         self._journal = journal or Journal()
         self._limits = limits or Limits()
         self._replayed: Counter[str] = Counter()
+        self._using_up = False
+        self.is_used_up = False
+        """Whether the budget did not reach for all that was asked in the last `using_up`."""
 
     @property
     def structured(self) -> bool:
@@ -127,8 +135,12 @@ class Generation:
             flight, before = _Flight(), len(replies)
             self._ask(missing, flight, replies)
             # Near a limit requests reserve more than they take, so what is left is told anew.
-            if len(replies) == before:
+            if len(replies) > before:
+                continue
+            if not (self._using_up and flight.refusal == BUDGET_SPENT):
                 raise self._reached(flight)
+            self.is_used_up = True
+            replies |= dict.fromkeys(missing, Reply(error=BUDGET_SPENT))
         return [replies[key] for key in keys]
 
     def _ask(self, asked: dict[str, Request], flight: "_Flight", replies: dict[str, Reply]) -> None:
@@ -147,6 +159,21 @@ class Generation:
             else:
                 self._journal.add_failure(key, operator)
             flight.end(wanted[position])
+
+    @contextmanager
+    def using_up(self) -> Iterator[None]:
+        """In this block, what the budget does not reach has a reply that says so: the rest of what
+        was asked together is paid for, and is to be used."""
+        self._using_up, self.is_used_up = True, False
+        try:
+            yield
+        finally:
+            self._using_up = False
+
+    def taken(self, budget: Spend) -> float:
+        """What was taken so far over the whole run, in the budget's unit."""
+        total = self._journal.total
+        return total.tokens if budget.cost is None else self._cost(total) or 0.0
 
     def mark_unreadable(self, requests: Sequence[Request]) -> None:
         """Count the replies to these requests as of no use."""
@@ -183,10 +210,15 @@ class Generation:
         total, limits = Account(), self._limits
         total.join(self._journal.total)
         total.join(in_flight)
-        if limits.tokens is not None and total.tokens > limits.tokens:
-            return TOKEN_LIMIT
-        if limits.cost is not None and (self._cost(total) or 0.0) > limits.cost:
-            return COST_LIMIT
+        spend, cost = limits.budget or Spend(), self._cost(total) or 0.0
+        for outcome, most, taken in (
+            (BUDGET_SPENT, spend.tokens, total.tokens),
+            (BUDGET_SPENT, spend.cost, cost),
+            (TOKEN_LIMIT, limits.tokens, total.tokens),
+            (COST_LIMIT, limits.cost, cost),
+        ):
+            if most is not None and taken > most:
+                return outcome
         return TIME_UP if time.monotonic() >= limits.deadline else ""
 
     def _reached(self, flight: "_Flight") -> LimitReached:
@@ -195,6 +227,12 @@ class Generation:
         used += "" if cost is None else f", {cost:.2f} USD"
         if self._engine.paid and outcome != TIME_UP:
             used += f", and the next request may take {flight.refused.tokens:,} tokens"
+        if outcome == BUDGET_SPENT:
+            return BudgetSpent(
+                outcome,
+                f"{outcome} before the first candidate: the generator took {used}; give a larger "
+                "`budget`, and another folder",
+            )
         option = {TOKEN_LIMIT: "max_tokens", COST_LIMIT: "max_cost"}.get(outcome)
         higher = f"with a higher `{option}` " if option else ""
         return LimitReached(

@@ -23,9 +23,10 @@ from seamaug.report.scores import WORST, score_summary
 from seamaug.rounds import SATURATED
 from seamaug.run.folder import REPLIES, read_part
 from seamaug.storage import Place, remote
-from seamaug.units import human_count, human_seconds
+from seamaug.target import FILLED
+from seamaug.units import Spend, human_count, human_seconds
 from seamaug.write.datasets import PROVENANCE, dataset_file
-from seamaug.write.summary import Summary
+from seamaug.write.summary import Summary, filled
 
 _SHOWN_CHARS = 400
 _LITTLE = 0.002
@@ -47,11 +48,9 @@ def _plain(text: str) -> Text:
 def print_summary(place: Place, summary: Summary) -> None:
     """The funnel of a run, what it changed, and where its time went."""
     console = _console()
-    kept, budget = summary["counts"]["candidates"]["kept"], summary["budget"]
-    console.print(
-        Text(f"\n{kept:,} of {budget:,} examples kept ({kept / budget:.0%}): {summary['outcome']}",
-             style="bold green" if kept >= budget else "bold yellow")
-    )  # fmt: skip
+    what, share = filled(summary)
+    done = "bold green" if summary["outcome"] in FILLED else "bold yellow"
+    console.print(Text(f"\n{what} ({share:.0%}): {summary['outcome']}", style=done))
     console.print(_funnel(summary["counts"]))
     found = summary["kept"]
     if found["seam_before"] is not None:
@@ -262,6 +261,11 @@ def _yield(plan: Plan) -> str:
     return how + f"{plan.candidates:,} candidates are to give {plan.kept:,} examples. "
 
 
+def _aim(plan: Plan) -> str:
+    budget = plan.budget
+    return f"{budget} to spend" if isinstance(budget, Spend) else f"{budget:,} to keep"
+
+
 def print_plan(plan: Plan) -> None:
     """What a run would do."""
     console = _console()
@@ -279,7 +283,7 @@ def print_plan(plan: Plan) -> None:
     console.print(view)
     console.print(
         f"{plan.rows:,} rows, {plan.seeds:,} different prompts, {plan.selected:,} selected, "
-        f"{plan.budget:,} to keep; about {human_seconds(plan.seconds)} at the speed just measured"
+        f"{_aim(plan)}; about {human_seconds(plan.seconds)} at the speed just measured"
     )
     console.print(
         _yield(plan)

@@ -15,14 +15,14 @@ _LOG_EVERY = 20.0  # seconds between log lines where there is no terminal
 class Progress:
     """Counts of one stage with rate and time left; `advance` is cheap to call."""
 
-    def __init__(self, stage: str, total: int | None, unit: str) -> None:
+    def __init__(self, stage: str, total: float | None, unit: str) -> None:
         self.stage, self.total, self.unit = stage, total, unit
-        self.done = 0
+        self.done = 0.0
         self.note = ""
         self._start = self._logged = time.monotonic()
-        self._resumed = 0
+        self._resumed = 0.0
 
-    def advance(self, count: int, note: str = "", *, resumed: bool = False) -> None:
+    def advance(self, count: float, note: str = "", *, resumed: bool = False) -> None:
         """`count` more are done; those read from an earlier run do not count for the rate."""
         self.done += count
         self._resumed += count if resumed else 0
@@ -31,16 +31,16 @@ class Progress:
             self._logged = time.monotonic()
             logger.info(self.line())
 
-    def to(self, done: int, note: str = "", *, resumed: bool = False) -> None:
+    def to(self, done: float, note: str = "", *, resumed: bool = False) -> None:
         """Set the count itself."""
         self.advance(done - self.done, note, resumed=resumed)
 
     def line(self) -> str:
         """`score 1,280/1,993 seeds, 21.3/s, 33 s left`."""
         rate = (self.done - self._resumed) / max(time.monotonic() - self._start, 1e-6)
-        parts = [f"{self.stage} {self.done:,}"]
+        parts = [f"{self.stage} {_number(self.done)}"]
         if self.total is not None:
-            parts[0] += f"/{self.total:,}"
+            parts[0] += f"/{_number(self.total)}"
         parts[0] += f" {self.unit}"
         parts.append(f"{human_count(rate)}/s" if rate >= 10 else f"{rate:.1f}/s")
         if self.total is not None and rate > 0 and self.done < self.total:
@@ -49,7 +49,7 @@ class Progress:
 
 
 @contextmanager
-def progress(stage: str, total: int | None, unit: str, *, quiet: bool) -> Iterator[Progress]:
+def progress(stage: str, total: float | None, unit: str, *, quiet: bool) -> Iterator[Progress]:
     """Show the progress of a stage for the length of the block."""
     state = Progress(stage, total, unit)
     if quiet or not sys.stderr.isatty():
@@ -58,9 +58,13 @@ def progress(stage: str, total: int | None, unit: str, *, quiet: bool) -> Iterat
         with _bar(state):
             yield state
     if not quiet:
-        logger.info(
-            f"{stage}: {state.done:,} {unit} in {human_seconds(time.monotonic() - state._start)}"
-        )
+        taken = human_seconds(time.monotonic() - state._start)
+        logger.info(f"{stage}: {_number(state.done)} {unit} in {taken}")
+
+
+def _number(count: float) -> str:
+    """Money has cents."""
+    return f"{count:,.0f}" if count == int(count) else f"{count:,.2f}"
 
 
 @contextmanager

@@ -6,12 +6,28 @@ from typing import Any
 
 from seamaug.errors import RunFolderError
 from seamaug.run.folder import whole_file
+from seamaug.units import Spend, parse_budget
 
 Summary = dict[str, Any]
 """outcome, budget, weighting, counts, discrepancy, decontamination, kept, foreseen, generation,
 reward_scores, models, licences, versions, config, times."""
 
 _SHOWN = {"outcome", "budget", "weighting", "counts", "kept", "times"}
+
+
+def filled(summary: Summary) -> tuple[str, float]:
+    """What a run has of its budget: in words, and as a share."""
+    kept, budget = summary["counts"]["candidates"]["kept"], parse_budget(summary["budget"])
+    if not isinstance(budget, Spend):
+        return f"{kept:,} of {budget:,} examples kept", kept / budget
+    accounts = summary["generation"].values()
+    if budget.cost is not None:
+        spent = sum(own["cost"] for own in accounts)
+        told = f"{spent:,.2f} of {budget.cost:,.2f} USD"
+    else:
+        spent = sum(own["prompt_tokens"] + own["new_tokens"] for own in accounts)
+        told = f"{spent:,} of {budget.tokens:,} tokens"
+    return f"{kept:,} examples kept, {told} spent", spent / budget.amount
 
 
 def write_summary(folder: Path, summary: Summary) -> None:

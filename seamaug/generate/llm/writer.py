@@ -10,7 +10,7 @@ from seamaug.generate.llm.replies import Answer, Form, ReplyError
 from seamaug.generate.templates import Template
 from seamaug.log import logger
 from seamaug.models.engines import Preference, Reply, Request
-from seamaug.models.generation import Generation
+from seamaug.models.generation import BUDGET_SPENT, Generation
 from seamaug.records import Message, Parent, Seed, text_key, user_message
 
 _SHOWN_NEIGHBOURS = 3
@@ -179,7 +179,7 @@ def _preference(letter: str) -> Preference:
 
 
 def _tell(errors: Sequence[str]) -> None:
-    if failed := [error for error in errors if error]:
+    if failed := [error for error in errors if error not in ("", BUDGET_SPENT)]:
         logger.info(
             f"{len(failed):,} of {len(errors):,} replies of the generator are of no use, the first "
             f"because: {failed[0]}"
