@@ -12,7 +12,7 @@ from seamaug import api
 from seamaug.config import GeneratorConfig, load_config
 from seamaug.errors import ConfigError, ModelError
 from seamaug.llm_on_ray import RayGenerator, _Worker
-from seamaug.models.engines import Request
+from seamaug.models.engines import Leave, Request
 from seamaug.models.generator import TransformersGenerator
 from seamaug.ray_cluster import RayCluster, _room
 from seamaug.records import user_message
@@ -66,7 +66,7 @@ def test_its_replies_are_those_of_this_process(
 
 def test_no_more_is_begun_where_a_limit_is_reached(on_ray: Generator) -> None:
     limit = iter([True, False])
-    found = dict(on_ray().stream(requests(300), lambda: next(limit, False)))
+    found = dict(on_ray().stream(requests(300), Leave(lambda _: next(limit, False))))
     assert list(found) == list(range(0, 128, 2))  # one batch of one kind
 
 
