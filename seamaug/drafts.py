@@ -1,7 +1,8 @@
 """What a parent begins with: its neighbours, and what scoring found. Models add the rest later."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from seamaug.config import Config
 from seamaug.records import Evidence, Parent, Seed
 from seamaug.retrieve.index import VectorIndex
-from seamaug.retrieve.neighbours import diverse
+from seamaug.retrieve.neighbours import Neighbours
 from seamaug.scoring.seeds import SeedScores
 from seamaug.seeds import Seeds
 
@@ -31,30 +32,24 @@ class Drafts:
     scores: SeedScores
     index: VectorIndex
 
+    @cached_property
+    def _neighbours(self) -> Neighbours:
+        count, sources = self.config.generate.neighbours, self.seeds.table["source"]
+        return Neighbours(self.index, sources, count, self.config.retrieve)
+
     def of(self, positions: Sequence[int]) -> list[Draft]:
         """One for each position."""
-        return list(self._drafts(positions))
-
-    def _drafts(self, positions: Sequence[int]) -> Iterator[Draft]:
-        own, size = self.config.retrieve, self.config.keep.hack_set_size
-        pool = max(own.pool, self.config.generate.neighbours)
-        # A seed is its own nearest neighbour.
-        cosines, found = self.index.search(self.index.vectors[positions], pool + 1)
-        seeds = self.seeds.at(positions)
-        for position, seed, near, cosine in zip(positions, seeds, found, cosines, strict=True):
-            others = near != position
-            parent = self._parent(position, seed, near[others], cosine[others])
-            yield Draft(parent, self.scores.worse(position)[:size])
+        size = self.config.keep.hack_set_size
+        found = zip(
+            positions, self.seeds.at(positions), self._neighbours.of(positions), strict=True
+        )
+        return [
+            Draft(self._parent(position, seed, *near), self.scores.worse(position)[:size])
+            for position, seed, near in found
+        ]
 
     def _parent(self, position: int, seed: Seed, near: np.ndarray, cosines: np.ndarray) -> Parent:
         others = list(self.seeds.at(near))
-        taken = diverse(
-            cosines,
-            self.index.vectors[near],
-            [other.source for other in others],
-            self.config.generate.neighbours,
-            self.config.retrieve,
-        )
         return Parent(
             id=seed.id,
             position=position,
@@ -62,9 +57,9 @@ class Drafts:
             golden=seed.golden,
             goldens=[seed.golden],
             golden_scores=[None],
-            neighbours=[others[i].id for i in taken],
-            neighbour_texts=[others[i].text for i in taken],
-            neighbour_cosines=[float(cosines[i]) for i in taken],
+            neighbours=[other.id for other in others],
+            neighbour_texts=[other.text for other in others],
+            neighbour_cosines=cosines.tolist(),
             misjudged=self.scores.misjudged(position),
             worse=[],
             worse_sources=[],

@@ -29,7 +29,8 @@ class RetrieveConfig(Section):
     relevance: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Maximal marginal relevance: 1 takes the nearest neighbours, 0 those least like each other."""
     pool: Positive = 64
-    """Nearest seeds among which the neighbours are chosen."""
+    """Nearest seeds among which the neighbours are chosen; more are looked at, in the end all,
+    where the band and `per_source` leave too few of these."""
     per_source: Positive | None = None
     """Neighbours of one source, at most; default is no limit. Rows without a source count as one
     source."""
