@@ -150,7 +150,7 @@ class ParentMaker:
                 places.append(place)
                 tasks.append(Task(operator, parent, number, (aspect,) if aspect else ()))
         for place, task, written in zip(places, tasks, self.writer.write(tasks), strict=True):
-            for answer in written.answers:
+            for answer in written.answers.values():
                 found[place].setdefault(answer["response"], task.operator.origin)
         return found
 

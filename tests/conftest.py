@@ -195,13 +195,15 @@ class Asked:
             re.MULTILINE | re.DOTALL,
         )
         self.texts = dict(found)
-        self.many = re.search(r"Reply with (\d+) answers|with (\d+) answers in the order", content)
-        self.answers = int(self.many[1] or self.many[2]) if self.many else 1
+        wanted = request.messages[-1]["content"].rsplit("Reply", 1)[1]
+        found = re.findall(rf'<[a-z]+-(\d+)-{self.key}>|"(\d+)": {{', wanted)
+        self.numbers = list(dict.fromkeys(a or b for a, b in found))
+        self.answers = max(1, len(self.numbers))
         self.schema = request.schema
         self.fields = [
             name
             for name in ("mistake", "request", "response", "better")
-            if f"<{name}-{self.key}>" in content or f'"{name}"' in content.rsplit("Reply", 1)[1]
+            if f"<{name}-" in wanted or f'"{name}"' in wanted
         ]
 
     def reply(self, **texts: str | list[str]) -> str:
@@ -211,9 +213,13 @@ class Asked:
             for i in range(self.answers)
         ]
         if self.schema:
-            return json.dumps(rows[0] if self.answers == 1 else {"answers": rows})
+            several = dict(zip(self.numbers, rows, strict=False))
+            return json.dumps(several or rows[0])
         return "\n".join(
-            f"<{n}-{self.key}>\n{row[n]}\n</{n}-{self.key}>" for row in rows for n in row
+            f"<{n}-{own}>\n{row[n]}\n</{n}-{own}>"
+            for number, row in zip(self.numbers or [""], rows, strict=True)
+            for own in [f"{number}-{self.key}" if number else self.key]
+            for n in row
         )
 
 

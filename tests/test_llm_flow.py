@@ -333,7 +333,9 @@ def test_one_rule_for_what_an_llm_wrote_to_be_worse(
             return llm(request)
         golden = asked(request).texts["RIGHT RESPONSE"]
         near, far = f"{golden} Not so, by a long way.", "Bananas, I suppose."
-        return asked(request).reply(response=[near, far, golden] if asked(request).many else near)
+        return asked(request).reply(
+            response=[near, far, golden] if asked(request).numbers else near
+        )
 
     use(respond)
     checks = {"verify.worse.by": by, "score.estimators": "llm", "generate.worse": ["llm"],

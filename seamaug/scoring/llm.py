@@ -14,7 +14,7 @@ class Writer(Protocol):
     def worse_by_aspect(
         self, seeds: Sequence[Seed], aspects: Sequence[Sequence[str]], *, seed: int
     ) -> list[list[str]]:
-        """For each seed, texts in the order of its aspects; empty or fewer where any is missing."""
+        """For each seed, a text for each of its aspects, in order; empty where one is missing."""
         ...
 
 
@@ -44,7 +44,7 @@ class LLMEstimator:
                 seed=int(text_key([self._seed, self.name, positions.start, call])[:8], 16),
             )
             for found, reply in zip(texts, replies, strict=True):
-                for text, aspect in zip(reply, aspects, strict=False):
+                for text, aspect in zip(reply, aspects, strict=True):
                     if text:
                         found.setdefault(text, aspect)
         cases = [(seed, list(found)) for seed, found in zip(seeds, texts, strict=True)]

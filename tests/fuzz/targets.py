@@ -22,7 +22,7 @@ FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".jsonl.gz", ".csv.gz"
 FORMS = (
     Form(("request",)),
     Form(("request", "response")),
-    Form(("mistake", "response"), answers=3),
+    Form(("mistake", "response"), (1, 2, 3)),
     Form(("better",)),
 )
 KEY = "k3y"
@@ -70,7 +70,8 @@ def replies(data: bytes) -> None:
     form = FORMS[kind % len(FORMS)]
     with suppress(ReplyError):
         answers = form.read(Reply(text, cut=bool(kind & 128)), KEY)
-        assert 1 <= len(answers) <= form.answers
+        assert answers
+        assert set(answers) <= {*(form.numbers or (1,))}
 
 
 def config(data: bytes) -> None:
@@ -108,7 +109,7 @@ EXAMPLES: dict[str, tuple[bytes, ...]] = {
     "replies": (
         b'\x00{"request": "new"}',
         b"\x01<request-k3y>new</request-k3y><response-k3y>yes</response-k3y>",
-        b'\x02{"answers": [{"mistake": "m", "response": "r"}]}',
+        b'\x02{"2": {"mistake": "m", "response": "r"}}',
         b"\x03<better>A</better>",
     ),
     "config": (

@@ -197,7 +197,10 @@ class Replies:
             if content not in self.said:
                 self.asked.append(request)
                 self.said[content] = self.replies[len(self.said) % len(self.replies)]
-            found.append(Reply(self.said[content].replace("KEY", self.key(request))))
+            said = self.said[content]
+            if "<response-1-" not in content:  # one answer alone has no number
+                said = re.sub(r"-\d-KEY", "-KEY", said)
+            found.append(Reply(said.replace("KEY", self.key(request))))
         return found
 
     def mark_unreadable(self, requests: Sequence[Request]) -> None:
@@ -205,13 +208,17 @@ class Replies:
 
     @staticmethod
     def key(request: Request) -> str:
-        found = re.search(r"</\w+-([0-9a-f]{8})>", request.messages[0]["content"])
+        found = re.search(r"</[\w-]+-([0-9a-f]{8})>", request.messages[0]["content"])
         assert found
         return found[1]
 
 
 def of(*texts: str) -> str:
-    return "\n".join(f"Thought.\n<response-KEY>{text}</response-KEY>" for text in texts)
+    return "\n".join(answer(number, text) for number, text in enumerate(texts, 1))
+
+
+def answer(number: int, text: str) -> str:
+    return f"Thought.\n<response-{number}-KEY>{text}</response-{number}-KEY>"
 
 
 def llm_sets(
@@ -252,11 +259,13 @@ def test_answers_go_through_the_aspects_in_turn() -> None:
     [
         (of("red", "green", "blue"), ["red", "green", "blue"], ["one", "two", "three"]),
         (of("red", "", "blue"), ["red", "blue"], ["one", "three"]),  # each keeps its aspect
+        (answer(1, "red") + answer(3, "blue"), ["red", "blue"], ["one", "three"]),
+        (answer(3, "blue") + answer(1, "red"), ["red", "blue"], ["one", "three"]),
         (of("red", "red", "blue"), ["red", "blue"], ["one", "three"]),
         (of("red", "Hello there", "hello there!"), ["red"], ["one"]),  # right answers
-        (of("red") + "<response-KEY>as it comes", ["red", "as it comes"], ["one", "two"]),
+        (of("red") + "<response-2-KEY>as it comes", ["red", "as it comes"], ["one", "two"]),
         # A model that repeats the task before it does it.
-        ("between <response-KEY> and </response-KEY>.\n" + of("red", "green", "blue"),
+        ("between <response-1-KEY> and </response-1-KEY>.\n" + of("red", "green", "blue"),
          ["red", "green", "blue"], ["one", "two", "three"]),
         (of("{{ prompt }}", "<b>&amp;", "\x1b[31m"), ["{{ prompt }}", "<b>&amp;", "\x1b[31m"],
          ["one", "two", "three"]),

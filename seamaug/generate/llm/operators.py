@@ -95,12 +95,14 @@ class LLMOperator:
         return f"{self.name}@{self.template.hash}"
 
     def form(self, answers: int = 1) -> Form:
-        """What a reply must hold. A worse answer says first what is wrong with it."""
+        """What a reply must hold. A worse answer says first what is wrong with it; several have
+        the numbers of their aspects."""
         if self.changes_answer:
             return Form(("request", "response"))
         if self.rewrites_prompt:
             return Form(("request",))
-        return Form(("mistake", "response") if self.kind == "worse" else ("response",), answers)
+        numbers = tuple(range(1, answers + 1)) if answers > 1 else ()
+        return Form(("mistake", "response") if self.kind == "worse" else ("response",), numbers)
 
 
 def load_operators(folder: str | None = None) -> dict[str, LLMOperator]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from seamaug.generate.llm.fences import DATA_RULE, item_values, pair_values
 from seamaug.generate.llm.operators import LLMOperator
-from seamaug.generate.llm.replies import Answer, Form, ReplyError
+from seamaug.generate.llm.replies import Answers, Form, ReplyError
 from seamaug.generate.templates import Template
 from seamaug.log import logger
 from seamaug.models.engines import Preference, Reply, Request
@@ -32,7 +32,8 @@ class Task:
 class Written:
     """What the LLM wrote, or why it is of no use."""
 
-    answers: list[Answer]
+    answers: Answers
+    """By number; fewer than were asked for where the LLM left some out twice."""
     error: str = ""
     reply: str = ""
     """The reply as it came, where it could not be read."""
@@ -41,7 +42,7 @@ class Written:
 
     def text(self, field: str) -> str:
         """A text of the only answer; empty where there is none."""
-        return self.answers[0][field] if self.answers else ""
+        return self.answers[1][field] if self.answers else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +53,30 @@ class _Ask:
 
     def read(self, reply: Reply) -> Written:
         if reply.error:
-            return Written([], reply.error)
+            return Written({}, reply.error)
         try:
             return Written(self.form.read(reply, self.key))
         except ReplyError as error:
-            return Written([], str(error), reply.text)
+            return Written({}, str(error), reply.text)
 
-    def again(self, reply: Reply, error: str, *, structured: bool) -> Request:
-        """The same request with its reply, and what was wrong with that, as further turns."""
-        told = f"Your reply cannot be read: {error}. Write it again.\n" + self.form.instructions(
-            self.key, structured=structured
-        )
+    def again(self, reply: Reply, found: Written, *, structured: bool) -> "_Ask | None":
+        """A request for what is missing, with the reply and what was wrong with it as further
+        turns; None where nothing is, or where the engine gave no reply."""
+        form = None if reply.error else self.form.without(found.answers)
+        if form is None:
+            return None
+        told = f"Your reply cannot be read: {found.error}. Write it again.\n"
+        if found.answers:
+            numbers = ", ".join(map(str, form.numbers))
+            told = f"Your reply lacks what belongs to these numbers: {numbers}. Write that.\n"
+        told += form.instructions(self.key, structured=structured)
         said: Message = {"role": "assistant", "content": reply.text}
-        turns = [*self.request.messages, said, *user_message(told)]
-        return replace(self.request, messages=turns)
+        request = replace(
+            self.request,
+            messages=[*self.request.messages, said, *user_message(told)],
+            schema=form.schema() if structured else None,
+        )
+        return replace(self, request=request, form=form)
 
 
 class LLMWriter:
@@ -90,7 +101,7 @@ class LLMWriter:
     ) -> list[list[str]]:
         """For each seed, one worse answer for each of its aspects, in their order.
 
-        Empty where the LLM left one out, and fewer where the reply ends early or is of no use.
+        Empty where the LLM left one out, also when it was asked for that alone.
         """
         operator, asks = self.by_aspect, []
         for item, wanted in zip(seeds, aspects, strict=True):
@@ -98,7 +109,10 @@ class LLMWriter:
             own = int(text_key([seed, item.id])[:8], 16)
             text = operator.template.render(**values)
             asks.append(self._ask(operator.name, text, operator.form(len(wanted)), key, own))
-        return [[answer["response"] for answer in found.answers] for found in self._have(asks)]
+        return [
+            [found.answers.get(number, {}).get("response", "") for number in range(1, len(own) + 1)]
+            for own, found in zip(aspects, self._have(asks), strict=True)
+        ]
 
     def prefers(self, cases: Sequence[tuple[Seed, str, str]]) -> list[Preference]:
         """Whichever response of each case the LLM finds better.
@@ -155,19 +169,26 @@ class LLMWriter:
         return texts * own if limit is None else max(own, min(texts * own, limit // 2))
 
     def _have(self, asks: Sequence[_Ask]) -> list[Written]:
-        """What the LLM makes of each; what cannot be read is asked for once more."""
+        """What the LLM makes of each; what is unreadable or missing is asked for once more."""
         structured = self.generation.structured
         replies = self.generation.write([ask.request for ask in asks])
         found = [ask.read(reply) for ask, reply in zip(asks, replies, strict=True)]
         tokens = [reply.prompt_tokens + reply.new_tokens for reply in replies]
-        unread = [i for i, reply in enumerate(replies) if found[i].error and not reply.error]
-        again = [asks[i].again(replies[i], found[i].error, structured=structured) for i in unread]
-        of_no_use = [asks[i].request for i in unread]
-        for i, request, reply in zip(unread, again, self.generation.write(again), strict=True):
+        again = {
+            i: more
+            for i, ask in enumerate(asks)
+            if (more := ask.again(replies[i], found[i], structured=structured))
+        }
+        of_no_use = [asks[i].request for i in again if found[i].error]
+        seconds = self.generation.write([ask.request for ask in again.values()])
+        for (i, ask), reply in zip(again.items(), seconds, strict=True):
             tokens[i] += reply.prompt_tokens + reply.new_tokens
-            if not reply.error:  # else the first reply, which is at least there, says more
-                found[i] = asks[i].read(reply)
-                of_no_use += [request] if found[i].error else []
+            if reply.error:  # the first reply, which is at least there, says more
+                continue
+            second = ask.read(reply)
+            of_no_use += [ask.request] if second.error else []
+            if second.answers or not found[i].answers:
+                found[i] = replace(second, answers=found[i].answers | second.answers)
         self.generation.mark_unreadable(of_no_use)
         _tell([written.error for written in found])
         return [replace(own, tokens=count) for own, count in zip(found, tokens, strict=True)]

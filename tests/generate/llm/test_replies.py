@@ -1,7 +1,6 @@
 """Replies are read as LLMs write them, and what cannot be read is said."""
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +13,7 @@ from seamaug.models.engines import Reply
 KEY = "0a1b2c3d"
 ONE = Form(("request",))
 TWO = Form(("request", "response"))
-WORSE = Form(("mistake", "response"), 3)
+WORSE = Form(("mistake", "response"), (1, 2, 3))
 
 
 def tagged(**texts: str) -> str:
@@ -22,7 +21,10 @@ def tagged(**texts: str) -> str:
 
 
 def read(form: Form, text: str, *, cut: bool = False) -> list[dict[str, str]]:
-    return form.read(Reply(text, cut=cut), KEY)
+    """In the order of their numbers, of which the only answer has 1."""
+    found = form.read(Reply(text, cut=cut), KEY)
+    assert list(found) == sorted(found)
+    return list(found.values())
 
 
 # --- one answer
@@ -111,34 +113,78 @@ def test_tags_and_braces_of_the_text_itself_stay() -> None:
 # --- several answers
 
 
+def numbered(number: int, text: str) -> str:
+    return "\n".join(
+        f"<{name}-{number}-{KEY}>\n{said}\n</{name}-{number}-{KEY}>"
+        for name, said in (("mistake", "m"), ("response", text))
+    )
+
+
 def answers(*texts: str) -> str:
-    return "\n".join(tagged(mistake="m", response=text) for text in texts)
+    return "\n".join(numbered(number, text) for number, text in enumerate(texts, 1))
+
+
+def as_json(**texts: str) -> str:
+    return json.dumps({n.strip("_"): {"mistake": "m", "response": t} for n, t in texts.items()})
 
 
 @pytest.mark.parametrize(
     ("reply", "found"),
     [
-        (answers("a", "b", "c"), ["a", "b", "c"]),
-        (answers("a", "", "c"), ["a", "", "c"]),  # each keeps its place
-        (answers("a", "b"), ["a", "b"]),
-        (answers("x", "a", "b", "c"), ["a", "b", "c"]),
-        ("\n".join(f"<response-{KEY}>{t}</response-{KEY}>" for t in "abc"), ["a", "b", "c"]),
-        (json.dumps({"answers": [{"mistake": "m", "response": t} for t in "abc"]}), list("abc")),
-        (json.dumps([{"response": t} for t in "ab"]), ["a", "b"]),
-        (json.dumps({"answers": [{"response": "a"}, {"wrong": "b"}, 3]}), ["a"]),
-        (answers("a") + f"<response-{KEY}>and b", ["a", "and b"]),
+        (answers("a", "b", "c"), {1: "a", 2: "b", 3: "c"}),
+        (numbered(3, "c") + numbered(1, "a"), {1: "a", 3: "c"}),  # whatever the order
+        (answers("a", "", "c"), {1: "a", 3: "c"}),
+        (answers("a", "half \ud83d", "c"), {1: "a", 3: "c"}),
+        (answers("a", "b", "c", "d"), {1: "a", 2: "b", 3: "c"}),  # no one asked for a fourth
+        (answers("a draft", "b") + numbered(1, "a"), {1: "a", 2: "b"}),
+        (
+            "".join(f"<response-{n}-{KEY}>{n}</response-{n}-{KEY}>" for n in (1, 2)),
+            {1: "1", 2: "2"},
+        ),
+        (as_json(_1="a", _2="b", _3="c"), {1: "a", 2: "b", 3: "c"}),
+        (as_json(_2="b", _4="d"), {2: "b"}),
+        (json.dumps({"1": {"response": "a"}, "2": {"wrong": "b"}, "3": 3}), {1: "a"}),
+        (f"{as_json(_1='a')} and {as_json(_3='c')}", {1: "a", 3: "c"}),
+        (numbered(1, "a") + f"<response-3-{KEY}>and c", {1: "a", 3: "and c"}),
+        # A text that holds another answer's tags is more than one text.
+        (f"<response-1-{KEY}>a" + numbered(2, "b"), {2: "b"}),
+        (f"<response-1-{KEY}>a</response-2-{KEY}>" + numbered(3, "c"), {3: "c"}),
     ],
 )
-def test_several_answers(reply: str, found: list[str]) -> None:
-    assert [answer["response"] for answer in read(WORSE, reply)] == found
+def test_each_of_several_answers_says_which_it_is(reply: str, found: dict[int, str]) -> None:
+    said = WORSE.read(Reply(reply), KEY)
+    assert {number: answer["response"] for number, answer in said.items()} == found
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "".join(tagged(mistake="m", response=text) for text in "abc"),
+        json.dumps({"answers": [{"mistake": "m", "response": text} for text in "abc"]}),
+        json.dumps([{"response": text} for text in "abc"]),
+    ],
+)
+def test_answers_without_numbers_could_be_anyone_s(reply: str) -> None:
+    with pytest.raises(ReplyError, match="does not hold response in the form asked for"):
+        read(WORSE, reply)
 
 
 def test_of_several_answers_those_that_are_whole_count() -> None:
-    cut = answers("a") + f"<response-{KEY}>cut off at the lim"
+    cut = answers("a") + f"<response-2-{KEY}>cut off at the lim"
     assert read(WORSE, cut, cut=True) == [{"response": "a"}]
-    assert read(WORSE, '{"answers": [{"response": "a"}, {"respon', cut=True) == [{"response": "a"}]
+    assert read(WORSE, 'So: {"1": {"response": "a"}} {"2": {"respon', cut=True) == [
+        {"response": "a"}
+    ]
     with pytest.raises(ReplyError, match="cut off"):
-        read(WORSE, f"<response-{KEY}>cut off at the lim", cut=True)
+        read(WORSE, f"<response-1-{KEY}>cut off at the lim", cut=True)
+
+
+def test_what_is_missing_is_a_form_of_its_own() -> None:
+    assert WORSE.without({1: {}, 3: {}}) == Form(("mistake", "response"), (2,))
+    assert WORSE.without({}) == WORSE
+    assert WORSE.without({1: {}, 2: {}, 3: {}}) is None
+    assert TWO.without({}) == TWO
+    assert TWO.without({1: {}}) is None
 
 
 # --- round trips
@@ -149,13 +195,12 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str
 @given(TEXTS, TEXTS)
 def test_any_text_comes_back(request: str, response: str) -> None:
     key = fence_key([request, response])
-    rows: list[dict[str, Any]] = [{"request": request.strip(), "response": response.strip()}]
+    row = {"request": request.strip(), "response": response.strip()}
     asked = TWO.instructions(key, structured=False)
     assert f"</request-{key}>" in asked
-    said = "".join(f"<{n}-{key}>\n{t}\n</{n}-{key}>" for n, t in rows[0].items())
-    assert TWO.read(Reply(said), key) == rows
-    assert TWO.read(Reply(json.dumps(rows[0])), key) == rows
-    assert TWO.read(Reply(json.dumps(rows[0], ensure_ascii=False)), key) == rows
+    said = "".join(f"<{n}-{key}>\n{t}\n</{n}-{key}>" for n, t in row.items())
+    for reply in (said, json.dumps(row), json.dumps(row, ensure_ascii=False)):
+        assert TWO.read(Reply(reply), key) == {1: row}
 
 
 @given(st.text(), st.booleans())
@@ -165,18 +210,21 @@ def test_any_reply_is_read_or_refused(text: str, cut: bool) -> None:
             found = form.read(Reply(text, cut=cut), KEY)
         except ReplyError:
             continue
-        assert 0 < len(found) <= form.answers
-        assert all(set(row) == set(form.needed) for row in found)
+        assert found
+        assert set(found) <= set(form.numbers or (1,))
+        assert all(set(row) == set(form.needed) for row in found.values())
 
 
 # --- what is asked for
 
 
 def test_schema_and_instructions_ask_for_the_same() -> None:
-    schema = WORSE.schema()["properties"]["answers"]
-    assert (schema["minItems"], schema["maxItems"]) == (3, 3)
-    assert schema["items"]["required"] == ["mistake", "response"]  # said first, then done
-    assert not schema["items"]["additionalProperties"]
+    schema = WORSE.schema()
+    assert schema["required"] == ["1", "2", "3"]
+    one = schema["properties"]["2"]
+    assert one["required"] == ["mistake", "response"]  # said first, then done
+    assert not schema["additionalProperties"]
+    assert not one["additionalProperties"]
     assert Form(("better",)).schema()["properties"] == {
         "better": {"type": "string", "enum": ["A", "B", "T"]}
     }
@@ -184,6 +232,8 @@ def test_schema_and_instructions_ask_for_the_same() -> None:
     assert list(json.loads(TWO.instructions(KEY, structured=True).split("\n", 1)[1])) == [
         "request", "response"
     ]  # fmt: skip
-    assert "3 answers" in WORSE.instructions(KEY, structured=False)
-    assert "3 answers" in WORSE.instructions(KEY, structured=True)
+    assert json.loads(WORSE.instructions(KEY, structured=True).split("\n", 1)[1]).keys() == {*"123"}
+    told = WORSE.instructions(KEY, structured=False)
+    assert all(f"</response-{number}-{KEY}>" in told for number in (1, 2, 3))
+    assert "the numbers are those of the list above" in told
     assert (ONE.texts, TWO.texts, WORSE.texts) == (1, 2, 3)

@@ -238,6 +238,36 @@ def test_replies_of_no_use_are_counted(writer: Any, asked: Any) -> None:
     assert (account["requests"], account["unreadable"], account["failed"]) == (6, 4, 2)
 
 
+ASPECTS = ["an error", "a misreading", "bad grammar"]
+
+
+@pytest.mark.parametrize("structured", [False, True])
+@pytest.mark.parametrize("gives", [True, False])
+def test_an_answer_that_was_left_out_is_asked_for_alone(
+    writer: Any, asked: Any, structured: bool, gives: bool
+) -> None:
+    """The middle one: the answers about it are no answers to its aspect, whatever comes of it."""
+
+    def respond(request: Request) -> str:
+        own = asked(request)
+        if len(request.messages) == 1:
+            assert own.numbers == ["1", "2", "3"]
+            own.numbers = ["1", "3"]
+            own.answers = 2
+            return own.reply(response=["first", "third"])
+        assert own.numbers == ["2"]
+        assert "lacks what belongs to these numbers: 2" in request.messages[2]["content"]
+        assert (request.schema is not None) == structured
+        return own.reply(response="second") if gives else "No."
+
+    own, engine = writer(respond, structured=structured)
+    found = own.worse_by_aspect([SEED], [ASPECTS], seed=0)
+    assert found == [["first", "second" if gives else "", "third"]]
+    assert len(engine.asked) == 2
+    account = own.generation.accounts["worse_by_aspect"]
+    assert (account["requests"], account["unreadable"]) == (2, 0 if gives else 1)
+
+
 def test_nothing_is_asked_for_nothing(writer: Any) -> None:
     own, engine = writer(lambda request: "")
     assert own.write([]) == own.prefers([]) == own.worse_by_aspect([], [], seed=0) == []
