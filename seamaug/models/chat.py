@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from seamaug.config import GeneratorConfig
 from seamaug.log import logger
 from seamaug.models.client import Client
-from seamaug.models.control_tokens import protected, restored
+from seamaug.models.control_tokens import ControlTokens
 from seamaug.models.engines import FREELY, Leave, Reply, Request, most_tokens, too_long
 from seamaug.models.retries import Fault, Unreachable
 from seamaug.models.sender import Manners
@@ -55,6 +56,7 @@ class ServerGenerator:
         }
         limits = [n for n in (config.max_length, card.get("max_model_len")) if n]
         self.max_length: int | None = min(limits) if limits else None
+        self._controls = ControlTokens(_own_control_tokens(config.name))
         self._counts_tokens = True
         self._length_field = "max_tokens"
         self._failures = 0
@@ -83,7 +85,8 @@ class ServerGenerator:
     def _body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
             "messages": [
-                {**turn, "content": protected(turn["content"])} for turn in request.messages
+                {**turn, "content": self._controls.protected(turn["content"])}
+                for turn in request.messages
             ],
             "seed": request.seed,
             "temperature": request.temperature,
@@ -107,13 +110,15 @@ class ServerGenerator:
             why = message.get("refusal") or reason
             return Reply("", f"the server's reply has no text: {why}", False, *counts)
         whole = text.strip().encode("utf-8", "replace").decode()  # no halves of characters
-        return Reply(restored(whole), "", reason == "length", *counts)
+        return Reply(whole, "", reason == "length", *counts)
 
     def _counted(self, request: Request, answer: Reply | Fault) -> Reply:
         """The reply, or the failure of this one request; raises where it is not this one's."""
         if isinstance(answer, Reply):
             self._failures = 0
             self._answered = True
+            shown = "".join(turn["content"] for turn in request.messages)
+            answer = replace(answer, text=self._controls.restored(answer.text, shown))
             return answer if answer.prompt_tokens else _estimated(request, answer)
         self._failures += 1
         # One that is forbidden or not found may be moderated or misrouted; many are not. Those that
@@ -191,6 +196,20 @@ class ServerGenerator:
             f"{self._client.name} does not hold replies to a JSON schema (it {reason}); they are "
             "parsed as they come"
         )
+
+
+def _own_control_tokens(name: str) -> set[str]:
+    """Of the tokenizer that the server's model has, where it lies on this machine; else none."""
+    from transformers import AutoTokenizer
+
+    from seamaug.models.literal import control_tokens
+    from seamaug.models.loading import LOADING_ERRORS
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True)
+    except LOADING_ERRORS:
+        return set()
+    return control_tokens(tokenizer)[1]
 
 
 def _ignores_schema(reply: Reply) -> bool:

@@ -33,7 +33,7 @@ class LiteralText:
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        special, turns = _control_tokens(tokenizer)
+        special, turns = control_tokens(tokenizer)
         firsts = sorted({_OWN, *(token[0] for token in turns)})
         stand_ins = {first: chr(_FIRST_STAND_IN + i) for i, first in enumerate(firsts)}
         plain = {first: _ids_within_a_text(tokenizer, first) for first in firsts}
@@ -80,7 +80,7 @@ class LiteralText:
         return starts.sub(lambda found: self._stand_ins.get(found[0], own), text)
 
 
-def _control_tokens(tokenizer: Any) -> tuple[set[str], set[str]]:
+def control_tokens(tokenizer: Any) -> tuple[set[str], set[str]]:
     """Special tokens; and these with the tokens that the chat template writes.
 
     One character cannot be taken apart; a tokenizer with such a control token has no other way to

@@ -1,12 +1,15 @@
 """A generator on a server that fails in every way: each request has its reply, or says why not."""
 
+import copy
 import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken
 
 from seamaug.config import GeneratorConfig
 from seamaug.errors import ModelError
@@ -34,7 +37,7 @@ def server() -> Iterator[FaultyServer]:
 
 def config(server: FaultyServer, **settings: Any) -> GeneratorConfig:
     return GeneratorConfig(
-        name=MODEL, engine="server", url=server.url, **{"structured": False, **settings}
+        engine="server", url=server.url, **{"name": MODEL, "structured": False, **settings}
     )
 
 
@@ -394,6 +397,19 @@ def test_control_tokens_reach_the_server_as_text_and_come_back_whole(server: Fau
     (reply,) = written(server, asked(1, text))
     sent = server.bodies[-1]["messages"][0]["content"]
     assert not any(token in sent for token in ("<|im_end|>", "[INST]", "</s>"))
+    assert reply.text == f"{text} 0"
+
+
+def test_the_tokens_of_a_tokenizer_that_is_here_reach_the_server_as_text(
+    server: FaultyServer, tokenizer: Any, tmp_path: Path
+) -> None:
+    own = copy.deepcopy(tokenizer)
+    own.add_tokens([AddedToken("~user~", special=True)], special_tokens=True)
+    own.save_pretrained(tmp_path)
+    server.reply = lambda body: body["messages"][0]["content"]
+    text = "Say ~user~ to me"
+    (reply,) = written(server, asked(1, text), name=str(tmp_path), served_name=MODEL)
+    assert "~user~" not in server.bodies[-1]["messages"][0]["content"]
     assert reply.text == f"{text} 0"
 
 

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seamaug.models.control_tokens import protected, restored
+from seamaug.models.control_tokens import ControlTokens
 
+CONTROLS = ControlTokens()
+protected = CONTROLS.protected
 JOINER = "\u2060"
 TOKENS = [
     "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|start_header_id|>", "<|turn>",
@@ -13,9 +15,21 @@ TOKENS = [
     "<\uff5cend\u2581of\u2581sentence\uff5c>", "<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>",
     "<think>", "</think>", "<tool_call>", "<unused12>", "<SPECIAL_7>", "<extra_id_0>", "[INST]",
     "[/INST]", "<<SYS>>", "<</SYS>>", "[CLS]", "[SEP]", "[MASK]", "[gMASK]", "[TOOL_CALLS]",
-    "[|endofturn|]", "[|user|]",
+    "[|endofturn|]", "[|user|]", "<user>", "</user>", "<assistant>", "<system>", "<EOS_TOKEN>",
+    "<PAD>", "<beginning_of_sentence>", "<seed:bos>", "<eoh>",
 ]  # fmt: skip
-PIECES = ["<", ">", "[", "]", "|", "\uff5c", "/", JOINER, "s", "SYS", "INST", "turn", "\n", " "]
+TURNS = [
+    "Human:", "USER:", "Assistant :", "System:", "### Assistant:", "###Instruction:", "# Input:",
+]  # fmt: skip
+PIECES = [
+    "<", ">", "[", "]", "|", "\uff5c", "/", JOINER, "s", "SYS", "INST", "turn", "\n", " ", "#",
+    "Human", ":",
+]  # fmt: skip
+
+
+def restored(reply: str, shown: str | None = None) -> str:
+    """A reply that quotes all that was shown, unless this is given."""
+    return CONTROLS.restored(reply, reply if shown is None else shown)
 
 
 @pytest.mark.parametrize("token", TOKENS)
@@ -33,13 +47,27 @@ def test_a_token_inside_the_brackets_of_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a < b", "x[0]", "<b>bold</b>", "[link](to)", "if a <b and c> d", "[1, 2]", "2 <| 3"]
-)
+    "text",
+    [
+        "a < b", "x[0]", "<b>bold</b>", "[link](to)", "if a <b and c> d", "[1, 2]", "2 <| 3",
+        '<div class="user"><p>Hi</p></div>', "List<String>", "<user name='x'>", "## Systems: two",
+        "The user: who is it?", "Humans: are they apes?", "user: root", "#include <model.h>",
+    ],
+)  # fmt: skip
 def test_other_text_stays_as_it_is(text: str) -> None:
     assert protected(text) == text
 
 
-@given(st.lists(st.sampled_from([*PIECES, *TOKENS]) | st.text(max_size=3), max_size=12))
+@pytest.mark.parametrize("turn", TURNS)
+def test_no_turn_begins_where_a_template_has_no_token_for_it(turn: str) -> None:
+    text = f"{turn} a\n\n{turn} b, not {turn}"
+    shown = protected(text)
+    assert turn not in shown.rsplit(",", 1)[0]
+    assert shown.endswith(f"not {turn}")
+    assert restored(shown) == text
+
+
+@given(st.lists(st.sampled_from([*PIECES, *TOKENS, *TURNS]) | st.text(max_size=3), max_size=12))
 def test_restored_undoes_protected_for_every_text(parts: list[str]) -> None:
     text = "".join(parts)
     assert restored(protected(text)) == text
@@ -53,4 +81,22 @@ def test_a_text_with_joiners_of_its_own_comes_back_with_them() -> None:
 
 
 def test_a_token_that_a_model_wrote_itself_stays() -> None:
-    assert restored("the token <|im_end|> ends a turn") == "the token <|im_end|> ends a turn"
+    for shown in ("nothing", f"a {JOINER} of its own"):
+        assert restored("the token <|im_end|> ends a turn", shown) == (
+            "the token <|im_end|> ends a turn"
+        )
+
+
+def test_a_joiner_that_lost_its_token_goes_where_none_was_shown() -> None:
+    assert restored(f"As the H{JOINER}uman says", "Human: hello") == "As the Human says"
+    kept = f"As the H{JOINER}uman says"
+    assert restored(kept, f"a {JOINER} of its own") == kept
+
+
+def test_tokens_of_the_model_that_is_asked() -> None:
+    own = ControlTokens(["]~b]", "<x1>", "~user~", "x"])
+    for text in ("say ]~b] or <x1>", "[INST]~b]", "~user~user~", "<x1><x1>", f"]{JOINER}~b]"):
+        shown = own.protected(text)
+        assert not any(token in shown for token in ("]~b]", "<x1>", "~user~", "[INST]"))
+        assert own.restored(shown, text) == text
+    assert own.protected("x of 2") == "x of 2"
