@@ -4,6 +4,7 @@ This is where verbs meet (seeds, verify, write), so it stands beside the pipelin
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ _SCHEMA = pa.schema(
 """`kind` and `id` are a seed's or a candidate's, `where` the seed's place in its file; `part`
 overlaps with `row` of the evaluation `file`, first in these `words`."""
 
+_AT_ONCE = 1_000
+"""Rows that are held of the report, and seeds of which they are made."""
+
 Overlaps = dict[str, Overlap]
 """By part: prompt, chosen, rejected."""
 
@@ -59,13 +63,13 @@ class Decontamination:
         self._config = config
         self._evaluation = evaluation
         self._seeds = seeds
-        self.overlaps: dict[int, Overlaps] = {}
-        """Of seeds whose prompt or golden response overlaps, by position."""
+        self.contaminated: list[int] = []
+        """Positions of seeds whose prompt or golden response overlaps."""
         if evaluation is not None:
-            self.overlaps = dict(_seed_overlaps(seeds, evaluation))
+            self.contaminated = list(_contaminated(seeds, evaluation))
             logger.info(
-                f"{len(self.overlaps):,} of {len(seeds):,} seeds overlap with the evaluation files "
-                f"({len(evaluation):,} rows) and are not selected"
+                f"{len(self.contaminated):,} of {len(seeds):,} seeds overlap with the evaluation "
+                f"files ({len(evaluation):,} rows) and are not selected"
             )
 
     def summary(self) -> dict[str, Any] | None:
@@ -79,19 +83,23 @@ class Decontamination:
         """Say for each seed and candidate that was left out what it overlaps with, and where."""
         if self._evaluation is None:
             return
-        rows = [
-            *_seed_rows(self._seeds, self.overlaps),
-            *_candidate_rows(self._evaluation, parts),
-        ]
-        with whole_file(folder / REPORT) as temporary:
-            pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), temporary)
+        rows = chain(
+            _seed_rows(self._evaluation, self._seeds, self.contaminated),
+            _candidate_rows(self._evaluation, parts),
+        )
+        with (
+            whole_file(folder / REPORT) as temporary,
+            pq.ParquetWriter(temporary, _SCHEMA) as writer,
+        ):
+            while some := list(islice(rows, _AT_ONCE)):
+                writer.write_table(pa.Table.from_pylist(some, _SCHEMA))
 
 
-def _seed_overlaps(seeds: Seeds, evaluation: EvaluationTexts) -> Iterator[tuple[int, Overlaps]]:
+def _contaminated(seeds: Seeds, evaluation: EvaluationTexts) -> Iterator[int]:
     goldens = (text.as_py() for text in seeds.table["golden"])
     for position, (prompt, golden) in enumerate(zip(seeds.prompts(), goldens, strict=True)):
-        if overlaps := _overlaps(evaluation, prompt, {"chosen": golden}):
-            yield position, overlaps
+        if _overlaps(evaluation, prompt, {"chosen": golden}):
+            yield position
 
 
 def _overlaps(
@@ -102,12 +110,16 @@ def _overlaps(
     return {part: overlap for part, overlap in found.items() if overlap is not None}
 
 
-def _seed_rows(seeds: Seeds, found: dict[int, Overlaps]) -> Iterator[dict[str, Any]]:
-    for seed, overlaps in zip(seeds.at(list(found)), found.values(), strict=True):
-        for part, overlap in overlaps.items():
-            yield {"kind": "seed", "id": seed.id, "where": seed.where, "part": part} | (
-                overlap._asdict()
-            )
+def _seed_rows(
+    evaluation: EvaluationTexts, seeds: Seeds, positions: list[int]
+) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(positions), _AT_ONCE):
+        for seed in seeds.at(positions[start : start + _AT_ONCE]):
+            overlaps = _overlaps(evaluation, seed.prompt, {"chosen": seed.golden})
+            for part, overlap in overlaps.items():
+                yield {"kind": "seed", "id": seed.id, "where": seed.where, "part": part} | (
+                    overlap._asdict()
+                )
 
 
 def _candidate_rows(

@@ -97,7 +97,7 @@ def _counts(run: RunFolder, finish: Finish) -> dict[str, Any]:
             "scored": len(scores) - len(scores.errors),
             "failed": len(scores.errors),
             "failed_because": _by_reason(scores.errors.values()),
-            "contaminated": len(finish.decontamination.overlaps),
+            "contaminated": len(finish.decontamination.contaminated),
             "selected": finish.selected,
             "set_aside": _by_reason(_set_aside(finish)),
         },

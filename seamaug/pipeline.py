@@ -169,7 +169,7 @@ def _select(
 ) -> _Selection:
     decontamination = Decontamination(config.verify, evaluation, seeds)
     seam = scores.seam(config.score.weighting)
-    seam[list(decontamination.overlaps)] = math.nan  # variants would repeat the evaluation
+    seam[decontamination.contaminated] = math.nan  # variants would repeat the evaluation
     positions: list[int] = select_parents(seam, config.select).tolist()
     return _Selection(decontamination, positions, cluster(index.vectors, positions, config.seed))
 

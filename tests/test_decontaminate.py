@@ -2,18 +2,25 @@
 
 import json
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from seamaug import expand
 from seamaug.cli import main
+from seamaug.config import SeedsConfig, VerifyConfig
+from seamaug.decontaminate import Decontamination
 from seamaug.errors import ConfigError, InputError, RunFolderError
+from seamaug.records import user_message
+from seamaug.seeds import read_seeds
+from seamaug.verify.contamination import EvaluationTexts, Place
 
 Rows = list[dict[str, Any]]
 SETTINGS: dict[str, Any] = {
@@ -176,6 +183,29 @@ def test_contaminated_candidates_are_reported(seeds: Rows, tmp_path: Path) -> No
     assert target not in [
         row["prompt"][-1]["content"] for row in run.provenance if row["verdict"] == "kept"
     ]
+
+
+def test_the_report_holds_few_rows_in_memory(seeds: Rows, tmp_path: Path) -> None:
+    """However many candidates are contaminated: parts come one by one, and so do their rows."""
+    evaluation = EvaluationTexts([(Place("e.txt", "1"), "a b c d e f g h")], 8)
+    own = Decontamination(
+        VerifyConfig(decontaminate=("e.txt",)), evaluation, read_seeds(SeedsConfig(), seeds)
+    )
+    one = {
+        "id": "x" * 32, "prompt": user_message("A b c d e f g h?"), "chosen": "yes",
+        "rejected": "no", "reason": "contaminated",
+    }  # fmt: skip
+    part = pa.Table.from_pylist([one] * 256)
+
+    def peak(parts: int) -> int:
+        tracemalloc.start()
+        own.write_report(tmp_path, (part for _ in range(parts)))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert pq.read_metadata(tmp_path / "contamination.parquet").num_rows == 256 * parts
+        return found
+
+    assert peak(40) < 1.5 * peak(8)
 
 
 # --- verifiers of a user
