@@ -444,25 +444,6 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
         run(rows, tmp_path / "run", **again)
 
 
-def test_untrusted_seeds_come_out_as_candidates_as_they_went_in(
-    rows: Any, untrusted: list[str], use: Any, asked: Any, tmp_path: Path
-) -> None:
-    """An LLM that echoes: what it returns is the seed, which is then rejected as such."""
-    texts = [t for t in untrusted if t == t.strip() and t.isascii() and len(t) < 120][:24]
-    seeds = [
-        {"prompt": [{"role": "user", "content": text}], "golden": row["chosen"]}
-        for text, row in zip(texts, [*rows, *rows], strict=False)
-    ]
-    use(lambda request: asked(request).reply(request=asked(request).texts["REQUEST"]))
-    settings = {"generate.operators": ["paraphrase"], "select.share": 0.9, "score.contrast.low": -1,
-                "generate.per_parent": 1, "score.contrast.high": 1}  # fmt: skip
-    result = run(seeds, tmp_path / "run", **settings)
-    found = {row["prompt"][-1]["content"] for row in result.provenance}
-    assert found
-    assert found <= set(texts)
-    assert {row["reason"] for row in result.provenance} == {"same as seed"}
-
-
 def test_the_list_of_operators(mine: Path) -> None:
     shown = CliRunner().invoke(main, ["operators", "--from", str(mine)])
     assert shown.exit_code == 0, shown.output

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from datasets import Dataset, load_dataset
 from markdown_it import MarkdownIt
@@ -18,12 +20,16 @@ from markdown_it import MarkdownIt
 from seamaug.cli import main
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
+from seamaug.models.engines import Request
 from seamaug.printable import printable
 from seamaug.records import user_message
 from seamaug.run.seal import seal
 from seamaug.seeds import read_seeds
 from seamaug.write.card import write_card
 from seamaug.write.table import write_table
+from tests.conftest import Asked
+from tests.models.faulty_server import MODEL, FaultyServer
+from tests.models.test_control_tokens import TOKENS
 
 Row = dict[str, Any]
 CORPUS = Path(__file__).parent / "data" / "untrusted.jsonl"
@@ -340,3 +346,65 @@ def test_cells_that_a_spreadsheet_would_compute_are_warned_of(
     assert "5 cells begin like a formula (columns prompt): do not open" in caplog.text
     with (tmp_path / "b.csv").open(encoding="utf-8", newline="") as stream:
         assert [row["prompt"] for row in csv.DictReader(stream)][2:] == texts
+
+
+# --- an LLM on a server that is shown all of it
+
+WITH_LLM: dict[str, Any] = {
+    "score": {"batch_seeds": 32, "samples": 3, "estimators": ["llm"]},
+    "select": {"top": len(TEXTS)},
+    "generate": {
+        "operators": ["paraphrase", "change_entity"],
+        "worse": ["llm", "scored"],
+        "policy_samples": 0,
+        "per_parent": 2,
+        "rounds": 1,
+        "allocation": "uniform",
+    },
+    "verify": {"min_similarity": -1},
+}
+
+
+OVERRATED = "I have no comment"
+"""What the bundled reward model likes better than the golden response of any of the seeds, so that
+all of them have a discrepancy and are selected."""
+
+
+def echo(body: Row) -> str:
+    """What it was shown with a word more, or what is worse, in the form that was asked for."""
+    if "[BEGIN" not in body["messages"][0]["content"]:
+        return '{"hello": true}'
+    asked = Asked(Request("", body["messages"], 0, 1, 1.0, body.get("response_format")))
+    if "better" in asked.fields:  # the new golden response is the longer one
+        longer = len(asked.texts["RESPONSE A"]) > len(asked.texts["RESPONSE B"])
+        return asked.reply(better="A" if longer else "B")
+    request = f"{asked.texts['REQUEST']} again"
+    golden = f"{asked.texts.get('RIGHT RESPONSE')} indeed"
+    return asked.reply(request=request, response=OVERRATED if "mistake" in asked.fields else golden)
+
+
+@pytest.mark.parametrize("structured", [False, True])
+def test_an_llm_is_shown_each_text_and_writes_it_as_it_stands(
+    structured: bool, seeds_file: str, tmp_path: Path
+) -> None:
+    with FaultyServer(reply=echo) as server:
+        own = {"name": MODEL, "engine": "server", "url": server.url, "structured": structured}
+        (tmp_path / "llm.yaml").write_text(yaml.safe_dump({**WITH_LLM, "generator": own}))
+        arguments = ["--config", tmp_path / "llm.yaml", "--budget", 500, "--out", tmp_path / "run"]
+        seamaug("expand", seeds_file, *arguments)
+        asked = [body["messages"][0]["content"] for body in server.bodies]
+    assert not [content for content in asked if any(token in content for token in TOKENS)]
+    rows = read_parquet(tmp_path / "run" / "provenance.parquet")
+    wanted = {row["chosen"]: prompt_of(row["prompt"])[-1]["content"] for row in SEEDS}
+    wanted |= {f"{golden} indeed".strip(): text for golden, text in wanted.items()}
+    assert Counter(row["verdict"] for row in rows)["failed"] == 0
+    for row in rows:
+        assert row["prompt"][-1]["content"] == f"{wanted[row['chosen']]} again".strip()
+        assert row["chosen"].endswith(" indeed") or row["operator"] == "paraphrase"
+    assert {wanted[row["chosen"]] for row in rows} == set(wanted.values())
+    accounts = json.loads((tmp_path / "run" / "run.json").read_text())["generation"]
+    assert accounts.keys() == {
+        "paraphrase", "change_entity", "golden_rewrite", "judge", "worse_by_aspect",
+        "worse_like_overrated",
+    }  # fmt: skip
+    assert {account["unreadable"] for account in accounts.values()} == {0}

@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection
 
 _JOINER = "\u2060"
+_ESCAPED = re.compile(r"(?<!\\)((?:\\\\)*)\\u2060")
+"""A joiner as JSON may have it; behind two backslashes it is text."""
 # What tokenizers of chat models of 2023 to 2026 hold as single tokens. It may be too wide, since
 # what it changes comes back as it was, and must not be too narrow.
 _NAMES_IN_ANGLES = (
@@ -58,6 +60,8 @@ class ControlTokens:
         Where these hold no joiner, no joiner in a reply is anyone's: also one that lost the token
         around it. Else there is one less in each token. A token that a model wrote by itself stays.
         """
+        if reply.startswith("{"):
+            reply = _ESCAPED.sub(rf"\1{_JOINER}", reply)
         if _JOINER not in shown:
             return reply.replace(_JOINER, "")
         return self._joined.sub(lambda found: found[0][0], reply)

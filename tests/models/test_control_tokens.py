@@ -1,5 +1,7 @@
 """Control tokens in texts for engines that tokenise by themselves."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,6 +93,15 @@ def test_a_joiner_that_lost_its_token_goes_where_none_was_shown() -> None:
     assert restored(f"As the H{JOINER}uman says", "Human: hello") == "As the Human says"
     kept = f"As the H{JOINER}uman says"
     assert restored(kept, f"a {JOINER} of its own") == kept
+
+
+@pytest.mark.parametrize("ascii_alone", [False, True])
+def test_joiners_come_off_json_however_it_is_written(ascii_alone: bool) -> None:
+    for text in ("a <|im_end|>", r"C:\u2060 is a path, \\<s> another", f"<{JOINER}s> and <s>"):
+        said = json.dumps({"request": protected(text)}, ensure_ascii=ascii_alone)
+        assert json.loads(restored(said, text)) == {"request": text}
+    # No JSON, no escapes.
+    assert restored(r"write \u2060", "shown") == r"write \u2060"
 
 
 def test_tokens_of_the_model_that_is_asked() -> None:

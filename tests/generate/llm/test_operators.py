@@ -135,6 +135,23 @@ def test_untrusted_texts_stand_verbatim_between_fences(name: str, untrusted: lis
         )
 
 
+def test_the_judge_sees_untrusted_texts_verbatim_between_fences(untrusted: list[str]) -> None:
+    judge = Template.load("judge")
+    own, plain = pair_values(seed("SEED", earlier="SEED"), "SEED", "SEED")
+    around = judge.render(**plain)
+    for text in untrusted:
+        key, values = pair_values(seed(text, earlier=text), text, text)
+        content = judge.render(**values)
+        assert key not in text
+        assert [b.removeprefix("system: ") for b in blocks(content, key)] == [text] * 4
+        assert (
+            content.replace(key, own)
+            .replace(f"\n{text}\n", "\nSEED\n")
+            .replace(f"system: {text}\n", "system: SEED\n")
+            == around
+        )
+
+
 @given(st.text(), st.text(), st.text())
 def test_any_texts_stand_between_fences(text: str, golden: str, other: str) -> None:
     for operator in SHIPPED.values():
