@@ -10,12 +10,13 @@ planted   real prompts, and copies of some with a few words exchanged, whose sim
 peer      the same through a plain loop over datasketch, where it is installed
 evaluate  prompts against evaluation rows, some of which they repeat in capitals, with commas
 memory    a million different candidates through the whole screen, all of them remembered, with
-          vectors of 384 dimensions
+          vectors of 384 dimensions; with --check-every 1 all parts go through the semantic check
+          as well, whose time grows by the square (100,000 candidates: minutes)
 """
 
 import argparse
 import json
-import os
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from typing import Any
 from duplicates.decontamination import NGRAM, evaluate
 from duplicates.memory import memory
 from duplicates.near import SHINGLE, THRESHOLD, peer, planted
-from duplicates.prompts import prompts_of
+from duplicates.prompts import peak_gib, prompts_of
 from timing import machine
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
@@ -40,19 +41,13 @@ def measured(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One measure in a process of its own, with the kernel's account of its memory."""
     command = [sys.executable, __file__, "--measure", name, "--prompts", str(arguments.prompts)]
     command += ["--candidates", str(arguments.candidates)]
+    command += ["--check-every", str(arguments.check_every)]
     command += ["--data", str(arguments.data)] if arguments.data else []
-    read, write = os.pipe()
-    os.set_inheritable(write, True)
-    child = os.posix_spawn(
-        sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, write, 1)]
-    )
-    os.close(write)
-    with os.fdopen(read) as stream:
-        text = stream.read()
-    _, status, usage = os.wait4(child, 0)
-    if os.waitstatus_to_exitcode(status):
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
         raise SystemExit(f"measure {name} failed")
-    return {**json.loads(text), "peak_rss_gib": round(usage.ru_maxrss / 2**20, 2)}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def main() -> None:
@@ -60,13 +55,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of *.jsonl.gz files with a column prompt")
     parser.add_argument("--prompts", type=int, default=100_000)
     parser.add_argument("--candidates", type=int, default=1_000_000)
+    parser.add_argument(
+        "--check-every", type=int, default=64, help="parts of `memory` for each semantic check"
+    )
     parser.add_argument("--measure", choices=MEASURES, help="one measure alone, to stdout")
     parser.add_argument("--out", type=Path, help="JSON file for the results")
     arguments = parser.parse_args()
     if arguments.measure:
-        more = [arguments.candidates] if arguments.measure == "memory" else []
+        sizes = [arguments.candidates, arguments.check_every]
+        more = sizes if arguments.measure == "memory" else []
         prompts = prompts_of(arguments.data, arguments.prompts)
-        print(json.dumps(MEASURES[arguments.measure](prompts, *more)))
+        found = MEASURES[arguments.measure](prompts, *more)
+        print(json.dumps({**found, "peak_rss_gib": peak_gib()}))
         return
     results = {
         "date": datetime.now(UTC).date().isoformat(),

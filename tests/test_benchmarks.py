@@ -122,7 +122,7 @@ def test_bfloat16_compares_with_the_harness_alone(tmp_path: Path) -> None:
 def test_duplicates_and_overlaps_are_found_where_they_were_planted(tmp_path: Path) -> None:
     out = tmp_path / "deduplicate.json"
     command = [sys.executable, str(BENCHMARKS / "deduplicate.py"), "--out", str(out)]
-    sizes = ["--prompts", "2000", "--candidates", "600"]
+    sizes = ["--prompts", "2000", "--candidates", "600", "--check-every", "2"]
     done = subprocess.run([*command, *sizes], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(out.read_text(encoding="utf-8"))
@@ -135,6 +135,7 @@ def test_duplicates_and_overlaps_are_found_where_they_were_planted(tmp_path: Pat
     assert overlaps["planted_found"] == overlaps["planted"] > 0
     assert overlaps["wrong_by_exact_comparison"] == 0
     assert result["memory"]["candidates"] == 600
+    assert result["memory"]["semantic_checks"] == 2  # of three parts of 256
     assert result["memory"]["rejected"] == {}
     assert all(result[name]["peak_rss_gib"] > 0 for name in ("planted", "evaluate", "memory"))
 

@@ -30,8 +30,12 @@ class Vectors:
         raise AssertionError("no semantic check in the screen of this measure")
 
 
-def memory(prompts: list[str], count: int = 1_000_000) -> dict[str, Any]:
-    """Candidates of random words in their parents' lengths: none repeats another."""
+def memory(prompts: list[str], count: int, check_every: int) -> dict[str, Any]:
+    """Candidates of random words in their parents' lengths: none repeats another.
+
+    The semantic check compares a part with all before it, so that its time grows by the square and
+    its memory does not: one part in `check_every` is checked.
+    """
     seeds = read_seeds(SeedsConfig(), [{"prompt": p, "golden": "g"} for p in prompts])
     rows = ((Place("f", str(i)), text) for i, text in enumerate(prompts[: len(prompts) // 10]))
     embedder: Any = Vectors()
@@ -51,19 +55,25 @@ def memory(prompts: list[str], count: int = 1_000_000) -> dict[str, Any]:
     semantic = SemanticDuplicates(vectors, 0.95)
     out["after_seeds_gib"] = resident_gib()
     rejected: Counter[str] = Counter()
+    checks: list[int] = []
 
     def work() -> None:
-        for part, parents in parts_of(seeds, count):
+        for number, (part, parents) in enumerate(parts_of(seeds, count)):
             screen.judge(part, parents)
+            families = [parents[candidate.parent].position for candidate in part]
+            own = unit(rng, len(part))
+            if number % check_every == 0:
+                checks.append(sum(semantic.repeats(own, families)))
             for candidate in part:
                 rejected[candidate.reason] += bool(candidate.verdict)
                 candidate.seam_after = None if candidate.verdict else 0.0
                 candidate.verdict = candidate.verdict or KEPT
             screen.take(to_table(part, Candidate.SCHEMA), parents)
-            families = [parents[candidate.parent].position for candidate in part]
-            semantic.add(unit(rng, len(part)), families)
+            semantic.add(own, families)
 
     out |= clocked(work)
+    rejected["semantic duplicate"] = sum(checks)
+    out["semantic_checks"] = len(checks)
     out["rejected"] = {reason: n for reason, n in rejected.items() if n}
     out["at_the_end_gib"] = resident_gib()
     asked = unit(rng, PART)

@@ -42,3 +42,11 @@ def clocked(work: Callable[[], Any]) -> dict[str, float]:
 def in_parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     for start in range(0, len(items), PART):
         yield items[start : start + PART]
+
+
+def peak_gib() -> float:
+    """The most that was resident, of this program alone: the kernel's ru_maxrss begins with that of
+    the process which started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (found,) = (line for line in lines if line.startswith("VmHWM"))
+    return round(int(found.split()[1]) / 2**20, 2)
