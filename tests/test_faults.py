@@ -3,13 +3,16 @@
 import random
 from collections.abc import Iterator
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tests.faults.alike import unlike
 from tests.faults.run import FAULTS, WITH_SERVER
-from tests.faults.scene import Scene, Tried
+from tests.faults.scene import Scene, Tried, parts_in, removed
 from tests.faults.servers import Server, scene_with_server
 
-FEW = {"kills": 4, "signals": 2, "full disk": 2}
+FEW = {"kills": 4, "signals": 4, "full disk": 2, "memory": 2}
 """How often here; others once."""
 
 
@@ -45,6 +48,17 @@ def survived(done: Iterator[Tried]) -> None:
 def test_a_run_survives(name: str, scene: Scene) -> None:
     do, _ = FAULTS[name]
     survived(do(scene, random.Random(0), FEW.get(name, 1)))
+
+
+def test_scores_of_other_rows_are_no_rounding(scene: Scene) -> None:
+    """Where memory runs out, runs are compared within a tolerance."""
+    assert not unlike(scene.whole, scene.whole, draws=True)
+    with removed(scene.copy("swapped")) as out:
+        path = parts_in(out, "score-contrast")[1]
+        rows = pq.read_table(path).to_pylist()
+        rows[0]["logprobs"], rows[1]["logprobs"] = rows[1]["logprobs"], rows[0]["logprobs"]
+        pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(path)), path)
+        assert "[6].logprobs[0]: -" in unlike(out, scene.whole, draws=True)
 
 
 @pytest.mark.parametrize("name", WITH_SERVER)

@@ -10,4 +10,4 @@ import transformers.models.llama.modeling_llama  # noqa: F401
 
 import seamaug.api
 import seamaug.cli  # noqa: F401
-import tests.test_paid_generation  # noqa: F401
+import tests.models.faulty_server  # noqa: F401

@@ -14,7 +14,7 @@ from tests.faults.scene import Scene, Tried
 
 FAULTS = {
     "kills": (stops.kills, 100),
-    "signals": (stops.signals, 16),
+    "signals": (stops.signals, 18),
     "full disk": (disks.full, 16),
     "read-only disk": (disks.read_only, 4),
     "vanishing folder": (disks.vanishing, 6),
@@ -29,6 +29,7 @@ FAULTS = {
 """How each group of faults is done, and how often in the long form."""
 WITH_SERVER = {
     "server": (servers.restarts, 4),
+    "http": (servers.http, 10),
     "replies": (servers.replies, 6),
     "templates": (servers.templates, 2),
 }

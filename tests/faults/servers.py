@@ -4,8 +4,10 @@ import random
 import signal
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,14 @@ from tests.faults.scene import (
     parts_in,
     refusal,
     removed,
+    summary,
     wait_until,
 )
-from tests.models.faulty_server import MODEL, FaultyServer
+from tests.models.faulty_server import FAULTS, MODEL, FaultyServer, rewrite
 
 
 def serve(port: int) -> None:
     """The stand-in, for ever."""
-    from tests.test_paid_generation import rewrite
-
     with FaultyServer(reply=rewrite, latency=0.02, port=port):
         signal.pause()
 
@@ -108,6 +109,45 @@ def restarts(scene: Scene, server: Server, rng: random.Random, count: int) -> It
             code = attempt.wait()
             problem = "" if code == scene.code else f"exit code {code}: {attempt.said()[-1500:]}"
             yield Tried("server restarted", stage, problem or scene.differs(out))
+
+
+ANY = "any of these"
+
+
+def http(scene: Scene, server: Server, rng: random.Random, count: int) -> Iterator[Tried]:
+    """Requests fail at first, in every way of HTTP: the same bytes, and nothing paid twice."""
+    kinds = (ANY, *FAULTS)
+    for number in range(count):
+        kind = kinds[number % len(kinds)]
+        server.kill()
+        faulty = FaultyServer(partial(fail_at_first, kind), rewrite, port=server.port)
+        with removed(scene.folder / f"http{number}") as out:
+            with faulty:
+                attempt = scene.start(out)
+                code = attempt.wait()
+            server.start()
+            problem = "" if code == scene.code else f"exit code {code}: {attempt.said()[-1500:]}"
+            problem = problem or scene.differs(out) or _wrong_accounts(out, scene.whole, faulty)
+            yield Tried("HTTP", kind, problem)
+
+
+def fail_at_first(kind: str, prompt: str, attempt: int) -> str:
+    """The fault of every other prompt's first request."""
+    mark = zlib.crc32(prompt.encode())
+    if attempt or mark % 2:
+        return ""
+    return FAULTS[mark // 2 % len(FAULTS)] if kind == ANY else kind
+
+
+def _wrong_accounts(out: Path, whole: Path, faulty: FaultyServer) -> str:
+    """Where counts and costs are not the undisturbed run's, or more replies were sent."""
+    found, expected = summary(out), summary(whole)
+    wrong = [name for name in ("counts", "generation") if found[name] != expected[name]]
+    if wrong:
+        return f"{wrong} differ: {[found[name] for name in wrong]}"
+    asked = sum(account["requests"] for account in expected["generation"].values())
+    paid = faulty.replied.total() - faulty.replied["Say hello."]
+    return "" if paid == asked else f"{paid} replies were sent to {asked} requests"
 
 
 def replies(scene: Scene, server: Server, rng: random.Random, count: int) -> Iterator[Tried]:

@@ -4,19 +4,13 @@ import os
 import random
 import signal
 import sys
-import time
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.faults.scene import (
-    Scene,
-    Tried,
-    parts_in,
-    removed,
-    stage_of,
-    wait_until,
-)
+from tests.faults.scene import Scene, Tried, removed, stage_of, within
 
 _OPERATIONS = 300
 """About as many as a whole run does in its folder."""
@@ -47,7 +41,7 @@ def _killed_until_whole(scene: Scene, rng: random.Random, out: Path, most: int) 
             attempt = scene.start(out, fault=fault)
         else:
             attempt = scene.start(out)
-            attempt.wait(rng.uniform(0, scene.seconds))
+            attempt.wait(rng.uniform(0, sum(scene.times.values())))
             attempt.send(signal.SIGKILL)
         code = attempt.wait()
         if code == scene.code:
@@ -71,20 +65,31 @@ def die_at(folder: str, operation: int) -> None:
     sys.addaudithook(hook)
 
 
+FLOW = (
+    "read seeds",
+    "load models",
+    "embed",
+    "score",
+    "select",
+    "parents",
+    "look ahead",
+    "candidates",
+    "write",
+)
+"""The stages of `expand`."""
+
+
 def signals(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
-    """Ctrl-C and SIGTERM in the middle of each stage in turn: a clean stop, which resumes."""
-    stages = ("score-contrast", "parents", "near", "candidates")
+    """Ctrl-C and SIGTERM at a random instant of each stage in turn: a clean stop, which resumes."""
     kinds = ((signal.SIGINT, 130), (signal.SIGTERM, 143))
+    stages = rng.sample(FLOW, len(FLOW))
     for number in range(count):
-        stage = stages[number % len(stages)]
-        kind, expected = kinds[(number + number // len(stages)) % len(kinds)]
+        again, place = divmod(number, len(stages))
+        stage = stages[place]
+        kind, expected = kinds[(place + again) % len(kinds)]
         with removed(scene.folder / f"signalled{number}") as out:
-            attempt = scene.start(out)
-            most = len(parts_in(scene.whole, stage)) - 1
-            wanted = rng.randint(1, max(1, most))
-            wait_until(attempt, lambda n=wanted, o=out, s=stage: len(parts_in(o, s)) >= n)
-            time.sleep(rng.uniform(0, 0.05))
-            attempt.send(kind)
+            after = rng.uniform(0, scene.times[stage])
+            attempt = scene.start(out, fault=partial(stop_in, stage, kind, after))
             code, said = attempt.wait(), attempt.said()
             problem = ""
             if code != expected or "the same command resumes" not in said or "Traceback" in said:
@@ -92,3 +97,16 @@ def signals(scene: Scene, rng: random.Random, count: int) -> Iterator[Tried]:
             elif left := list(out.rglob("*.tmp")):
                 problem = f"{left} is left"
             yield Tried(kind.name, stage, problem or scene.resumed(out))
+
+
+def stop_in(stage: str, kind: signal.Signals, after: float) -> None:
+    """From now on, be sent this signal so many seconds into the stage, which lasts until then."""
+
+    @contextmanager
+    def until_then() -> Iterator[None]:
+        timer = threading.Timer(after, os.kill, (os.getpid(), kind))
+        timer.start()
+        yield
+        timer.join()
+
+    within(stage, until_then)
