@@ -179,7 +179,7 @@ def score(
     merged, table = prepare(seeds, arguments)
     with _scores(merged, table, work, quiet) as scores:
         if responses is not None:
-            write_table(Dataset(response_table(table, scores)), responses)
+            write_table(Dataset(response_table(table, scores)), responses, guard=True)
         return Dataset(score_table(table, scores, merged.score))
 
 

@@ -346,7 +346,8 @@ def test_select_by_scores_of_every_format(
     tmp_path: Path, seeds: Path, rows: Rows, scores: Path, suffix: str
 ) -> None:
     path = tmp_path / f"scores{suffix}"
-    write_table(Dataset.from_parquet(str(scores), cache_dir=str(tmp_path / "cache")), path)
+    table = Dataset.from_parquet(str(scores), cache_dir=str(tmp_path / "cache"))
+    write_table(table, path, guard=True)
     out = tmp_path / "rest.parquet"
     result = says("select", seeds, "--scores", path, "--drop-worst", "25%", "--out", out)
     assert result.exit_code == 0, result.output

@@ -24,6 +24,7 @@ from seamaug.models.engines import Request
 from seamaug.printable import printable
 from seamaug.records import user_message
 from seamaug.run.seal import seal
+from seamaug.scoring.table import read_scores
 from seamaug.seeds import read_seeds
 from seamaug.write.card import write_card
 from seamaug.write.table import write_table
@@ -340,12 +341,26 @@ def test_cells_that_a_spreadsheet_would_compute_are_warned_of(
     harmless = [{"prompt": "1 + 1 =", "n": -1}, {"prompt": "a@b", "n": 2}]
     write_table(Dataset.from_list(harmless), tmp_path / "a.csv")
     assert "formula" not in caplog.text
-    texts = ["=1+1", "+1", "-1", "@SUM(A1)", " \t=HYPERLINK(0)"]
+    texts = ["=1+1", "+1", "-1", "@SUM(A1)", " \t=HYPERLINK(0)", "\tx", "＝1"]
     rows = [*harmless, *({"prompt": text, "n": 0} for text in texts)]
     write_table(Dataset.from_list(rows), tmp_path / "b.csv")
-    assert "5 cells begin like a formula (columns prompt): do not open" in caplog.text
+    assert "7 cells begin like a formula (columns prompt): do not open" in caplog.text
     with (tmp_path / "b.csv").open(encoding="utf-8", newline="") as stream:
         assert [row["prompt"] for row in csv.DictReader(stream)][2:] == texts
+    caplog.clear()
+    write_table(Dataset.from_list([{"=A1": "x"}]), tmp_path / "c.csv")
+    assert "1 cells begin like a formula (columns =A1)" in caplog.text
+
+
+def test_scores_as_csv_hold_no_formula_and_are_read_again(tmp_path: Path) -> None:
+    texts = ["=cmd|' /C calc'!A0", "-1", "@x", "'=1", "1 - 1", "\r=1"]
+    rows = [{"id": f"{i:016x}", "golden": text, "seam": -i / 7} for i, text in enumerate(texts)]
+    path = tmp_path / "scores.csv"
+    write_table(Dataset.from_list(rows), path, guard=True)
+    with path.open(encoding="utf-8", newline="") as stream:
+        found = [row["golden"] for row in csv.DictReader(stream)]
+    assert found == ["'=cmd|' /C calc'!A0", "'-1", "'@x", "'=1", "1 - 1", "'\r=1"]
+    assert read_scores(path, "seam") == {row["id"]: row["seam"] for row in rows}
 
 
 # --- an LLM on a server that is shown all of it

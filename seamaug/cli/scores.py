@@ -92,7 +92,7 @@ def score(
             quiet=quiet(),
             **arguments(flags),
         )
-        write_table(table, out)
+        write_table(table, out, guard=True)
     if as_json:
         print_json({"out": str(out), **score_summary(table)})
     else:

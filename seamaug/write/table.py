@@ -4,6 +4,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,20 +28,26 @@ def _write_jsonl(table: Dataset, path: Path) -> None:
             stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
 
 
-def _write_csv(table: Dataset, path: Path) -> None:
-    """Nested values, such as a prompt's messages, are written as JSON.
-
-    Texts stay as they are: the file is read again by programs. Who opens it in a spreadsheet is
-    warned, since that computes what looks like a formula.
-    """
-    formulas: Counter[str] = Counter()
+def _write_csv(table: Dataset, path: Path, guard: bool = False) -> None:
+    """Nested values, such as a prompt's messages, are written as JSON."""
+    names = (name for name in table.column_names if _is_formula(name))
+    formulas: Counter[str] = Counter(names)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, table.column_names)
         writer.writeheader()
         for row in table:
-            writer.writerow({name: _flat(value) for name, value in row.items()})
-            formulas.update(name for name, value in row.items() if _is_formula(value))
-    if formulas:
+            cells = {name: _flat(value) for name, value in row.items()}
+            found = [name for name, value in row.items() if _is_formula(value)]
+            if guard:
+                cells |= {name: f"'{row[name]}" for name in found}
+            writer.writerow(cells)
+            formulas.update(found)
+    if formulas and guard:
+        logger.info(
+            f"{formulas.total():,} cells that begin like a formula have a ' before them (columns "
+            f"{', '.join(formulas)}), so that no spreadsheet computes them"
+        )
+    elif formulas:
         logger.warning(
             f"{formulas.total():,} cells begin like a formula (columns {', '.join(formulas)}): do "
             "not open the CSV file in a spreadsheet, which would compute them; import its columns "
@@ -48,8 +55,15 @@ def _write_csv(table: Dataset, path: Path) -> None:
         )
 
 
+_SIGNS = tuple("=+-@＝＋－＠")
+"""The wide ones too: spreadsheets of East Asia take them for the others."""
+
+
 def _is_formula(value: Any) -> bool:
-    return isinstance(value, str) and value.lstrip("\t\r\n ").startswith(("=", "+", "-", "@"))
+    """Whether a spreadsheet might compute it, by OWASP's list of how such cells begin."""
+    if not isinstance(value, str):
+        return False
+    return value.startswith(("\t", "\r")) or value.lstrip().startswith(_SIGNS)
 
 
 def _flat(value: Any) -> Any:
@@ -57,11 +71,13 @@ def _flat(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False, default=str) if nested else value
 
 
-_WRITERS: dict[str, Callable[[Dataset, Path], None]] = {
+_Writers = dict[str, Callable[[Dataset, Path], None]]
+_WRITERS: _Writers = {
     ".parquet": _write_parquet,
     ".jsonl": _write_jsonl,
     ".csv": _write_csv,
 }
+_GUARDED: _Writers = {**_WRITERS, ".csv": partial(_write_csv, guard=True)}
 
 
 def check_target(path: Place, option: str = "--out") -> None:
@@ -76,10 +92,14 @@ def check_target(path: Place, option: str = "--out") -> None:
         raise ConfigError(f"{option} {path} exists; choose another name or remove it")
 
 
-def write_table(table: Dataset, path: Place) -> None:
-    """Write all rows in the format of the path's suffix; the file appears whole or not at all."""
+def write_table(table: Dataset, path: Place, *, guard: bool = False) -> None:
+    """Write all rows in the format of the path's suffix; the file appears whole or not at all.
+
+    guard: a CSV cell that a spreadsheet would compute gets a ' before it; for tables to look at.
+    Elsewhere texts stay as they are, since a model is trained on them, and a warning is logged.
+    """
     with written(path) as temporary:
-        _WRITERS[_suffix(path)](table, temporary)
+        (_GUARDED if guard else _WRITERS)[_suffix(path)](table, temporary)
 
 
 def _suffix(path: Place) -> str:
