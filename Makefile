@@ -128,8 +128,8 @@ UV = UV_FIND_LINKS="$$($(PYTHON) -m pip config list 2>/dev/null | sed -n "s/.*fi
 $(VENV)/.installed: pyproject.toml
 	$(call install,$(VENV),-e '.[dev]')
 
-$(RAY_VENV)/.installed: pyproject.toml
-	$(call install,$(RAY_VENV),-e '.[cpu$(comma)ray]' pytest hypothesis)
+$(RAY_VENV)/.installed: pyproject.toml Makefile
+	$(call install,$(RAY_VENV),-e '.[cpu$(comma)ray$(comma)server]' pytest hypothesis)
 
 $(BENCH_VENV)/.installed: pyproject.toml Makefile
 	$(call install,$(BENCH_VENV),-e '.[cpu]' $(PEERS))

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seamaug.config import Config, load_config
+from seamaug.config import Config, TrainConfig, load_config
+from seamaug.config.load import load_section
 from seamaug.errors import ConfigError
 from seamaug.resources import resource
 from seamaug.units import Spend
@@ -228,6 +229,13 @@ def test_a_secret_in_the_wrong_place_is_not_shown(tmp_path: Path, text: str) -> 
     found = message(written(tmp_path, f"policy: {text}"))
     assert "SECRET" not in found
     assert "`policy" in found
+
+
+def test_nor_is_one_among_the_trainer_s_arguments(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_section(TrainConfig, written(tmp_path, "trainer: {hub_token: SECRET}"))
+    assert "`trainer.hub_token` would be stored with the model" in str(caught.value)
+    assert "SECRET" not in str(caught.value)
 
 
 def test_operators_of_one_s_own_need_an_llm(tmp_path: Path) -> None:

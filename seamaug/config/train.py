@@ -130,6 +130,10 @@ def checked_arguments(trainer: dict[str, Any], key: str) -> None:
     """Raise ValueError for an argument of TRL's that follows from other settings."""
     if own := sorted(_OURS & trainer.keys()):
         raise ValueError(f"`{key}.{own[0]}` follows from the other settings; remove it")
+    if "hub_token" in trainer:
+        raise ValueError(
+            f"`{key}.hub_token` would be stored with the model: remove it and set HF_TOKEN"
+        )
     for name in ("num_train_epochs", "learning_rate"):
         value = trainer.get(name, 1)
         if not isinstance(value, int | float) or not 0 < value < math.inf:

@@ -141,7 +141,8 @@ class FaultyServer:
                 return await _send(writer, 404, {"detail": "Not Found"})
             words = sum(len(message["content"].split()) for message in body["messages"])
             return await _send(writer, 200, {"count": words})
-        prompt = body["messages"][-1]["content"]
+        # Nothing is sound but of a chat; of others the path stands for the prompt.
+        prompt = body["messages"][-1]["content"] if "messages" in body else path
         attempt = self.asked[prompt]
         self.asked[prompt] += 1
         self.bodies.append(body)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+KEY_NAME = "PLANTED_KEY"
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
@@ -18,6 +20,9 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        patch.setenv(
+            KEY_NAME, "sk-planted-0123456789"
+        )  # workers have the environment of their node
         nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         try:
             nodes.add_node(num_cpus=2)

@@ -1,5 +1,6 @@
 """The LLM on a Ray cluster: the replies that this process has, whatever dies on the way."""
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,8 @@ from seamaug.models.engines import Leave, Request
 from seamaug.models.generator import TransformersGenerator
 from seamaug.ray_cluster import RayCluster, _room
 from seamaug.records import user_message
-from tests.on_ray.conftest import until
+from tests.models.faulty_server import MODEL, FaultyServer
+from tests.on_ray.conftest import KEY_NAME, until
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seamaug[ray]'")
 
@@ -186,6 +188,34 @@ def test_a_run_on_the_cluster_writes_what_a_run_here_writes(
         monkeypatch.delattr("seamaug.run_models.load_generator", raising=False)
         made[engine] = pq.read_table(folder / "provenance.parquet").to_pylist()
     assert made["ray"] == made["local"]
+
+
+def test_neither_ray_s_logs_nor_the_run_hold_a_key(
+    cluster: Any, tmp_path: Path, saved: Callable[..., str], bundled: Any
+) -> None:
+    """Workers ask a server for themselves, and Ray keeps what they say and raise."""
+    key = os.environ[KEY_NAME]
+    with FaultyServer(fault=lambda prompt, attempt: f"401 {key} is wrong") as server:
+        policy = {
+            "engine": "server",
+            "url": server.url,
+            "served_name": MODEL,
+            "api_key_env": KEY_NAME,
+        }
+        settings = {f"policy.{name}": value for name, value in policy.items()} | {"engine": "ray"}
+        with pytest.raises(ModelError, match=r"401: \*\*\* is wrong"):
+            api.score(
+                bundled(12),
+                work=tmp_path / "work",
+                policy=saved("llama", "causal"),
+                settings=settings,
+            )
+    assert server.keys == {f"Bearer {key}"}
+    kept = [Path(cluster.head_node.get_session_dir_path()) / "logs", tmp_path]
+    files = [path for folder in kept for path in folder.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".log" for path in files)
+    for path in files:
+        assert key.encode() not in path.read_bytes(), path
 
 
 @pytest.mark.parametrize(
