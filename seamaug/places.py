@@ -63,18 +63,18 @@ def written_folder(place: Place) -> Iterator[Path]:
         there.remove(there.names().keys() - {*names})
 
 
-def refuse_another_file(path: Path, begin: bytes, option: str, what: str) -> None:
+def refuse_another_file(place: Place, begin: bytes, option: str, what: str) -> None:
     """Raise ConfigError where a file that begins so would replace another, such as the seeds.
 
     option, what: where the name was given, and for what kind of file.
     """
-    with writing(path):
-        if not path.exists():
+    with writing(Path(place)):
+        if not exists(place):
             return
-        with path.open("rb") as stream:
+        with file_here(place) as path, path.open("rb") as stream:
             found = stream.read(len(begin))
     if found not in (b"", begin):
-        raise ConfigError(f"{option} {path} exists and is no {what}; choose another name")
+        raise ConfigError(f"{option} {place} exists and is no {what}; choose another name")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from seamaug.report.responses import ScoredResponses
 from seamaug.report.sample import clipped
 from seamaug.run.mirror import run_here
 from seamaug.scored_responses import read_scored_responses
-from seamaug.storage import Place, remote
+from seamaug.storage import Place
 from seamaug.write.summary import Summary, filled, stored_summary
 
 REPORT = "report.html"
@@ -58,8 +58,7 @@ def report(
     where the file holds no diagnosis.
     """
     target = out if out is not None else below(run, REPORT)
-    if remote(target) is None:
-        refuse_another_page(Path(target))
+    refuse_another_page(target)
     found = diagnosis
     if isinstance(found, (str, Path)):
         found = read_diagnosis(found)

@@ -171,10 +171,7 @@ def remote(place: Place) -> Remote | None:
 def here(place: Place) -> Path:
     """The place as a path of this disk; raises ConfigError for an address."""
     if _scheme(str(place)):
-        raise ConfigError(
-            f"{place}: this goes to a disk alone (expand, score, select, show, report and export "
-            "take addresses); give a path, and copy the result"
-        )
+        raise ConfigError(f"{place}: this goes to a disk alone; give a path, and copy the result")
     return Path(place)
 
 

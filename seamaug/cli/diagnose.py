@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from seamaug.cli.options import LIMIT_OPTIONS, SEED_OPTIONS, arguments, options, quiet
+from seamaug.cli.options import LIMIT_OPTIONS, PLACE, SEED_OPTIONS, arguments, options, quiet
 
 
 @click.command()
@@ -47,15 +47,19 @@ from seamaug.cli.options import LIMIT_OPTIONS, SEED_OPTIONS, arguments, options,
     help="YAML settings, or a shipped recipe's name (small, paper). Flags go before it.",
 )
 @click.option(
-    "--work", type=click.Path(path_type=Path), help="A folder to resume from if it is stopped."
+    "--work",
+    type=PLACE,
+    help="A folder, or an address such as s3://bucket/work, to resume from if it is stopped.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Also write a page to look at: FILE.html."
-)
+@click.option("--out", type=PLACE, help="Also write a page to look at: FILE.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @options(*LIMIT_OPTIONS, *SEED_OPTIONS)
 def diagnose(
-    seeds: tuple[str, ...], work: Path | None, out: Path | None, as_json: bool, **flags: Any
+    seeds: tuple[str, ...],
+    work: str | Path | None,
+    out: str | Path | None,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Say whether a reward model is a good teacher for a policy, and what to do about it.
 
@@ -85,7 +89,7 @@ def diagnose(
     from seamaug.diagnosis import run
     from seamaug.report.diagnosis import print_diagnosis
 
-    if out is not None and out.suffix != ".html":
+    if out is not None and not str(out).endswith(".html"):
         raise click.UsageError(f"--out {out} must end in .html: it is a page to look at")
     given = arguments(flags)
     found = run.diagnose(list(seeds) or None, work=work, out=out, quiet=quiet(), **given)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from seamaug.cli.options import SEED_OPTIONS, options, quiet, reading
+from seamaug.cli.options import PLACE, SEED_OPTIONS, options, quiet, reading
 
 _FLAGS = {
     "incorrect": "treat.incorrect",
@@ -20,9 +20,9 @@ _FLAGS = {
 @click.argument("pairs", nargs=-1)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     required=True,
-    help="Folder for pairs.parquet and strength.json.",
+    help="Folder for pairs.parquet and strength.json, or an address such as s3://bucket/votes.",
 )
 @click.option(
     "--reward",
@@ -53,7 +53,7 @@ _FLAGS = {
 )
 def strength(
     pairs: tuple[str, ...],
-    out: Path,
+    out: str | Path,
     reward: tuple[str, ...],
     model: str | None,
     judge: str | None,

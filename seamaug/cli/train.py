@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from seamaug.cli.options import SEED_OPTIONS, options, quiet, reading
+from seamaug.cli.options import PLACE, SEED_OPTIONS, options, quiet, reading
 
 _FLAGS = {
     "smoothing": "smoothing.rate",
@@ -23,10 +23,10 @@ _FLAGS = {
 @click.option("--model", metavar="MODEL", help="Start: a causal LM or a reward model.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     default="seamaug-rm",
     show_default=True,
-    help="Folder of the reward model.",
+    help="Folder of the reward model, or an address such as s3://bucket/rm.",
 )
 @click.option(
     "--eval",
@@ -57,7 +57,11 @@ _FLAGS = {
     click.option("--seed", type=int, help="[default: 0]"),
 )
 def train_rm(
-    pairs: tuple[str, ...], out: Path, evaluation: tuple[str, ...], config: str | None, **flags: Any
+    pairs: tuple[str, ...],
+    out: str | Path,
+    evaluation: tuple[str, ...],
+    config: str | None,
+    **flags: Any,
 ) -> None:
     """Train a reward model that stands label noise, and follows the policy (arXiv 2401.06080).
 

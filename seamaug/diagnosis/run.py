@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Unpack
 
 import numpy as np
@@ -27,17 +26,18 @@ from seamaug.records import Seed, text_key
 from seamaug.report.diagnosis_page import write_page
 from seamaug.report.html import refuse_another_page
 from seamaug.run.folder import RunFolder
+from seamaug.run.mirror import opened_run
 from seamaug.run_models import check_judges, load_judges, load_writer
 from seamaug.seeds import Seeds, SeedSource
-from seamaug.storage import here
+from seamaug.storage import Place
 from seamaug.verify.worse import Verifier, make_verifier
 
 
 def diagnose(
     seeds: SeedSource = None,
     *,
-    work: str | Path | None = None,
-    out: str | Path | None = None,
+    work: Place | None = None,
+    out: Place | None = None,
     quiet: bool = True,
     **arguments: Unpack[DiagnoseArguments],
 ) -> Diagnosis:
@@ -54,14 +54,14 @@ def diagnose(
 
     Raises a SeamaugError subclass whose message says what is wrong and how to fix it.
     """
-    if out is not None and Path(out).suffix != ".html":
+    if out is not None and not str(out).endswith(".html"):
         raise ConfigError(f"out {out} must end in .html: it is a page to look at")
     config, table = prepare(seeds, score_arguments(arguments), prompts_alone=True)
     names = [model.name for model in config.reward.members()]
     if len(set(names)) < len(names):
         raise ConfigError("a reward model is named twice: each is ranked by itself, once")
     if out is not None:
-        refuse_another_page(Path(out))
+        refuse_another_page(out)
     check_judges(config)
     warn_of_stand_ins(config, ("policy", "reward"))
     with ExitStack() as stack:
@@ -70,11 +70,12 @@ def diagnose(
                 refuse_to_lose_replies(config, "work")
             work = stack.enter_context(tempfile.TemporaryDirectory(prefix="seamaug-"))
         identity = diagnose_identity(config, table, models_of(config))
-        run = stack.enter_context(RunFolder(here(work), identity))
+        run = stack.enter_context(opened_run(work, identity))
+        stack.enter_context(run)
         with clock.stage("diagnose"):
             found = _diagnose(run, config, table, quiet=quiet)
     if out is not None:
-        write_page(found, Path(out))
+        write_page(found, out)
     return found
 
 

@@ -8,17 +8,18 @@ from typing import Any
 
 from seamaug.diagnosis.result import FIGURES, Cell, Diagnosis
 from seamaug.errors import InputError
+from seamaug.places import written
 from seamaug.report.diagnosis import GRID, RANKED, shade, shown, with_short_names
 from seamaug.report.html import render
-from seamaug.run.folder import whole_file
+from seamaug.storage import Place
 
 _LISTED = 20
 _PER_PROMPT = ("reward_variance", "on_policy_accuracy", "seam_prob", "hack_rate", "conflict")
 _CHARACTERS = 300
 
 
-def write_page(found: Diagnosis, out: Path) -> None:
-    """Write the page; raises RunFolderError where that cannot be done."""
+def write_page(found: Diagnosis, out: Place) -> None:
+    """Write the page; raises RunFolderError or StorageError where that cannot be done."""
     found = with_short_names(found)
     text = render(
         "diagnosis.html.jinja",
@@ -26,7 +27,7 @@ def write_page(found: Diagnosis, out: Path) -> None:
         prompts=[_prompts(found, cell) for cell in found.cells],
         per_prompt=_PER_PROMPT,
     )
-    with whole_file(out) as temporary:
+    with written(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -21,15 +21,16 @@ from seamaug.printable import printable
 from seamaug.report import charts
 from seamaug.report.diagnosis import shown
 from seamaug.report.sample import embedded
+from seamaug.storage import Place
 from seamaug.units import human_count, human_seconds
 
 _FOLDER = Path(__file__).parent / "page"
 _SCRIPTS = ("data.js", "plot.js", "responses.js", "prompts.js", "examples.js")
 
 
-def refuse_another_page(path: Path) -> None:
+def refuse_another_page(place: Place) -> None:
     """Raise ConfigError where a page would replace anything but a page."""
-    refuse_another_file(path, b"<!DOCTYPE html>", "--out", "page")
+    refuse_another_file(place, b"<!DOCTYPE html>", "--out", "page")
 
 
 def render(template: str, data: dict[str, Any] | None = None, **figures: Any) -> str:

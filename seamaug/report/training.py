@@ -1,17 +1,18 @@
 """What reward models were trained on, and came to, in the terminal."""
 
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from seamaug.places import below
 from seamaug.printable import printable
+from seamaug.storage import Place, remote
 from seamaug.units import human_seconds
 
 
-def print_training(folder: Path, summary: dict[str, Any]) -> None:
+def print_training(folder: Place, summary: dict[str, Any]) -> None:
     """Pairs, steps, loss, accuracy by evaluation file, and where the model lies."""
     console = Console(highlight=False)
     counts = summary["counts"]
@@ -23,10 +24,10 @@ def print_training(folder: Path, summary: dict[str, Any]) -> None:
     for path, found in summary["evaluation"].items():
         line = f"accuracy {found['accuracy']:.1%} on {found['pairs']:,} pairs of {path}"
         console.print(Text(printable(line)))
-    console.print(Text(printable(f"Reward model in {folder}: give it to --reward")))
+    console.print(Text(printable(f"Reward model in {folder}, {_copied(folder)}for --reward")))
 
 
-def print_strength(folder: Path, found: dict[str, Any]) -> None:
+def print_strength(folder: Place, found: dict[str, Any]) -> None:
     """The bands with what was done to each, and how far a judge agrees."""
     console = Console(highlight=False)
     view = Table(box=None, pad_edge=False, header_style="dim")
@@ -53,7 +54,14 @@ def print_strength(folder: Path, found: dict[str, Any]) -> None:
         )
     if found["unread"]:
         console.print(f"{found['unread']:,} pairs got no vote, and are left as they are")
-    console.print(Text(printable(f"Pairs as treated: {folder / 'pairs.parquet'}")))
+    console.print(Text(printable(f"Pairs as treated: {below(folder, 'pairs.parquet')}")))
     if found.get("ensemble"):
-        told = f"Ensemble: {folder / found['ensemble']}, for `expand --judge`"
+        told = (
+            f"Ensemble: {below(folder, found['ensemble'])}, {_copied(folder)}for `expand --judge`"
+        )
         console.print(Text(printable(told)))
+
+
+def _copied(folder: Place) -> str:
+    """What has to be done before a model there can be loaded, which is from a disk alone."""
+    return "" if remote(folder) is None else "once it is copied to a disk, "

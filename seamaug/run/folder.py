@@ -190,6 +190,10 @@ class RunFolder:
         for path in self._paths(stage):
             yield read_part(path)
 
+    def drop(self, stage: str) -> None:
+        """Remove what a stage left and nothing reads any more, such as checkpoints."""
+        shutil.rmtree(self.stages / stage, ignore_errors=True)
+
     def _path(self, stage: str, number: int) -> Path:
         return self.stages / stage / f"{number:05d}.parquet"
 

@@ -39,6 +39,8 @@ _WRITER = "stages/writer.json"
 _RECORD = "stages/identity.json"
 _VOUCHES = "run.json"
 """Says that the other files are whole, so it is sent last and removed first."""
+_LAST = (_VOUCHES, "train.json", "strength.json")
+"""The latter say so of a training and of votes, which are never made anew."""
 _REPLIES_EVERY = 60.0
 """Seconds at least between two copies of the replies, which are one growing file."""
 
@@ -138,7 +140,7 @@ class Mirror:
         if _VOUCHES not in names or self._is_new(_VOUCHES):
             self._lease.check()
             self.remove([_VOUCHES])
-        for name in sorted(names, key=lambda name: (name == _VOUCHES, name)):
+        for name in sorted(names, key=lambda name: (name in _LAST, name)):
             self.send(name)
 
     def remove(self, names: list[str]) -> None:
@@ -146,6 +148,10 @@ class Mirror:
         self.there.remove(names)
         for name in names:
             self._sent.pop(name, None)
+
+    def remove_folder(self, name: str) -> None:
+        """Remove what was sent of a folder."""
+        self.remove([sent for sent in self._sent if sent.startswith(f"{name}/")])
 
     @contextmanager
     def _sent_at_last(self) -> Iterator[None]:
@@ -272,6 +278,11 @@ class _MirroredRun(RunFolder):
         """As of any run; at the other end, too, before what goes by it."""
         super().remember(name, value)
         self._mirror.send("stages/found.json")
+
+    def drop(self, stage: str) -> None:
+        """As of any run; at the other end first, or it would be fetched again."""
+        self._mirror.remove_folder(f"stages/{stage}")
+        super().drop(stage)
 
     def _drop_from(self, stage: str, number: int) -> None:
         """Of a chain, no later parts may be left at the other end beside earlier ones made anew."""

@@ -7,11 +7,9 @@ from typing import IO, TypeVar
 from seamaug.config import SeedsConfig
 from seamaug.errors import InputError
 from seamaug.log import logger
-from seamaug.places import refuse_another_file
-from seamaug.run.folder import whole_file
+from seamaug.places import refuse_another_file, written
 from seamaug.seeds.layouts import FieldError
 from seamaug.seeds.read import Located, Report, Row, read_rows
-from seamaug.storage import here
 
 _SHOWN = 5
 _BEGIN = b'{"where": '
@@ -43,9 +41,9 @@ class Sieve:
             if self.bad:
                 raise InputError(self._refusal())
             return
-        target = here(config.bad_rows)
+        target = config.bad_rows
         refuse_another_file(target, _BEGIN, "--bad-rows", "list of bad rows")
-        with whole_file(target) as temporary, temporary.open("wb") as self._list:
+        with written(target) as temporary, temporary.open("wb") as self._list:
             yield from self._good(config, rows, make)
         if self.bad:
             logger.warning(

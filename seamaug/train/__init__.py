@@ -8,13 +8,13 @@ from seamaug.arguments import paths_of, rows_of
 from seamaug.config import TrainConfig, load_section
 from seamaug.errors import ConfigError
 from seamaug.seeds import SeedSource
-from seamaug.storage import here
+from seamaug.storage import Place
 
 
 def train_rm(
     pairs: SeedSource = None,
     *,
-    out: str | Path,
+    out: Place,
     model: str | None = None,
     policy: str | None = None,
     evaluation: str | Sequence[str] | None = None,
@@ -27,7 +27,7 @@ def train_rm(
     pairs: path(s) or globs, a dataset id, a list of rows or a `datasets.Dataset`, with a prompt, a
         chosen and a rejected response; `margin` and `smoothing` are read where rows have them.
         None takes the bundled seeds.
-    out: folder of the model; the same call resumes there.
+    out: folder of the model, or an address such as s3://bucket/rm; the same call resumes there.
     model: the start, a causal LM or a reward model; None takes the bundled policy.
     policy: whose samples MetaRM looks at, where `meta.step` is set.
     evaluation: file(s) of pairs on which accuracy is measured in the end.
@@ -50,4 +50,4 @@ def train_rm(
         overrides["pairs.paths"] = paths_of(pairs) or ["rows"]
     merged = load_section(TrainConfig, config, overrides)
     rows = rows_of(pairs)
-    return train(merged, here(out), None if rows is None else list(rows), quiet=quiet)
+    return train(merged, out, None if rows is None else list(rows), quiet=quiet)

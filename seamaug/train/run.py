@@ -1,7 +1,6 @@
 """A reward model from pairs: tokens, the policy's samples, training, and what is written."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ from seamaug.log import logger
 from seamaug.models.loading import fingerprint
 from seamaug.models.tokens import ConversationTokens
 from seamaug.run.folder import RunFolder, whole_file
+from seamaug.run.mirror import opened_run
 from seamaug.seeds.pairs import read_pairs
+from seamaug.storage import Place
 from seamaug.train.data import columns, evaluation, fingerprint_of, pad, policy_samples, tokenised
 from seamaug.train.policy_samples import PolicySamples
 from seamaug.train.setup import (
@@ -35,7 +36,7 @@ SUMMARY = "train.json"
 
 def train(
     config: TrainConfig,
-    out: Path,
+    out: Place,
     rows: Sequence[dict[str, Any]] | None = None,
     *,
     quiet: bool = False,
@@ -51,8 +52,8 @@ def train(
             f"policy {config.policy.name} is not asked: only MetaRM samples it; set `meta.step` "
             "(--meta-step 0.01), or leave the policy out"
         )
-    with RunFolder(out, _identity(config, start, rows)) as run:
-        if (done := out / SUMMARY).is_file():
+    with opened_run(out, _identity(config, start, rows)) as run, run:
+        if (done := run.path / SUMMARY).is_file():
             found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
             return found
         tokens = ConversationTokens(start, ROLE)
@@ -72,11 +73,11 @@ def train(
             "config": config.model_dump(mode="json"),
             "versions": versions(),
         }
-        _save(trainer, out)
+        _save(trainer, run.path)
         summary["times"] = clock.report()
         with whole_file(done) as temporary:
             temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(run.stages / "train")
+        run.drop("train")
     return summary
 
 

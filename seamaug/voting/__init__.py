@@ -8,13 +8,13 @@ from seamaug.arguments import paths_of, rows_of
 from seamaug.config import StrengthConfig, load_section
 from seamaug.errors import ConfigError
 from seamaug.seeds import SeedSource
-from seamaug.storage import here
+from seamaug.storage import Place
 
 
 def strength(
     pairs: SeedSource = None,
     *,
-    out: str | Path,
+    out: Place,
     reward: Sequence[str] | None = None,
     model: str | None = None,
     judge: str | None = None,
@@ -64,4 +64,4 @@ def strength(
         overrides["pairs.paths"] = paths_of(pairs) or ["rows"]
     merged = load_section(StrengthConfig, config, overrides)
     rows = rows_of(pairs)
-    return find_strength(merged, here(out), None if rows is None else list(rows), quiet=quiet)
+    return find_strength(merged, out, None if rows is None else list(rows), quiet=quiet)

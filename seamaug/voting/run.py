@@ -1,7 +1,6 @@
 """Preference strength of pairs: votes, bands, treatments, and what is written."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -22,7 +21,9 @@ from seamaug.models.loading import fingerprint, load_model_config
 from seamaug.models.tokens import votes_of
 from seamaug.records import MESSAGES, Seed, text_key
 from seamaug.run.folder import RunFolder, whole_file
+from seamaug.run.mirror import opened_run
 from seamaug.seeds.pairs import Pair, read_pairs
+from seamaug.storage import Place
 from seamaug.train.data import fingerprint_of_pairs
 from seamaug.train.setup import ROLE, start_model
 from seamaug.verify.worse import make_verifier
@@ -55,7 +56,7 @@ _MARGIN = ("margin", pa.float64())
 
 def find_strength(
     config: StrengthConfig,
-    out: Path,
+    out: Place,
     rows: Sequence[dict[str, Any]] | None = None,
     *,
     quiet: bool = False,
@@ -66,8 +67,8 @@ def find_strength(
     """
     clock.reset()
     _check_several(config.reward)
-    with RunFolder(out, _identity(config, rows)) as run:
-        if (done := out / SUMMARY).is_file():
+    with opened_run(out, _identity(config, rows)) as run, run:
+        if (done := run.path / SUMMARY).is_file():
             known: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
             return known
         pairs = list(read_pairs(config.pairs, rows))
@@ -96,11 +97,11 @@ def find_strength(
             "config": config.model_dump(mode="json"),
             "versions": versions(),
         }
-        _write(out / PAIRS, config, _rows(pairs, labels, found.mu, found.sigma, named))
+        _write(run.path / PAIRS, config, _rows(pairs, labels, found.mu, found.sigma, named))
         result["times"] = clock.report()
         with whole_file(done) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(run.stages / "train", ignore_errors=True)
+        run.drop("train")
     return result
 
 

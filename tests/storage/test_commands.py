@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
-from seamaug import select
+from seamaug import select, stand_in, train_rm
 from seamaug.cli import main
 from seamaug.errors import StorageError
 from seamaug.storage import Remote
@@ -107,11 +108,78 @@ def test_what_is_wrong_with_an_address_is_said_in_one_line(
     assert "no file matches s3://bucket/*.csv" in refused(
         "score", f"{s3}/*.csv", "--out", f"{s3}/x.csv"
     )
-    for command in (
-        ("strength", "x.jsonl", "--model", "m"),
-        ("train-rm", "x.jsonl", "--model", "m"),
-    ):
-        assert "this goes to a disk alone" in refused(*command, "--out", f"{s3}/out")
+
+
+QUICK = {"trainer": {"max_steps": 4, "save_steps": 2}}
+
+
+def test_trainings_votes_and_diagnoses_go_to_a_store(
+    store: str, machine: Machine, rows: Any, tmp_path: Path
+) -> None:
+    bad = [*rows[:8], {"prompt": "No answer"}]
+    put_lines(f"{store}/pairs.jsonl", bad)
+    listed = f"{store}/bad.jsonl"
+    pairs = (f"{store}/pairs.jsonl", "--bad-rows", listed)
+    config = tmp_path / "quick.yaml"
+    config.write_text(yaml.safe_dump(QUICK))
+    train = ("train-rm", *pairs, "--model", stand_in("reward"), "--config", config)
+    assert f"in {store}/rm, once it is copied to a disk, for --reward" in done(
+        *train, "--out", f"{store}/rm"
+    )
+    done(*train, "--out", tmp_path / "rm")
+    there = contents(f"{store}/rm")
+    assert there["model.safetensors"] == (tmp_path / "rm/model.safetensors").read_bytes()
+    assert there["train.json"]
+    assert not [name for name in there if "checkpoint" in name]
+    assert json.loads(contents(store)["bad.jsonl"])["where"].endswith("pairs.jsonl:9")
+    assert "is no list of bad rows" in refused(*train[:3], f"{store}/pairs.jsonl", "--out", "x")
+
+    config.write_text(yaml.safe_dump({"ensemble": {"heads": 2, **QUICK}}))
+    votes = ("strength", *pairs, "--model", stand_in("reward"), "--config", config)
+    done(*votes, "--out", f"{store}/votes")
+    there = contents(f"{store}/votes")
+    assert {"pairs.parquet", "strength.json", "ensemble/model.safetensors"} <= there.keys()
+    machine("second")
+    done(*votes, "--out", f"{store}/votes")
+    assert contents(f"{store}/votes") == there | {
+        "stages/writer.json": contents(f"{store}/votes")["stages/writer.json"]
+    }
+
+    config.write_text("diagnose: {max_new_tokens: 4}")
+    work = ("--work", f"{store}/work", "--samples", 2, "--config", config)
+    page = ("--out", f"{store}/page.html")
+    assert f"page: {store}/page.html" in done("diagnose", *pairs, *work, *page)
+    assert contents(store)["page.html"].startswith(b"<!DOCTYPE html>")
+    assert [name for name in contents(f"{store}/work") if name.endswith(".parquet")]
+    other = ("--out", f"{store}/pairs.jsonl.html")
+    put_lines(other[1], rows[:1])
+    assert "exists and is no page" in refused("diagnose", *pairs, *work, *other)
+
+
+def test_another_machine_goes_on_with_a_training(
+    memory: str, machine: Machine, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it was stopped, its checkpoints are there."""
+
+    def train(out: str) -> dict[str, Any]:
+        settings = {f"trainer.{name}": value for name, value in QUICK["trainer"].items()}
+        return train_rm(rows[:8], model=stand_in("reward"), out=out, settings=settings)
+
+    train(f"{memory}/whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("seamaug.train.run._accuracy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(f"{memory}/rm")
+    assert [name for name in contents(f"{memory}/rm") if "checkpoint-4/" in name]
+    machine("second")
+    train(f"{memory}/rm")
+    there, whole = contents(f"{memory}/rm"), contents(f"{memory}/whole")
+    assert there["model.safetensors"] == whole["model.safetensors"]
+    assert not [name for name in there if "checkpoint" in name]
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_bucket_that_is_missing_shows_before_seeds_are_scored(s3: str, rows: Any,
