@@ -63,7 +63,7 @@ class FakeWriter:
     @staticmethod
     def _written(task: Task) -> Written:
         text = f"{task.operator.name} of {task.parent.id}"
-        return Written([{"request": text, "response": f"answer to {text}"}])
+        return Written({1: {"request": text, "response": f"answer to {text}"}})
 
 
 def maker(
@@ -229,8 +229,8 @@ def test_llm_seed_differs_by_round_and_run() -> None:
 
 
 def test_an_unusable_reply_is_a_failed_row_with_its_text() -> None:
-    unread = Written([], "the reply does not hold request", "Sure!")
-    refused = Written([], "too long for the generator: 9,000 tokens, limit 4,096")
+    unread = Written({}, "the reply does not hold request", "Sure!")
+    refused = Written({}, "too long for the generator: 9,000 tokens, limit 4,096")
     writer = FakeWriter(formal=unread, casual=refused)
     made = make(maker(writer=writer, operators=["formal", "casual", "shorter"]), wanted=10)
     assert len(made) == 30
