@@ -4,7 +4,7 @@
 
 Processor time of the whole process tree, with one thread per model, at two sizes: the slope between
 them is what a seed costs, and what is left is the start-up (Ray's processes, a worker's imports and
-models). Each run is a process of its own.
+models). Each run is a process of its own; the engines take turns.
 """
 
 import argparse
@@ -12,9 +12,12 @@ import gzip
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,29 +33,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sizes", type=int, nargs=2, default=(128, 640))
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--one", nargs=2, metavar=("ENGINE", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(_cpu_of(options.one[0], int(options.one[1])))
         return
+    turns = [_turn(options.sizes) for _ in range(options.repeats)]
+    overheads = [turn["ray"]["per_seed"] / turn["local"]["per_seed"] - 1 for turn in turns]
     found: dict[str, Any] = {
+        "date": datetime.now(UTC).date().isoformat(),
         "sizes": options.sizes,
         "machine": {**machine("cpu"), "threads": 1},
         "versions": versions(),
+        "turns": turns,
+        "overheads": [round(own, 3) for own in overheads],
+        "overhead": round(statistics.median(overheads), 3),
     }
-    for engine in ("local", "ray"):
-        small, large = (_run(engine, size) for size in options.sizes)
-        slope = (large - small) / (options.sizes[1] - options.sizes[0])
-        found[engine] = {
-            "cpu_seconds": [small, large],
-            "per_seed": slope,
-            "start_up": small - slope * options.sizes[0],
-        }
-    found["overhead"] = found["ray"]["per_seed"] / found["local"]["per_seed"] - 1
     text = json.dumps(found, indent=2) + "\n"
     print(text)
     if options.out:
         options.out.write_text(text)
+
+
+def _turn(sizes: Sequence[int]) -> dict[str, Any]:
+    """Both engines at both sizes, each size by the one right after the other."""
+    seconds: dict[str, list[float]] = {"local": [], "ray": []}
+    for size in sizes:
+        for engine, own in seconds.items():
+            own.append(_run(engine, size))
+    found = {}
+    for engine, (small, large) in seconds.items():
+        slope = (large - small) / (sizes[1] - sizes[0])
+        start_up = small - slope * sizes[0]
+        found[engine] = {
+            "cpu_seconds": [small, large], "per_seed": slope, "start_up": start_up
+        }  # fmt: skip
+    return found
 
 
 def _run(engine: str, size: int) -> float:
