@@ -29,7 +29,7 @@ from seamaug.report.sample import clipped
 from seamaug.run.mirror import run_here
 from seamaug.scored_responses import read_scored_responses
 from seamaug.storage import Place
-from seamaug.write.summary import Summary, filled, stored_summary
+from seamaug.write.summary import Summary, stored_summary, use_of_budget
 
 REPORT = "report.html"
 _NAME_CHARS = 200
@@ -93,7 +93,7 @@ def _page(run: Path, summary: Summary, diagnosis: Diagnosis | None) -> str:
         "page.html.jinja",
         {name: table.data() for name, table in tables.items()},
         run=summary,
-        filled=filled(summary)[0],
+        use_of_budget=use_of_budget(summary)[0],
         name=run.resolve().name,
         config=json.dumps(summary["config"], indent=2, ensure_ascii=False),
         steps=funnel_steps(summary["counts"]),

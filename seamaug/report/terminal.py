@@ -26,7 +26,7 @@ from seamaug.storage import Place, remote
 from seamaug.target import FILLED
 from seamaug.units import Spend, human_count, human_seconds
 from seamaug.write.datasets import PROVENANCE, dataset_file
-from seamaug.write.summary import Summary, filled
+from seamaug.write.summary import Summary, use_of_budget
 
 _SHOWN_CHARS = 400
 _LITTLE = 0.002
@@ -48,7 +48,7 @@ def _plain(text: str) -> Text:
 def print_summary(place: Place, summary: Summary) -> None:
     """The funnel of a run, what it changed, and where its time went."""
     console = _console()
-    what, share = filled(summary)
+    what, share = use_of_budget(summary)
     done = "bold green" if summary["outcome"] in FILLED else "bold yellow"
     console.print(Text(f"\n{what} ({share:.0%}): {summary['outcome']}", style=done))
     console.print(_funnel(summary["counts"]))

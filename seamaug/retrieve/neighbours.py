@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from seamaug.config import RetrieveConfig
+from seamaug.retrieve.exact import Found
+from seamaug.retrieve.farther import search_farther
 from seamaug.retrieve.index import VectorIndex
-
-_FOUND = 1 << 20  # neighbours found at a time, of 12 bytes each
 
 Near = tuple[np.ndarray, np.ndarray]
 """Positions and cosines of some seeds."""
@@ -40,20 +40,17 @@ class Neighbours:
     def of(self, positions: Sequence[int]) -> list[Near]:
         """Those of each seed, in the order in which they were taken."""
         chosen: dict[int, Near] = {}
-        short, reach = list(positions), min(self._size + 1, len(self._index))
-        while short:
-            unfilled = []
-            at_once = max(1, _FOUND // reach)
-            for start in range(0, len(short), at_once):
-                some = short[start : start + at_once]
-                cosines, found = self._index.search(self._index.vectors[some], reach)
-                for own, near, cosine in zip(some, found, cosines, strict=True):
-                    others = near != own  # a seed is its own nearest neighbour
-                    chosen[own] = self._chosen(near[others], cosine[others])
-                    more = reach < len(self._index) and cosine[-1] >= self._config.low
-                    if more and len(chosen[own][0]) < self._possible(own):
-                        unfilled.append(own)
-            short, reach = unfilled, min(4 * reach, len(self._index))
+
+        def search(some: list[int], reach: int) -> Found:
+            return self._index.search(self._index.vectors[some], reach)
+
+        def is_enough(own: int, near: np.ndarray, cosines: np.ndarray, reach: int) -> bool:
+            others = near != own  # a seed is its own nearest neighbour
+            chosen[own] = self._chosen(near[others], cosines[others])
+            band_ends = cosines[-1] < self._config.low
+            return bool(band_ends) or len(chosen[own][0]) >= self._possible(own)
+
+        search_farther(search, positions, self._size + 1, len(self._index), is_enough)
         return [chosen[position] for position in positions]
 
     def _possible(self, own: int) -> int:

@@ -62,12 +62,14 @@ def _filled(
     """Write what is missing of the shards; after each, what the manifest has to say of all."""
     empty = None
     full = [shard for shard in shards if shard["rows"] == _SHARD]
+    begun = shards[len(full) :]  # one at most
     for start in range(len(full) * _SHARD, len(vectors), _SHARD):
         own = vectors[start : start + _SHARD]
         number, done = start // _SHARD, 0
         path = _path(folder, number)
-        if number < len(shards):
-            index, done = faiss.read_index(str(path)), shards[number]["rows"]
+        if begun:
+            index, done = faiss.read_index(str(path)), begun[0]["rows"]
+            begun = []
             yield full  # while it is written anew, it is not vouched for
         elif shards:
             index = faiss.read_index(str(_path(folder, 0)))

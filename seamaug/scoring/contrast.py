@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from seamaug.config import ContrastConfig
 from seamaug.records import Evidence, Seed
+from seamaug.retrieve.exact import Found
+from seamaug.retrieve.farther import search_farther
 from seamaug.retrieve.index import VectorIndex
 from seamaug.retrieve.vectors import evenly
 from seamaug.scoring.hack_set import HackSet
@@ -16,11 +17,9 @@ from seamaug.seeds.store import taken
 
 WIDENED = "cosine band widened"
 _AT_ONCE = 10_000
-_FOUND = 1 << 20  # neighbours found at a time, of 12 bytes each
 
 IsWorse = Callable[[str, str], bool]
 """(response, golden) to whether a checker shows the response to be worse."""
-_Choose = Callable[[int, Sequence[int] | np.ndarray, np.ndarray], tuple[list[int], bool]]
 
 
 class Goldens:
@@ -102,29 +101,23 @@ class Contrast:
     def _choose(self, positions: range) -> list[tuple[list[int], bool]]:
         """Positions for the hack set of each seed, and whether the band was widened for it."""
         chosen: dict[int, tuple[list[int], bool]] = {}
-        reach = 3 * self._samples + 20  # room for prompts that are too near or share an answer
-        # What many prompts share waits for a second, farther look: few prompts need one.
-        choose: _Choose = partial(self._nearest, excluded=self._goldens.generic)
-        short: Sequence[int] = positions
-        while short:
-            if reach >= len(self._index):
-                reach, choose = len(self._index), self._among
-            unfilled = []
-            at_once = max(1, _FOUND // reach)
-            for start in range(0, len(short), at_once):
-                some = list(short[start : start + at_once])
-                cosines, found = self._index.search(self._vectors[some], reach)
-                for own, near, cosine in zip(some, self._pool[found], cosines, strict=True):
-                    chosen[own] = places, widened = choose(own, near, cosine)
-                    more = widened or cosine[-1] >= self._config.low
-                    if more and len(places) < self._samples:
-                        unfilled.append(own)
-            if reach == len(self._index):
-                break
-            # Many prompts too near, or one answer for most: these look farther, together, since a
-            # search of all vectors for one alone would take nearly as long.
-            short, choose = unfilled, self._among
-            reach *= 4
+        first = 3 * self._samples + 20  # room for prompts that are too near or share an answer
+
+        def search(some: list[int], reach: int) -> Found:
+            cosines, found = self._index.search(self._vectors[some], reach)
+            return cosines, self._pool[found]
+
+        def is_enough(own: int, near: np.ndarray, cosines: np.ndarray, reach: int) -> bool:
+            # What many prompts share waits for a second, farther look: few prompts need one.
+            if reach == first < len(self._index):
+                places, widened = self._nearest(own, near, cosines, self._goldens.generic)
+            else:
+                places, widened = self._among(own, near, cosines)
+            chosen[own] = places, widened
+            band_ends = not widened and cosines[-1] < self._config.low
+            return bool(band_ends) or len(places) >= self._samples
+
+        search_farther(search, positions, first, len(self._index), is_enough)
         return [chosen[position] for position in positions]
 
     def _among(

@@ -15,7 +15,7 @@ from seamaug.records import KEPT
 from seamaug.resources import EMBEDDED
 from seamaug.run.folder import whole_file
 from seamaug.write.datasets import DATASETS
-from seamaug.write.summary import filled
+from seamaug.write.summary import use_of_budget
 
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _SHOWN = 12
@@ -79,7 +79,7 @@ def write_card(folder: Path, summary: dict[str, Any]) -> None:
         limit=_LIMITS.get(summary["foreseen"].get("rule"), _LIMITS["discrepant"]),
         embedded=EMBEDDED,
         shown=_SHOWN,
-        filled=filled(summary)[0],
+        use_of_budget=use_of_budget(summary)[0],
         **summary,
     )
     with whole_file(folder / "README.md") as temporary:

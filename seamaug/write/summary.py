@@ -15,7 +15,7 @@ reward_scores, models, licences, versions, config, times."""
 _SHOWN = {"outcome", "budget", "weighting", "counts", "kept", "times"}
 
 
-def filled(summary: Summary) -> tuple[str, float]:
+def use_of_budget(summary: Summary) -> tuple[str, float]:
     """What a run has of its budget: in words, and as a share."""
     kept, budget = summary["counts"]["candidates"]["kept"], parse_budget(summary["budget"])
     if not isinstance(budget, Spend):
