@@ -6,6 +6,7 @@ from functools import partial
 
 from seamaug.config import Config
 from seamaug.models.generation import Limits
+from seamaug.resources import EMBEDDED
 from seamaug.run.executor import Executor, Local
 from seamaug.run.folder import RunFolder
 from seamaug.run_models import Models
@@ -24,12 +25,12 @@ def models_of_run(
             models.load()
             yield models, Local(models)
         return
-    from seamaug.llm_on_ray import RayGenerator
-    from seamaug.on_ray import RayExecutor
-    from seamaug.ray_cluster import RayCluster
+    from seamaug.on_ray.cluster import RayCluster
+    from seamaug.on_ray.executor import RayExecutor
+    from seamaug.on_ray.loaders import loaders
 
+    writes = run is not None and config.generator.name != EMBEDDED
     with closing(RayCluster(config.ray)) as cluster:
-        # A server is as near from here.
-        load = None if config.generator.engine == "server" else partial(RayGenerator, cluster)
+        load = loaders(cluster, config, writes=writes)
         with closing(Models(config, run, limits, load)) as models:
             yield models, RayExecutor(cluster, partial(Models, config))

@@ -1,21 +1,21 @@
 """The models of a run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 from seamaug.clock import clock
-from seamaug.config import Config, GeneratorConfig
+from seamaug.config import Config
 from seamaug.errors import ModelError
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.llm.writer import LLMWriter
 from seamaug.models.embedder import Embedder
-from seamaug.models.engines import GeneratorEngine, PolicyEngine
+from seamaug.models.engines import PolicyEngine
 from seamaug.models.ensemble import Ensemble
 from seamaug.models.generation import Generation, Limits
 from seamaug.models.journal import Journal
-from seamaug.models.load import load_generator, load_policy, load_reward, load_voter
+from seamaug.models.load import Loaders
 from seamaug.models.loading import load_model_config
 from seamaug.resources import EMBEDDED
 from seamaug.retrieve.index import require_engine
@@ -25,7 +25,7 @@ from seamaug.verify.golden import NewGoldenCheck
 from seamaug.verify.strength import PairStrength
 from seamaug.verify.worse import Cases, Findings, Verifier, make_verifier
 
-LoadGenerator = Callable[[GeneratorConfig], GeneratorEngine]
+HERE = Loaders()
 
 
 class Models:
@@ -39,12 +39,11 @@ class Models:
         config: Config,
         run: RunFolder | None = None,
         limits: Limits | None = None,
-        load: LoadGenerator | None = None,
+        load: Loaders = HERE,
     ) -> None:
-        """`limits`: of the LLM, by default those of the config alone. `load`: where not in this
-        process."""
+        """`limits`: of the LLM, by default those of the config alone."""
         require_engine(config.retrieve)  # its absence must not show after the models are loaded
-        self._config = config
+        self._config, self._load = config, load
         with _loading():
             self.writer = load_writer(config, run, limits, load) if run else None
 
@@ -63,14 +62,14 @@ class Models:
     def scorer(self) -> Scorer:
         """Policy and reward models."""
         with _loading():
-            policy = load_policy(self._config.policy)
-            return Scorer(policy, [load_reward(own) for own in self._config.reward.members()])
+            policy = self._load.policy(self._config.policy)
+            return Scorer(policy, [self._load.reward(own) for own in self._config.reward.members()])
 
     @cached_property
     def judges(self) -> Ensemble:
         """Reward models that vote, loaded where they are first asked for."""
         with _loading():
-            return load_judges(self._config)
+            return load_judges(self._config, self._load)
 
     @property
     def pair_strength(self) -> PairStrength | None:
@@ -147,17 +146,17 @@ def check_judges(config: Config) -> None:
             ) from None
 
 
-def load_judges(config: Config) -> Ensemble:
+def load_judges(config: Config, load: Loaders = HERE) -> Ensemble:
     """The reward models of the check `vote`, with the settings of those under test."""
     own = config.reward
-    return Ensemble([load_voter(own.like(name)) for name in config.verify.worse.judges])
+    return Ensemble([load.voter(own.like(name)) for name in config.verify.worse.judges])
 
 
 def load_writer(
     config: Config,
     run: RunFolder,
     limits: Limits | None = None,
-    load: LoadGenerator | None = None,
+    load: Loaders = HERE,
 ) -> LLMWriter | None:
     """The LLM that writes variants; None for the embedded operators alone.
 
@@ -169,7 +168,7 @@ def load_writer(
         return None
     own, known = config.generator, run.recall("structured")
     again = own if known is None else own.model_copy(update={"structured": known})
-    engine = (load or load_generator)(again)
+    engine = load.generator(again)
     run.remember("structured", engine.structured)
     limits = limits or Limits(config.max_tokens, config.max_cost)
     generation = Generation(engine, own, Journal(run.replies), limits)

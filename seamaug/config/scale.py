@@ -15,7 +15,7 @@ class RayStageConfig(Section):
     num_gpus: Annotated[float, Field(ge=0)] | None = None
     """GPUs of a worker; 0.5 puts two on one. None: 1 where the cluster has any, else 0."""
     concurrency: Positive | None = None
-    """Workers. None: as many as the cluster has room for; of `generate`, 1."""
+    """Workers. None: as many as the cluster has room for; of `rescore` and `generate`, 1."""
 
 
 class RayConfig(Section):
@@ -25,6 +25,9 @@ class RayConfig(Section):
     """Workers with the embedder."""
     score: RayStageConfig = RayStageConfig()
     """Workers with policy and reward models, which score seeds and make parents."""
+    rescore: RayStageConfig = RayStageConfig()
+    """Workers with policy, reward models and judges, which look ahead, score candidates and, where
+    an LLM writes, make parents. They keep what they take until the run ends."""
     generate: RayStageConfig = RayStageConfig()
     """Workers with the LLM that writes, where its engine is no server. They keep what they take
     from the first request until the run ends."""

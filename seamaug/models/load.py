@@ -1,5 +1,8 @@
 """Which engine runs a role's model, by configuration."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from seamaug.config import GeneratorConfig, PolicyConfig, RewardConfig
 from seamaug.models.engines import GeneratorEngine, PolicyEngine, RewardEngine
 
@@ -62,3 +65,13 @@ def load_generator(config: GeneratorConfig) -> GeneratorEngine:
     from seamaug.models.generator import TransformersGenerator
 
     return TransformersGenerator(config)
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """What makes an engine of a role's config: here, in this process."""
+
+    policy: Callable[[PolicyConfig], PolicyEngine] = load_policy
+    reward: Callable[[RewardConfig], RewardEngine] = load_reward
+    voter: Callable[[RewardConfig], RewardEngine] = load_voter
+    generator: Callable[[GeneratorConfig], GeneratorEngine] = load_generator

@@ -26,7 +26,7 @@ def raw_votes(engine: RewardEngine, cases: Cases) -> list[np.ndarray]:
     sets = [_fitting(engine, prompt, texts) for prompt, texts in cases]
     asked = [[row for row in rows if row is not None] for rows in sets]
     found = []
-    for rows, votes in zip(sets, _votes(engine, asked), strict=True):
+    for rows, votes in zip(sets, votes_of_sets(engine, asked), strict=True):
         own = np.full((len(rows), votes.shape[1]), math.nan)
         own[[row is not None for row in rows]] = votes
         found.append(own)
@@ -50,7 +50,8 @@ def reward_problem(
     return ""
 
 
-def _votes(engine: RewardEngine, asked: Sequence[Sequence[list[int]]]) -> list[np.ndarray]:
+def votes_of_sets(engine: RewardEngine, asked: Sequence[Sequence[list[int]]]) -> list[np.ndarray]:
+    """All scores of conversations as token ids: one where the engine has no votes."""
     if isinstance(engine, VotingEngine):
         return engine.votes(asked)
     return [np.array(own, float).reshape(-1, 1) for own in engine.rewards(asked)]

@@ -1,4 +1,4 @@
-"""Where models are mapped over rows: here, or on other machines (on_ray.py)."""
+"""Where models are mapped over rows: here, or on other machines (on_ray/)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass

@@ -59,3 +59,9 @@ def until(true: Callable[[], bool]) -> bool:
     while not true() and time.monotonic() < end:
         time.sleep(0.1)
     return true()
+
+
+def loads_nothing(patch: pytest.MonkeyPatch) -> None:
+    """From here on this process, unlike its workers, can load no language model."""
+    for module in ("policy", "reward"):
+        patch.setattr(f"seamaug.models.{module}.load_model", None)

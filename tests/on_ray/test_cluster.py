@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from seamaug.errors import ConfigError
-from seamaug.ray_cluster import _connect
+from seamaug.on_ray.cluster import _connect
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seamaug[ray]'")
 SCORE = """

@@ -15,14 +15,14 @@ import pytest
 from seamaug import api
 from seamaug.config import RayConfig, load_config
 from seamaug.errors import ConfigError, InputError, ModelError
-from seamaug.on_ray import RayExecutor
-from seamaug.ray_cluster import RayCluster
+from seamaug.on_ray.cluster import RayCluster
+from seamaug.on_ray.executor import RayExecutor
 from seamaug.run_models import Models
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seamaug[ray]'")
 from ray.cluster_utils import Cluster  # noqa: E402 - only where there is Ray
 
-from tests.on_ray.conftest import until  # noqa: E402
+from tests.on_ray.conftest import loads_nothing, until  # noqa: E402
 
 COUNT = 120
 """Seeds, each an item of its own."""
@@ -78,10 +78,13 @@ def test_a_run_begun_here_goes_on_there(
     assert again.to_dict() == whole.to_dict()
 
 
-def test_parents_are_made_by_the_workers(
-    tmp_path: Path, cluster: Cluster, saved: Callable[..., str], bundled: Any
+def test_parents_and_scores_of_candidates_are_made_by_the_workers(
+    tmp_path: Path,
+    cluster: Cluster,
+    saved: Callable[..., str],
+    bundled: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Their samples of the policy are what a run generates most of; the candidates follow here."""
     settings = {
         "policy.dtype": "float32", "reward.dtype": "float32", "select.share": 0.5,
         "generate.batch_parents": 3, "generate.policy_max_new_tokens": 6, "keep.probes": 4,
@@ -100,6 +103,7 @@ def test_parents_are_made_by_the_workers(
         )
         made[engine] = {path.name: path.read_bytes() for path in folder.glob("stages/parents/*")}
         made[engine] |= {"kept": (folder / "provenance.parquet").read_bytes()}
+        loads_nothing(monkeypatch)
     sources = pq.read_table(tmp_path / "ray" / "stages" / "parents")["worse_sources"].to_pylist()
     assert any("policy" in own for own in sources)
     assert len(made["ray"]) == 4

@@ -12,13 +12,14 @@ import pytest
 from seamaug import api
 from seamaug.config import GeneratorConfig, load_config
 from seamaug.errors import ConfigError, ModelError
-from seamaug.llm_on_ray import RayGenerator, _Worker
 from seamaug.models.engines import Leave, Request
 from seamaug.models.generator import TransformersGenerator
-from seamaug.ray_cluster import RayCluster, _room
+from seamaug.on_ray.cluster import Pool, RayCluster, _Node
+from seamaug.on_ray.generator import RayGenerator, groups_of
+from seamaug.on_ray.workers import Workers
 from seamaug.records import user_message
 from tests.models.faulty_server import MODEL, FaultyServer
-from tests.on_ray.conftest import KEY_NAME, until
+from tests.on_ray.conftest import KEY_NAME, loads_nothing, until
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seamaug[ray]'")
 
@@ -36,8 +37,10 @@ def on_ray(cluster: Any, own: GeneratorConfig) -> Iterator[Generator]:
 
     def start(name: str = own.name, **settings: Any) -> RayGenerator:
         named = {f"ray.{name}": value for name, value in settings.items()}
-        begun.append(RayCluster(load_config(None, named).ray))
-        return RayGenerator(begun[-1], own.model_copy(update={"name": name}))
+        cluster = RayCluster(load_config(None, named).ray)
+        begun.append(cluster)
+        workers = Workers(cluster, "generate", cluster.pool("generate"))
+        return RayGenerator(workers, own.model_copy(update={"name": name}))
 
     yield start
     for one in begun:
@@ -52,11 +55,8 @@ def requests(count: int) -> list[Request]:
 TWO = {"generate.num_cpus": 0.5, "generate.concurrency": 2}
 
 
-@pytest.mark.parametrize("settings", [{}, TWO])
-def test_its_replies_are_those_of_this_process(
-    on_ray: Generator, own: GeneratorConfig, settings: dict[str, Any]
-) -> None:
-    here, there = TransformersGenerator(own), on_ray(**settings)
+def test_its_replies_are_those_of_this_process(on_ray: Generator, own: GeneratorConfig) -> None:
+    here, there = TransformersGenerator(own), on_ray(**TWO)
     asked = requests(150)
     found = dict(there.stream(asked))
     assert found == dict(here.stream(asked))
@@ -78,7 +78,7 @@ def test_a_worker_that_dies_is_started_anew_and_every_request_has_one_reply(
     generator, asked = on_ray(), requests(200)
     arriving = generator.stream(asked)
     found = list(islice(arriving, 1))
-    for worker in generator._workers:
+    for worker in generator._workers._begun:
         ray.kill(worker, no_restart=False)
     found += arriving
     assert sorted(position for position, _ in found) == list(range(200))
@@ -89,7 +89,7 @@ def test_one_that_always_dies_ends_the_run_with_what_to_do(on_ray: Generator) ->
     generator = on_ray(restarts=0)
     arriving = generator.stream(requests(200))
     next(arriving)
-    for worker in generator._workers:
+    for worker in generator._workers._begun:
         ray.kill(worker)
     with pytest.raises(ModelError, match=r"(?s)workers of stage generate failed.*resumes"):
         list(arriving)
@@ -100,9 +100,8 @@ def test_a_node_that_is_lost_takes_nothing_along(
 ) -> None:
     lost = add_node(num_cpus=3)
     generator, asked = on_ray(**{"generate.num_cpus": 3}), requests(200)
-    generator._workers = [generator._begun()]
-    small = {"num_cpus": 1, "max_restarts": 3, "max_task_retries": 3}
-    generator._make = ray.remote(_Worker).options(**small)  # the next one fits elsewhere
+    # The next one fits elsewhere.
+    generator._workers._actor = Workers(generator._workers._cluster, "", Pool(1, 1, 0))._actor
     arriving = generator.stream(asked)
     found = list(islice(arriving, 1))
     cluster.remove_node(lost, allow_graceful=False)
@@ -111,17 +110,13 @@ def test_a_node_that_is_lost_takes_nothing_along(
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (5, [3, 2])])
-def test_vllm_is_given_an_even_share_for_each_worker(
-    on_ray: Generator, count: int, sizes: list[int]
-) -> None:
-    generator = on_ray(**TWO)
-    generator._config = generator._config.model_copy(update={"engine": "vllm"})
-    groups = generator._groups(requests(count))
+def test_vllm_is_given_an_even_share_for_each_worker(count: int, sizes: list[int]) -> None:
+    groups = groups_of(requests(count), "vllm", workers=2)
     assert [len(group) for group in groups] == sizes
     assert [i for group in groups for i in group] == list(range(count))
 
 
-def test_until_the_first_request_and_after_the_run_nothing_is_taken(
+def test_workers_leave_their_room_to_others_and_after_the_run_to_all(
     add_node: Callable[..., Any], on_ray: Generator
 ) -> None:
     add_node(num_cpus=7)
@@ -131,11 +126,12 @@ def test_until_the_first_request_and_after_the_run_nothing_is_taken(
         return bool(ray.available_resources().get("CPU", 0) < 7)
 
     generator = on_ray(**settings)
-    assert until(lambda: not taken())
-    list(generator.stream(requests(1)))
-    assert until(taken)
-    generator._cluster.close()
-    assert until(lambda: not taken())
+    cluster = generator._workers._cluster
+    for end in (cluster.clear, cluster.close):
+        list(generator.stream(requests(1)))
+        assert until(taken)
+        end()
+        assert until(lambda: not taken())
 
 
 def test_what_does_not_load_there_is_named_here(on_ray: Generator, tmp_path: Path) -> None:
@@ -185,7 +181,7 @@ def test_a_run_on_the_cluster_writes_what_a_run_here_writes(
             settings={**settings, "engine": engine},
         )
         assert result.summary["generation"]["formal"]["requests"] > 0
-        monkeypatch.delattr("seamaug.run_models.load_generator", raising=False)
+        loads_nothing(monkeypatch)
         made[engine] = pq.read_table(folder / "provenance.parquet").to_pylist()
     assert made["ray"] == made["local"]
 
@@ -221,15 +217,23 @@ def test_neither_ray_s_logs_nor_the_run_hold_a_key(
 @pytest.mark.parametrize(
     ("node", "needs", "room"),
     [
-        ({"CPU": 2}, {"CPU": 1, "GPU": 0}, 2),
-        ({"CPU": 1}, {"CPU": 0.1, "GPU": 0}, 10),
-        ({"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0.6}, 2),
-        ({"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0.25}, 8),
-        ({"CPU": 3, "GPU": 4}, {"CPU": 1, "GPU": 2}, 2),
-        ({"CPU": 3}, {"CPU": 1, "GPU": 1}, 0),
+        ({"CPU": 2}, (1, 0), 2),
+        ({"CPU": 1}, (0.1, 0), 10),
+        ({"CPU": 8, "GPU": 2}, (1, 0.6), 2),
+        ({"CPU": 8, "GPU": 2}, (1, 0.25), 8),
+        ({"CPU": 3, "GPU": 4}, (1, 2), 2),
+        ({"CPU": 3}, (1, 1), 0),
     ],
 )
 def test_room_is_counted_as_ray_places(
-    node: dict[str, float], needs: dict[str, float], room: int
+    node: dict[str, float], needs: tuple[float, float], room: int
 ) -> None:
-    assert _room(node, needs) == room
+    assert _Node(node).room(*needs) == room
+
+
+def test_room_is_what_others_leave() -> None:
+    node = _Node({"CPU": 4, "GPU": 2})
+    assert node.place(1, 1.0)
+    assert node.place(1, 0.5)
+    assert not node.place(1, 1.0)
+    assert node.room(0.5, 0.5) == 1

@@ -17,7 +17,7 @@ import pyarrow as pa
 from seamaug.clock import clock
 from seamaug.errors import SeamaugError
 from seamaug.log import logger
-from seamaug.ray_cluster import RayCluster, enter, failed
+from seamaug.on_ray.cluster import RayCluster, enter, failed
 from seamaug.run.executor import Item, Result, Start
 
 _BLOCKS = 4096
@@ -30,7 +30,7 @@ class RayExecutor:
     def __init__(self, cluster: RayCluster, load: Callable[[], Any]) -> None:
         """`load`: what makes the models of a worker, in that worker."""
         self._load, self._restarts = load, cluster.restarts
-        self._ray = cluster.ray
+        self._cluster, self._ray = cluster, cluster.ray
         self._pools = {stage: cluster.pool(stage) for stage in ("embed", "score")}
 
     def map(
@@ -42,6 +42,7 @@ class RayExecutor:
         Ray Data ends: what is left of the items is mapped anew.
         """
         items = list(items)
+        self._cluster.clear()
         done, tries = 0, self._restarts
         while done < len(items):
             try:
@@ -116,7 +117,7 @@ class RayExecutor:
             fn_constructor_args=([shared], os.getcwd()),
             batch_size=1,
             batch_format="pyarrow",
-            compute=data.ActorPoolStrategy(size=pool.size),
+            compute=data.ActorPoolStrategy(size=min(pool.size, len(items))),
             num_cpus=pool.num_cpus,
             num_gpus=pool.num_gpus,
             ray_remote_args_fn=of_worker,

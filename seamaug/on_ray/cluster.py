@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -12,6 +12,10 @@ from seamaug.errors import ConfigError, ModelError
 
 _KNOCK = 10.0
 """Seconds for a cluster's head to take a connection."""
+_UNIT = 10_000
+"""Parts of a CPU or GPU, as Ray counts them: in floats 1 holds 0.1 nine times."""
+_ONE = ("generate", "rescore")
+"""Stages that have one worker where the config does not say how many."""
 
 
 class Pool(NamedTuple):
@@ -32,42 +36,50 @@ class RayCluster:
         self.restarts = config.restarts
         self.ray = _import_ray()
         self._config = config
-        self._held: list[Any] = []
+        self._staying: list[Callable[[], None]] = []
         self._own = not self.ray.is_initialized()
         if self._own:
             _connect(self.ray)
 
     def close(self) -> None:
-        """End the actors that are held; leave the cluster, or end it, where this entered it."""
+        """End the workers that stay; leave the cluster, or end it, where this entered it."""
         try:
-            if self.ray.is_initialized():  # else `kill` would start another one
-                for actor in self._held:
-                    self.ray.kill(actor)
+            self.clear()
         finally:
             if self._own:
                 self.ray.shutdown()
 
-    def hold(self, actor: Any) -> None:
-        """An actor that lives until this is closed, whatever still refers to it."""
-        self._held.append(actor)
+    def at_clear(self, end: Callable[[], None]) -> None:
+        """`end`: what ends workers that otherwise stay."""
+        self._staying.append(end)
 
-    def pool(self, stage: str) -> Pool:
-        """The workers of a stage, a section of the config `ray`.
+    def clear(self) -> None:
+        """End the workers that stay, so that others have their room."""
+        if self.ray.is_initialized():  # else Ray would start another cluster
+            for end in self._staying:
+                end()
+
+    def pool(self, stage: str, beside: Sequence[Pool] = ()) -> Pool:
+        """The workers of a stage, a section of the config `ray`; `beside` is there with them.
 
         Raises ConfigError where no cluster of these nodes has room: Ray itself would wait for it.
         """
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         own: RayStageConfig = getattr(self._config, stage)
-        needs = _needs(stage, own, nodes)
-        room = sum(_room(node, needs) for node in nodes)
-        size = own.concurrency or (1 if stage == "generate" else max(1, room))
+        cpus, gpus = _needs(stage, own, nodes)
+        free = [_Node(node) for node in nodes]
+        for other in beside:
+            for _ in range(other.size):
+                _ = any(node.place(other.num_cpus, other.num_gpus) for node in free)
+        room = sum(node.room(cpus, gpus) for node in free)
+        size = own.concurrency or (1 if stage in _ONE else max(1, room))
         if size > room:
             raise ConfigError(
-                f"`ray.{stage}`: the Ray cluster has room for {room} workers of {needs['CPU']:g} "
-                f"CPUs and {needs['GPU']:g} GPUs each, not for {size}; lower `concurrency` or what "
-                "a worker takes, or add a node"
+                f"`ray.{stage}`: the Ray cluster has room for {room} workers of {cpus:g} CPUs and "
+                f"{gpus:g} GPUs each{' beside the others of the run' * bool(beside)}, not for "
+                f"{size}; lower `concurrency` or what a worker takes, or add a node"
             )
-        return Pool(size, needs["CPU"], needs["GPU"])
+        return Pool(size, cpus, gpus)
 
 
 def enter(folder: str) -> None:
@@ -78,33 +90,44 @@ def enter(folder: str) -> None:
 
 def _needs(
     stage: str, own: RayStageConfig, nodes: Sequence[Mapping[str, float]]
-) -> dict[str, float]:
-    """What a worker takes, which some node has."""
+) -> tuple[float, float]:
+    """CPUs and GPUs of a worker, which some node has."""
     most = {name: max(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
     gpus = own.num_gpus if own.num_gpus is not None else min(1, most["GPU"])
-    needs = {"CPU": own.num_cpus, "GPU": gpus}
-    for name, need in needs.items():
+    for name, need in (("CPU", own.num_cpus), ("GPU", gpus)):
         if need > most[name]:
             raise ConfigError(
                 f"`ray.{stage}.num_{name.lower()}s: {need:g}`: no node of the Ray cluster has so "
                 f"many, the largest has {most[name]:g}; lower it, or add a node that has them"
             )
-    return needs
+    return own.num_cpus, gpus
 
 
-def _room(node: Mapping[str, float], needs: Mapping[str, float]) -> int:
-    """For how many workers a node has room."""
-    found = [_times(node.get("CPU", 0), needs["CPU"])]
-    if 0 < needs["GPU"] < 1:  # none has parts of two
-        found.append(int(node.get("GPU", 0)) * _times(1, needs["GPU"]))
-    elif needs["GPU"]:
-        found.append(_times(node.get("GPU", 0), needs["GPU"]))
-    return min(found)
+class _Node:
+    """What is free of a node, as Ray places: none has parts of two GPUs."""
 
+    def __init__(self, resources: Mapping[str, float]) -> None:
+        self._cpu = round(resources.get("CPU", 0) * _UNIT)
+        self._gpus = [_UNIT] * int(resources.get("GPU", 0))
 
-def _times(there: float, need: float) -> int:
-    # In Ray's own unit: in floats 1 holds 0.1 nine times.
-    return round(there * 10_000) // max(1, round(need * 10_000))
+    def place(self, cpus: float, gpus: float) -> bool:
+        """Take that, if it is there."""
+        cpu, gpu = max(1, round(cpus * _UNIT)), round(gpus * _UNIT)
+        part = min(gpu, _UNIT)
+        fit = [i for i, free in enumerate(self._gpus) if free >= part][: -(-gpu // _UNIT)]
+        if self._cpu < cpu or len(fit) * _UNIT < gpu:
+            return False
+        self._cpu -= cpu
+        for i in fit:
+            self._gpus[i] -= part
+        return True
+
+    def room(self, cpus: float, gpus: float) -> int:
+        """Take that as often as it is there; how often that was."""
+        count = 0
+        while self.place(cpus, gpus):
+            count += 1
+        return count
 
 
 def failed(stage: str, error: Exception) -> ModelError:

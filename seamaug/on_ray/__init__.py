@@ -1,0 +1,1 @@
+"""The engine `ray`: models on the workers of a Ray cluster."""
