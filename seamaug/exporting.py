@@ -77,7 +77,8 @@ def export(
     validation: share of the parents, such as "5%", whose examples become validation files. All
         examples of one parent, and its own row in `merge_with`, stand on one side.
     merge_with: the original data, as `expand` takes seeds, to write with the augmented: evenly
-        mixed, and row by row, so rows that share a prompt stay apart.
+        mixed, and row by row, so rows that share a prompt stay apart. Of several runs, kept prompts
+        that are near duplicates of a row, and whose parents are not, are left out.
     ratio: original to augmented examples, such as "4:1": what is in excess is sampled at random.
         None takes all of both.
     margin: write a column `margin`, the preference strength mu, where the consumer reads one
@@ -160,7 +161,7 @@ def _write(
 
 
 def _mixture(
-    kept: Stream, merge_with: SeedSource, settings: dict[str, Any], ratio: str | None, margin: bool
+    kept: Kept, merge_with: SeedSource, settings: dict[str, Any], ratio: str | None, margin: bool
 ) -> Stream:
     """The kept examples, and the original ones among them where they are asked for."""
     if merge_with is not None:
@@ -171,7 +172,7 @@ def _mixture(
 
 
 def _merged(
-    source: SeedSource, settings: dict[str, Any], ratio: str | None, kept: Stream, margin: bool
+    source: SeedSource, settings: dict[str, Any], ratio: str | None, kept: Kept, margin: bool
 ) -> Stream:
     parts = parse_ratio(ratio) if ratio is not None else None
     paths = paths_of(source)
@@ -182,6 +183,7 @@ def _merged(
     def original() -> Iterator[Example]:
         return original_examples(config, rows, layouts, margin=margin)
 
+    kept.leave_out_repeats_of(original())
     originals, augmented = sum(1 for _ in original()), sum(1 for _ in kept())
     if not originals:
         raise InputError(f"{', '.join(config.paths)} holds no rows to merge with")

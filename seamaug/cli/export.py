@@ -84,7 +84,8 @@ def export(
     files for SFT and prompts, and in no other.
 
     Of several runs, such as those on shards of the seeds, prompts that are near duplicates of
-    another run's are left out, and the one stays that reduced SEAM most.
+    another run's are left out, and the one stays that reduced SEAM most; with --merge-with, so are
+    those of an original row, unless their parent is.
 
     With --push-to-hub, sft/, preference/, prompts/, provenance.parquet and README.md of RUN go to
     the Hugging Face hub, and nothing else: private, with the token in HF_TOKEN or that of `hf auth

@@ -58,6 +58,10 @@ class Signatures:
         for start in range(0, len(self), _BLOCK):
             self._enter(self._all()[start : start + _BLOCK])
 
+    def signatures(self, number: int) -> np.ndarray:
+        """The signature of one text, shape (1, PERMUTATIONS)."""
+        return self._all()[number : number + 1]
+
     def like(self, signatures: np.ndarray) -> list[set[int]]:
         """Numbers of the texts that each is like, by as many equal values as the threshold asks."""
         return [

@@ -9,7 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from seamaug import export
+from seamaug.config import SeedsConfig
 from seamaug.errors import ConfigError, RunFolderError
+from seamaug.exports.example import original_examples
+from seamaug.seeds.columns import Layouts
 
 Make = Callable[..., Any]
 WORDS = "write a short story about {} lighthouse keepers who count the ships of the bay every night"
@@ -93,6 +96,36 @@ def test_originals_are_mixed_with_all_runs(two: list[Path], tmp_path: Path) -> N
     rows = [{"prompt": f"Seed {n}?", "chosen": f"yes {n}", "rejected": "no"} for n in range(8)]
     (done,) = export(two, to="trl", out=tmp_path / "out", merge_with=rows, ratio="1:1")
     assert done.rows["sft/train.parquet"] == {"original": 4, "augmented": 4}
+
+
+def test_what_repeats_a_seed_of_another_shard_is_left_out(
+    finished: Make, candidate: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A variant may be like its own parent, and like what this is like."""
+    texts = [say(number)[0]["content"] for number in range(3)]
+    rows = [
+        {"prompt": text, "chosen": "yes", "rejected": "no"} for text in (*texts, texts[1] + "!")
+    ]
+    ids = [
+        example.parent
+        for example in original_examples(SeedsConfig(), rows, Layouts({}), margin=False)
+    ]
+    first = [
+        candidate(0, parent=ids[0], prompt=say(0, " please"), chosen="like its parent"),
+        candidate(1, parent=ids[1], prompt=say(1, " please"), chosen="like its parent's like"),
+        candidate(2, parent=ids[0], prompt=say(2, " please"), chosen="like another"),
+    ]
+    second = [candidate(3, parent="not there", prompt=say(9), chosen="like none")]
+    runs = [finished("a", first), finished("b", second)]
+    with caplog.at_level("INFO", "seamaug"):
+        export(runs, to="trl", out=tmp_path / "out", merge_with=rows)
+    assert sorted(set(sft(tmp_path / "out" / "trl"))) == [
+        "like its parent", "like its parent's like", "like none", "yes",
+    ]  # fmt: skip
+    assert f"1 of 3 examples of {runs[0]} are left out" in caplog.text
+    assert "near duplicates of an original row's" in caplog.text
+    export(runs[0], to="trl", out=tmp_path / "alone", merge_with=rows)
+    assert "like another" in sft(tmp_path / "alone" / "trl")
 
 
 def test_several_runs_need_a_folder_and_are_each_a_run_of_their_own(
