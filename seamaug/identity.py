@@ -1,9 +1,16 @@
 """What makes two runs the same: all that affects the output, and nothing else."""
 
+import json
 from importlib.metadata import packages_distributions, version
 from typing import Any
 
-from seamaug.config import Config, GeneratorConfig, LanguageModelConfig, ModelConfig
+from seamaug.config import (
+    Config,
+    EmbedderConfig,
+    GeneratorConfig,
+    LanguageModelConfig,
+    ModelConfig,
+)
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.templates import Template
 from seamaug.keep.rules import SETTING as RULE
@@ -44,7 +51,7 @@ _NOT_IN_THE_OUTPUT: Any = {
     # Where the models run, and on how many workers.
     "engine": True,
     "ray": True,
-    "embedder": {"allow_pickle"},
+    "embedder": {"allow_pickle", "cache"},
     **{
         role: {
             # What a run that is out of memory has to lower to go on: it changes rounding and which
@@ -122,6 +129,16 @@ def _place(config: ModelConfig, role: str) -> dict[str, Any]:
         names = packages_distributions().get("vllm", [])
         place["vllm"] = version(names[0]) if names else "missing"
     return place
+
+
+def embedder_mark(config: EmbedderConfig, models: dict[str, Any]) -> str:
+    """What decides vectors beside the texts; wherever the model lies, its weights say which."""
+    own = config.model_dump(
+        mode="json", exclude={"name", "revision", "trust_remote_code", "allow_pickle", "cache"}
+    )
+    mark = {name: models["embedder"][name] for name in ("fingerprint", "device")}
+    libraries = {name: version(name) for name in ("torch", "transformers", "sentence-transformers")}
+    return json.dumps([own, mark, libraries], sort_keys=True)
 
 
 def expand_identity(

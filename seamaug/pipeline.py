@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from seamaug.blas import take_buffers
@@ -15,7 +16,7 @@ from seamaug.drafts import Drafts
 from seamaug.errors import LimitReached
 from seamaug.finish import Finish, write_all
 from seamaug.generate.variants import VariantMaker, chosen_operators
-from seamaug.identity import expand_identity, models_of, score_identity
+from seamaug.identity import embedder_mark, expand_identity, models_of, score_identity
 from seamaug.keep.keeper import Keeper
 from seamaug.keep.rules import keep_rule
 from seamaug.log import logger
@@ -28,6 +29,7 @@ from seamaug.policy_side import PolicySideMaker
 from seamaug.probes import OutlookMaker, shown_weights
 from seamaug.rescoring import Rescoring
 from seamaug.resources import EMBEDDED
+from seamaug.retrieve.cache import VectorCache
 from seamaug.retrieve.embed import STAGE as EMBED
 from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.index import VectorIndex, open_index
@@ -97,7 +99,7 @@ def _flow(
         check_allocation(config.generate, features=features)
         # Here, since what cannot be done must not show after an hour of scoring.
         gradients = HeadGradients(models.policy) if config.keep.policy_weight else None
-        index, scores = _score(run, seeds, models, executor, config, quiet=quiet)
+        index, scores = _score(run, seeds, models, executor, config, marks, quiet=quiet)
         track(scores.means(config.score.weighting), 0)
         with clock.stage("select"):
             chosen = _select(config, seeds, evaluation, index, scores)
@@ -232,11 +234,12 @@ def run_score(config: Config, seeds: Seeds, work: Place, *, quiet: bool = False)
     """SEAM of every seed, resumable in the folder `work`."""
     warn_of_stand_ins(config)
     take_buffers()
-    with opened_run(work, score_identity(config, seeds, models_of(config))) as run, run:
+    marks = models_of(config)
+    with opened_run(work, score_identity(config, seeds, marks)) as run, run:
         _warn_of_templates(config)
         asked = run if config.uses_writer_to_score else None
         with models_of_run(config, asked) as (models, executor):
-            return _score(run, seeds, models, executor, config, quiet=quiet)[1]
+            return _score(run, seeds, models, executor, config, marks, quiet=quiet)[1]
 
 
 def _score(
@@ -245,12 +248,15 @@ def _score(
     models: Models,
     executor: Executor,
     config: Config,
+    marks: dict[str, Any],
     *,
     quiet: bool,
 ) -> tuple[VectorIndex, SeedScores]:
     with clock.stage("embed"):
-        own = config.retrieve
-        vectors = embed_seeds(run, seeds, executor, own.dtype, quiet=quiet)
+        own, cache = config.retrieve, None
+        if folder := config.embedder.cache:
+            cache = VectorCache(Path(folder), embedder_mark(config.embedder, marks))
+        vectors = embed_seeds(run, seeds, executor, own.dtype, cache, quiet=quiet)
         index = open_index(vectors, own, run.stages / EMBED)
     with clock.stage("score"):
         estimators: dict[str, MakeEstimator] = {

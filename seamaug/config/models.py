@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from seamaug.config.base import Duration, Positive, Section
 from seamaug.resources import EMBEDDED
@@ -157,6 +157,16 @@ class EmbedderConfig(ModelConfig):
     Seeds are compared with each other, so both sides are embedded alike, and both are questions."""
     prompt: str | None = None
     """Text to embed with instead of the model's own prompt; "" for none."""
+    cache: str | None = None
+    """Folder of this machine that keeps the vectors of seeds for further runs, found by their texts
+    (in batches of 4,096), the model's weights and settings. Remove it to free its room."""
+
+    @field_validator("cache")
+    @classmethod
+    def _a_folder(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value:
+            raise ValueError("it is a folder of this machine, not an address")
+        return value
 
     @model_validator(mode="after")
     def _one_prompt(self) -> "EmbedderConfig":

@@ -1,10 +1,9 @@
 """Vectors of all seeds, streamed to a memory-mapped file: they are never in memory as a whole.
 
-A text that occurs twice is embedded once, by content. There is no cache across runs: a text that is
-embedded in another batch differs in its last bits, and the same inputs must give the same bytes.
+A text that occurs twice is embedded once, by content; across runs cache.py finds vectors again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +13,7 @@ import numpy as np
 from seamaug.log import logger
 from seamaug.models.embedder import Embedder
 from seamaug.records import text_key
+from seamaug.retrieve.cache import VectorCache
 from seamaug.retrieve.vectors import GrowingVectors, open_vectors
 from seamaug.run.executor import Executor
 from seamaug.run.folder import RunFolder
@@ -30,6 +30,7 @@ def embed_seeds(
     seeds: Seeds,
     executor: Executor,
     dtype: str = "float32",
+    cache: VectorCache | None = None,
     *,
     quiet: bool = False,
 ) -> np.ndarray:
@@ -47,7 +48,8 @@ def embed_seeds(
         first = _first_of_its_text(seeds)
         starts = range(sound, len(seeds), _BATCH)
         new = [np.flatnonzero(first[i : i + _BATCH] >= i) + i for i in starts]
-        found = executor.map(STAGE, [own for own in new if len(own)], partial(_embedding, seeds))
+        work = partial(_embedding, seeds, cache)
+        found = executor.map(STAGE, [own for own in new if len(own)], work)
         for start, own in zip(starts, new, strict=True):
             sources = first[start : start + _BATCH]
             file.put(start, _vectors(start, sources, next(found) if len(own) else None, file))
@@ -70,9 +72,17 @@ class _HasEmbedder(Protocol):
     def embedder(self) -> Embedder: ...
 
 
-def _embedding(seeds: Seeds, models: _HasEmbedder) -> Callable[[np.ndarray], np.ndarray]:
+def _embedding(
+    seeds: Seeds, cache: VectorCache | None, models: _HasEmbedder
+) -> Callable[[np.ndarray], np.ndarray]:
     """What a worker does: vectors of the seeds at given positions."""
-    return lambda positions: models.embedder.embed(seeds.texts_at(positions))
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        return models.embedder.embed(texts)
+
+    if cache is None:
+        return lambda positions: embed(seeds.texts_at(positions))
+    return lambda positions: cache.vectors(seeds.texts_at(positions), embed)
 
 
 def _vectors(

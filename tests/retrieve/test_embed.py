@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -15,9 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import seamaug.retrieve.embed as module
+from seamaug import api
 from seamaug.config import load_config
-from seamaug.errors import RunFolderError
+from seamaug.errors import ConfigError, RunFolderError
 from seamaug.models.embedder import Embedder
+from seamaug.resources import resource
+from seamaug.retrieve.cache import VectorCache
 from seamaug.retrieve.embed import embed_seeds
 from seamaug.retrieve.vectors import open_vectors
 from seamaug.run.executor import Local
@@ -252,3 +256,85 @@ def test_a_cut_file_is_made_anew(
     stored(copied).write_bytes(whole[:200])
     embed_seeds(folder(copied), seeds, here(embedder), quiet=True)
     assert stored(copied).read_bytes() == whole
+
+
+def cached(
+    path: Path, rows: list[dict[str, Any]], embedder: Embedder, mark: str = "this model"
+) -> bytes:
+    """Vectors of a run of its own, with a cache beside it."""
+    found, cache = folder(path / uuid4().hex), VectorCache(path / "cache", mark)
+    own = read_seeds(load_config(None).seeds, rows)
+    embed_seeds(found, own, here(embedder), "float32", cache, quiet=True)
+    return stored(found.path).read_bytes()
+
+
+def test_another_run_finds_vectors_and_embeds_what_is_new(
+    tmp_path: Path, rows: list[dict[str, Any]], embedder: Counting, whole: bytes
+) -> None:
+    assert cached(tmp_path, rows[:20], embedder) != whole
+    embedder.given = []
+    assert cached(tmp_path, rows, embedder) == whole
+    assert len(embedder.given) == len(rows) - 2 * BATCH  # whole batches are found again
+    embedder.given = []
+    assert cached(tmp_path, rows, embedder) == whole
+    assert embedder.given == []
+    cached(tmp_path, rows, embedder, mark="another model")
+    assert len(embedder.given) == len(rows)
+
+
+def test_a_damaged_file_of_the_cache_is_made_anew(
+    tmp_path: Path,
+    rows: list[dict[str, Any]],
+    embedder: Counting,
+    whole: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cached(tmp_path, rows, embedder)
+    first, second, *_ = sorted((tmp_path / "cache").iterdir())
+    content = bytearray(first.read_bytes())
+    content[-40] ^= 1
+    first.write_bytes(content)
+    second.write_bytes(b"")
+    embedder.given = []
+    assert cached(tmp_path, rows, embedder) == whole
+    assert 0 < len(embedder.given) <= 2 * BATCH
+    assert all(f"{path} is damaged" in caplog.text for path in (first, second))
+    embedder.given = []
+    cached(tmp_path, rows, embedder)
+    assert embedder.given == []
+
+
+def test_a_run_can_do_without_its_cache(
+    tmp_path: Path,
+    rows: list[dict[str, Any]],
+    embedder: Counting,
+    whole: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    assert cached(tmp_path, rows, embedder) == whole
+    assert "cannot be written" in caplog.text
+
+
+def test_the_cache_is_of_weights_and_settings_and_of_no_place(
+    tmp_path: Path, bundled: Callable[[int], list[dict[str, Any]]]
+) -> None:
+    """As a run has it, from the config."""
+    places = [
+        resource("embedded", "embedder"),
+        shutil.copytree(resource("embedded", "embedder"), tmp_path / "moved"),
+    ]
+    counts = []
+    for number, (place, size) in enumerate(zip([*places, places[0]], (64, 64, 32), strict=True)):
+        settings = {"embedder.cache": str(tmp_path / "cache"), "embedder.batch_size": size}
+        api.score(
+            bundled(BATCH),
+            work=tmp_path / str(number),
+            embedder=str(place),
+            samples=2,
+            settings=settings,
+        )
+        counts.append(len(list((tmp_path / "cache").iterdir())))
+    assert counts == [1, 1, 2]
+    with pytest.raises(ConfigError, match=r"embedder.cache.*not an address"):
+        load_config(None, {"embedder.cache": "s3://bucket/cache"})
