@@ -25,8 +25,6 @@ from seamaug.verify.golden import NewGoldenCheck
 from seamaug.verify.strength import PairStrength
 from seamaug.verify.worse import Cases, Findings, Verifier, make_verifier
 
-HERE = Loaders()
-
 
 class Models:
     """The models of a run, each loaded once, when it is first asked for.
@@ -39,13 +37,14 @@ class Models:
         config: Config,
         run: RunFolder | None = None,
         limits: Limits | None = None,
-        load: Loaders = HERE,
+        load: Loaders | None = None,
     ) -> None:
-        """`limits`: of the LLM, by default those of the config alone."""
+        """`limits`: of the LLM, by default those of the config alone. `load`: where the
+        models are, by default in this process."""
         require_engine(config.retrieve)  # its absence must not show after the models are loaded
-        self._config, self._load = config, load
+        self._config, self._load = config, load or Loaders()
         with _loading():
-            self.writer = load_writer(config, run, limits, load) if run else None
+            self.writer = load_writer(config, run, limits, self._load) if run else None
 
     def load(self) -> None:
         """Load what every run of this process needs: what cannot be loaded must show at once."""
@@ -146,17 +145,17 @@ def check_judges(config: Config) -> None:
             ) from None
 
 
-def load_judges(config: Config, load: Loaders = HERE) -> Ensemble:
+def load_judges(config: Config, load: Loaders | None = None) -> Ensemble:
     """The reward models of the check `vote`, with the settings of those under test."""
-    own = config.reward
-    return Ensemble([load.voter(own.like(name)) for name in config.verify.worse.judges])
+    own, voter = config.reward, (load or Loaders()).voter
+    return Ensemble([voter(own.like(name)) for name in config.verify.worse.judges])
 
 
 def load_writer(
     config: Config,
     run: RunFolder,
     limits: Limits | None = None,
-    load: Loaders = HERE,
+    load: Loaders | None = None,
 ) -> LLMWriter | None:
     """The LLM that writes variants; None for the embedded operators alone.
 
@@ -168,7 +167,7 @@ def load_writer(
         return None
     own, known = config.generator, run.recall("structured")
     again = own if known is None else own.model_copy(update={"structured": known})
-    engine = load.generator(again)
+    engine = (load or Loaders()).generator(again)
     run.remember("structured", engine.structured)
     limits = limits or Limits(config.max_tokens, config.max_cost)
     generation = Generation(engine, own, Journal(run.replies), limits)

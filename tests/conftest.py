@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from transformers import (
     Qwen2Config,
 )
 
-from seamaug.models.engines import FREELY, Leave, Reply, Request
+from seamaug.models.engines import FREELY, GeneratorEngine, Leave, Reply, Request
+from seamaug.models.load import Loaders
 from seamaug.resources import resource
 
 settings.register_profile("untimed", deadline=None)  # tests never assert on time
@@ -181,6 +183,17 @@ class ScriptedEngine:
 @pytest.fixture
 def scripted() -> type[ScriptedEngine]:
     return ScriptedEngine
+
+
+@pytest.fixture
+def has_writer(monkeypatch: pytest.MonkeyPatch) -> Callable[[GeneratorEngine], None]:
+    """Gives runs of this test an LLM that writes."""
+
+    def has(engine: GeneratorEngine) -> None:
+        load = partial(Loaders, generator=lambda _: engine)
+        monkeypatch.setattr("seamaug.run_models.Loaders", load)
+
+    return has
 
 
 class Asked:

@@ -75,10 +75,10 @@ def llm(asked: Any) -> Callable[[Request], Reply | str]:
 
 
 @pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch, scripted: Any) -> Callable[..., Any]:
+def use(has_writer: Callable[[Any], None], scripted: Any) -> Callable[..., Any]:
     def scripted_by(respond: Callable[[Request], Reply | str], **how: Any) -> Any:
         engine = scripted(respond, **how)
-        monkeypatch.setattr("seamaug.run_models.load_generator", lambda config: engine)
+        has_writer(engine)
         return engine
 
     return scripted_by

@@ -33,7 +33,7 @@ SMALL = {
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch, scripted: Any, asked: Any) -> Any:
+def engine(has_writer: Callable[[Any], None], scripted: Any, asked: Any) -> Any:
     """An LLM that writes what is taken, and as much of it as was asked for."""
 
     def respond(request: Request) -> Reply | str:
@@ -42,7 +42,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, scripted: Any, asked: Any) -> Any:
         return own.reply(response=texts, request=f"{own.texts.get('REQUEST')} Now.", better="A")
 
     found = scripted(respond)
-    monkeypatch.setattr("seamaug.run_models.load_generator", lambda config: found)
+    has_writer(found)
     return found
 
 

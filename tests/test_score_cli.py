@@ -224,10 +224,10 @@ def test_an_llm_that_writes_rubbish_ends_in_one_message(
 
 
 @pytest.fixture
-def undecided(monkeypatch: pytest.MonkeyPatch, scripted: Any, asked: Any) -> None:
+def undecided(has_writer: Callable[[Any], None], scripted: Any, asked: Any) -> None:
     """The generator, as a judge, finds both responses alike."""
     judge = scripted(lambda request: asked(request).reply(better="T"))
-    monkeypatch.setattr("seamaug.run_models.load_generator", lambda config: judge)
+    has_writer(judge)
 
 
 @pytest.mark.usefixtures("undecided")
@@ -240,7 +240,7 @@ def test_an_undecided_judge_shows_nothing_to_be_worse(rows: Rows) -> None:
 
 
 def test_worse_answers_of_an_llm_are_scored(
-    rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scripted: Any, asked: Any
+    rows: Rows, has_writer: Callable[[Any], None], tmp_path: Path, scripted: Any, asked: Any
 ) -> None:
     answers = ["No idea.", "Forty-two bananas", "", ""]
 
@@ -249,7 +249,7 @@ def test_worse_answers_of_an_llm_are_scored(
         odd = [row["prompt"] for row in rows[:6]].index(asked(request).texts["REQUEST"]) % 2
         return "rubbish" if odd else asked(request).reply(response=answers)
 
-    monkeypatch.setattr("seamaug.run_models.load_generator", lambda config: scripted(respond))
+    has_writer(scripted(respond))
     responses = tmp_path / "r.parquet"
     table = score(
         rows[:6], estimator=["contrast", "llm"], samples=4, generator=POLICY, responses=responses

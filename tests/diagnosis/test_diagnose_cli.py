@@ -111,7 +111,7 @@ def test_a_model_is_named_once(rows: Rows) -> None:
 
 
 def test_an_llm_judges(
-    rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scripted: Any, asked: Any
+    rows: Rows, has_writer: Callable[[Any], None], tmp_path: Path, scripted: Any, asked: Any
 ) -> None:
     golden = {row["chosen"].strip() for row in rows}
     requests = []
@@ -121,7 +121,7 @@ def test_an_llm_judges(
         first = asked(request).texts["RESPONSE A"].strip()
         return str(asked(request).reply(better="A" if first in golden else "B"))
 
-    monkeypatch.setattr("seamaug.run_models.load_generator", lambda _: scripted(prefers_golden))
+    has_writer(scripted(prefers_golden))
     found = diagnose(
         rows, samples=2, judge="llm", generator=str(resource("embedded", "policy")),
         settings=QUICK, work=tmp_path / "work",
