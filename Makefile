@@ -9,6 +9,9 @@ BENCH_VENV ?= .venv-bench
 PEERS = 'lm-eval[hf]>=0.4.13,<0.5'
 # Nothing here may reach for a model hub; the embedded default and the tests need none.
 OFFLINE = HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+# Some images forbid Python to keep what it has compiled: each of the hundreds of processes that tests
+# start would then compile torch and transformers anew, which takes five seconds.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests' engines start quickest inside the tests' process; several processes, none with cores its own.
 VLLM_CPU = VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1
 

@@ -1,6 +1,7 @@
 """What makes two runs the same: all that affects the output, and nothing else."""
 
 import json
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from typing import Any
 
@@ -126,8 +127,7 @@ def _place(config: ModelConfig, role: str) -> dict[str, Any]:
         place["dtype"] = str(dtype_of(config)).removeprefix("torch.")
     if engine == "vllm":
         # The distribution of a build for another device has another name.
-        names = packages_distributions().get("vllm", [])
-        place["vllm"] = version(names[0]) if names else "missing"
+        place["vllm"] = _distribution("vllm").rpartition(" ")[2]
     return place
 
 
@@ -226,9 +226,12 @@ def versions() -> dict[str, str]:
         "numpy",
         "rensa",
     )
-    # Whichever distribution brings it; without one torch searches.
-    faiss = packages_distributions().get("faiss", ["missing"])[0]
-    return {
-        **{name: version(name) for name in names},
-        "faiss": faiss if faiss == "missing" else f"{faiss} {version(faiss)}",
-    }
+    # Without it torch searches.
+    return {**{name: version(name) for name in names}, "faiss": _distribution("faiss")}
+
+
+@cache  # reading the metadata of all that is installed takes half a second
+def _distribution(module: str) -> str:
+    """Name and version of whichever distribution brings a module, or `missing`."""
+    (name, *_) = packages_distributions().get(module, ["missing"])
+    return name if name == "missing" else f"{name} {version(name)}"
