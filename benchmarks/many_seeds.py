@@ -1,6 +1,7 @@
 """What a run holds in memory as its seeds grow in number: the flow is measured, not the models.
 
     python benchmarks/many_seeds.py --data DIR --seeds 100000 1000000 --out …/many_seeds.json
+    … --without-forward-passes     # memory alone, in a third of the time: scores are made up
 
 Prompts and responses are distinct real texts, put together at random: sentences and pairs of them,
 of DIR (prompt_vectors.py says how). The models are the smallest that load: one layer of width 16,
@@ -103,13 +104,30 @@ def anonymous() -> int:
     raise OSError("this kernel does not say RssAnon")
 
 
-def measure(seeds: Path, models: dict[str, str], send: Any) -> None:
+def make_scores_up() -> None:
+    """In place of what the models make of a batch, which takes memory by its size alone."""
+    from seamaug.models.engines import Logprob
+    from seamaug.models.policy import Policy
+    from seamaug.models.reward import RewardModel
+
+    def logprobs(_: Any, sets: Any) -> Any:
+        return [[Logprob(-float(sum(ids) % 97), len(ids)) for ids in own] for _, own in sets]
+
+    def rewards(_: Any, sets: Any) -> Any:
+        return [[float(sum(ids) % 89) for ids in own] for own in sets]
+
+    Policy.logprobs, RewardModel.rewards = logprobs, rewards
+
+
+def measure(seeds: Path, models: dict[str, str], made_up: bool, send: Any) -> None:
     """One run; sends what it took."""
     import torch
 
     from seamaug import expand
 
     torch.set_num_threads(1)
+    if made_up:
+        make_scores_up()
     began = time.process_time()
     with largest_by_stage() as memory:
         result = expand(
@@ -134,9 +152,10 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, help="folder of *.jsonl.gz; default: the bundled seeds"
     )
+    parser.add_argument("--without-forward-passes", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    sizes = [BASE, *arguments.seeds]
+    sizes, made_up = [BASE, *arguments.seeds], arguments.without_forward_passes
     found = texts(arguments.data, max(sizes))  # shuffled: each size has a random part of them
     if len(found) < max(sizes):
         raise SystemExit(f"there are only {len(found):,} texts: name more by --data")
@@ -145,7 +164,8 @@ def main() -> None:
     about = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": f"python benchmarks/many_seeds.py {'--data DIR ' if arguments.data else ''}"
-        f"--seeds {' '.join(map(str, arguments.seeds))}",
+        f"--seeds {' '.join(map(str, arguments.seeds))}"
+        f"{' --without-forward-passes' * arguments.without_forward_passes}",
         "machine": machine("cpu"),
         "versions": versions(),
     }
@@ -155,7 +175,7 @@ def main() -> None:
             seeds = Path(folder) / f"{count}.jsonl"
             write_seeds(seeds, found[:count])
             receive, send = context.Pipe(duplex=False)
-            process = context.Process(target=measure, args=(seeds, models, send))
+            process = context.Process(target=measure, args=(seeds, models, made_up, send))
             process.start()
             send.close()
             results.append(receive.recv())

@@ -42,7 +42,8 @@ class RayExecutor:
         Ray Data ends: what is left of the items is mapped anew.
         """
         items = list(items)
-        self._cluster.clear()
+        if items:
+            self._cluster.clear()
         done, tries = 0, self._restarts
         while done < len(items):
             try:

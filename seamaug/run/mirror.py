@@ -286,7 +286,7 @@ class _MirroredRun(RunFolder):
 
     def _drop_from(self, stage: str, number: int) -> None:
         """Of a chain, no later parts may be left at the other end beside earlier ones made anew."""
-        doomed = [path for path in self._paths(stage) if int(path.stem) >= number]
+        doomed = [self._path(stage, own) for own in self._numbers(stage) if own >= number]
         self._mirror.remove([path.relative_to(self.path).as_posix() for path in reversed(doomed)])
         super()._drop_from(stage, number)
 

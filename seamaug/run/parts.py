@@ -23,9 +23,9 @@ def make_parts(
 
     make: from the groups that are missing to their tables, in order, each when it is asked for.
     """
-    missing = {n: own for n, own in enumerate(groups) if not run.has_sound_part(stage, n)}
-    bar.advance(sum(map(len, groups)) - sum(map(len, missing.values())), resumed=True)
-    tables = make(list(missing.values()))
-    for number, own in missing.items():
+    missing = [n for n in range(len(groups)) if not run.has_sound_part(stage, n)]
+    bar.advance(sum(map(len, groups)) - sum(len(groups[n]) for n in missing), resumed=True)
+    tables = make([groups[n] for n in missing])
+    for number in missing:
         run.part(stage, number, partial(next, tables))
-        bar.advance(len(own))
+        bar.advance(len(groups[number]))
