@@ -32,7 +32,7 @@ from seamaug.retrieve.vectors import open_vectors
 K = 30
 BATCH = 128  # queries at once, as in a run
 TIE = 1e-6
-STEPS = ("clusters", "clusters_small", "shards_small", "hnsw_small", "noise")
+STEPS = ("clusters", "shards", "clusters_small", "hnsw_small", "noise")
 SHARDS = 8
 Search = Callable[[np.ndarray], np.ndarray]
 """Queries to the cosines of what was found for each, (queries, K), nearest first."""
@@ -182,8 +182,8 @@ def main() -> None:
     small = vectors[: options.small]
     steps: dict[str, Callable[[], dict[str, Any]]] = {
         "clusters": lambda: clustered(vectors, queries, scratch, options.repeats),
+        "shards": lambda: in_shards(vectors, queries, scratch / "shards", options.repeats),
         "clusters_small": lambda: clustered(small, queries, scratch / "small", options.repeats),
-        "shards_small": lambda: in_shards(small, queries, scratch / "shards", options.repeats),
         "hnsw_small": lambda: hnsw(small, queries, options.repeats),
         "noise": lambda: clustered(
             noise(len(small), small.shape[1]),

@@ -54,7 +54,7 @@ class Workers:
 
     def ask(self, engine: Engine, question: Ask) -> Any:
         """The answer of one worker."""
-        ((_, answer),) = self.answers(engine, [question], workers=1)
+        ((_, answer),) = self.answers(engine, [question])
         return answer
 
     def answers(
@@ -62,17 +62,14 @@ class Workers:
         engine: Engine,
         questions: Sequence[Ask],
         may_begin: Callable[[int], bool] = lambda _: True,
-        *,
-        workers: int | None = None,
     ) -> Iterator[tuple[int, Any]]:
         """Each question's position and answer, as they arrive; a free worker takes the next one.
 
         may_begin: whether the question at a position may be asked; where it is false, no more are.
-        workers: how many are begun, by default all.
         A lost node is unreachable for longer than Ray tries to reach it: another worker takes the
         place of the one that was there.
         """
-        while len(self._begun) < (workers or self.size):
+        while len(self._begun) < min(self.size, len(questions)):
             self._begun.append(self._new())
         waiting, free = deque(range(len(questions))), deque(self._begun)
         under_way: dict[Any, tuple[Any, int]] = {}
