@@ -101,7 +101,7 @@ def export(
     share = 0.0 if validation is None else parse_share(validation)
     with ExitStack() as stack:
         finished = [_finished(own, stack) for own in runs]
-        examples = _mixture(Kept(finished), merge_with, settings or {}, ratio, margin)
+        examples = _mixture(finished, merge_with, settings or {}, ratio, margin)
         if margin:
             _check_margins(examples)
         _check_sides(examples, share)
@@ -161,18 +161,26 @@ def _write(
 
 
 def _mixture(
-    kept: Kept, merge_with: SeedSource, settings: dict[str, Any], ratio: str | None, margin: bool
+    runs: Sequence[FinishedRun],
+    merge_with: SeedSource,
+    settings: dict[str, Any],
+    ratio: str | None,
+    margin: bool,
 ) -> Stream:
     """The kept examples, and the original ones among them where they are asked for."""
     if merge_with is not None:
-        return _merged(merge_with, settings, ratio, kept, margin)
+        return _merged(merge_with, settings, ratio, runs, margin)
     if ratio is not None or settings:
         raise ConfigError("a ratio and columns are of the original data: give --merge-with")
-    return kept
+    return Kept(runs)
 
 
 def _merged(
-    source: SeedSource, settings: dict[str, Any], ratio: str | None, kept: Kept, margin: bool
+    source: SeedSource,
+    settings: dict[str, Any],
+    ratio: str | None,
+    runs: Sequence[FinishedRun],
+    margin: bool,
 ) -> Stream:
     parts = parse_ratio(ratio) if ratio is not None else None
     paths = paths_of(source)
@@ -183,10 +191,16 @@ def _merged(
     def original() -> Iterator[Example]:
         return original_examples(config, rows, layouts, margin=margin)
 
-    kept.leave_out_repeats_of(original())
-    originals, augmented = sum(1 for _ in original()), sum(1 for _ in kept())
+    originals = sum(1 for _ in original())
     if not originals:
         raise InputError(f"{', '.join(config.paths)} holds no rows to merge with")
+    kept = Kept(runs, original)
+    augmented = sum(1 for _ in kept())
+    if not augmented:
+        raise InputError(
+            "all that the runs kept nearly repeats original rows, so there is nothing to merge: "
+            "does --merge-with name the runs' seeds, read by the same columns?"
+        )
     take_original, take_augmented = counts_at(parts, originals, augmented)
 
     def mixture() -> Iterator[Example]:

@@ -12,11 +12,12 @@ from seamaug.config import (
     LanguageModelConfig,
     ModelConfig,
 )
+from seamaug.errors import ConfigError
 from seamaug.generate.llm.operators import load_operators
 from seamaug.generate.templates import Template
 from seamaug.keep.rules import SETTING as RULE
 from seamaug.models.client import served_model
-from seamaug.models.loading import device_of, dtype_of, fingerprint
+from seamaug.models.loading import device_of, dtype_of, fingerprint, is_known
 from seamaug.records import SCHEMA_VERSION
 from seamaug.resources import EMBEDDED
 from seamaug.seeds import Seeds
@@ -132,13 +133,22 @@ def _place(config: ModelConfig, role: str) -> dict[str, Any]:
 
 
 def embedder_mark(config: EmbedderConfig, models: dict[str, Any]) -> str:
-    """What decides vectors beside the texts; wherever the model lies, its weights say which."""
+    """What decides vectors beside texts and device; wherever the model lies, its weights say which.
+
+    Raises ConfigError where it cannot be told which weights they are.
+    """
+    if not is_known(config, "embedder"):
+        raise ConfigError(
+            f"`embedder.cache`: which commit of {config.name!r} is loaded cannot be told, so "
+            "vectors of other weights might be taken for its own; name a folder that it was "
+            "downloaded to, or leave out the cache"
+        )
     own = config.model_dump(
-        mode="json", exclude={"name", "revision", "trust_remote_code", "allow_pickle", "cache"}
+        mode="json",
+        exclude={"name", "revision", "device", "trust_remote_code", "allow_pickle", "cache"},
     )
-    mark = {name: models["embedder"][name] for name in ("fingerprint", "device")}
     libraries = {name: version(name) for name in ("torch", "transformers", "sentence-transformers")}
-    return json.dumps([own, mark, libraries], sort_keys=True)
+    return json.dumps([own, models["embedder"]["fingerprint"], libraries], sort_keys=True)
 
 
 def expand_identity(

@@ -9,7 +9,7 @@ from seamaug.models.generation import Limits
 from seamaug.resources import EMBEDDED
 from seamaug.run.executor import Executor, Local
 from seamaug.run.folder import RunFolder
-from seamaug.run_models import Models
+from seamaug.run_models import Models, check_judges
 
 
 @contextmanager
@@ -29,6 +29,7 @@ def models_of_run(
     from seamaug.on_ray.executor import RayExecutor
     from seamaug.on_ray.loaders import loaders
 
+    check_judges(config)
     writes = run is not None and config.generator.name != EMBEDDED
     with closing(RayCluster(config.ray)) as cluster:
         load = loaders(cluster, config, writes=writes)

@@ -158,8 +158,9 @@ class EmbedderConfig(ModelConfig):
     prompt: str | None = None
     """Text to embed with instead of the model's own prompt; "" for none."""
     cache: str | None = None
-    """Folder of this machine that keeps the vectors of seeds for further runs, found by their texts
-    (in batches of 4,096), the model's weights and settings. Remove it to free its room."""
+    """Folder of this machine (with `engine: ray`, of each worker's) that keeps the vectors of seeds
+    for further runs, found by their texts (in batches of 4,096), the model's weights and settings.
+    Remove it to free its room."""
 
     @field_validator("cache")
     @classmethod

@@ -27,10 +27,11 @@ class RayConfig(Section):
     """Workers with policy and reward models, which score seeds and make parents."""
     rescore: RayStageConfig = RayStageConfig()
     """Workers with policy, reward models and judges, which look ahead, score candidates and, where
-    an LLM writes, make parents. They keep what they take until the run ends."""
+    an LLM writes, make parents. They keep what they take but while seeds are embedded and
+    scored."""
     generate: RayStageConfig = RayStageConfig()
     """Workers with the LLM that writes, where its engine is no server. They keep what they take
-    from the first request until the run ends."""
+    but while seeds are embedded and scored."""
     restarts: Annotated[int, Field(ge=0)] = 3
     """Times that a worker that died (a lost node, out of memory) is started anew, and that what it
     had in hand is tried again; then the run ends, and the same command resumes it."""

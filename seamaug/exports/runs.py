@@ -3,10 +3,10 @@
 Each run has kept what reduces the discrepancy around its own parents and repeats nothing of its
 own. Runs on shards of the seeds, or with other generators, may still write nearly the same prompt:
 of such, the one stands that reduced SEAM most. Where the original rows are there too, those of all
-shards, none stands that repeats one of these.
+shards, none stands that repeats one of these, unless its parent does.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,111 +36,120 @@ class FinishedRun(NamedTuple):
 class Kept:
     """The kept examples of finished runs, in the runs' order and that of their datasets."""
 
-    def __init__(self, runs: Sequence[FinishedRun]) -> None:
+    def __init__(
+        self, runs: Sequence[FinishedRun], originals: Callable[[], Iterable[Example]] | None = None
+    ) -> None:
+        """`originals`: a reading of the rows that they are merged with."""
         self._runs = runs
-        self._marks: _Marks | None = None
-        if len(runs) > 1:
-            self._marks = _Marks(runs)
-            self._tell("another run's")
+        self._standing = _standing(runs, originals) if len(runs) > 1 else None
 
     def __call__(self) -> Iterator[Example]:
         """A reading of them from the start, a batch in memory."""
         for number, run in enumerate(self._runs):
             own = kept_examples(run.provenance, run.name)
-            yield from own if self._marks is None else compress(own, self._marks.standing[number])
-
-    def leave_out_repeats_of(self, originals: Iterable[Example]) -> None:
-        """Of several runs, those whose prompt is a near duplicate of an original row, too.
-
-        A run alone has compared its own with its seeds; those of another shard it did not know.
-        """
-        if self._marks is not None:
-            self._marks.compare_with(originals)
-            self._tell("an original row's")
-
-    def _tell(self, whose: str) -> None:
-        assert self._marks is not None
-        fallen = self._marks.fallen()
-        for run, own, standing in zip(self._runs, fallen, self._marks.standing, strict=True):
-            if own:
-                logger.info(
-                    f"{own:,} of {len(standing):,} examples of {run.name} are left out: their "
-                    f"prompts are near duplicates of {whose}"
-                )
+            yield from own if self._standing is None else compress(own, self._standing[number])
 
 
-class _Marks:
-    """Which kept examples of several runs stand."""
+def _standing(
+    runs: Sequence[FinishedRun], originals: Callable[[], Iterable[Example]] | None
+) -> list[list[bool]]:
+    """For each run, which of its kept examples stand."""
+    own = DuplicatesConfig(**runs[0].summary["config"]["verify"]["duplicates"])
+    near = _Near(own.near or 1.0, own.shingle)  # without near duplicates, those of the same words
+    comparable = _comparable(runs)
+    known = [_KnownRun(run, near, comparable) for run in runs]
+    if originals is not None:
+        _compare_with_originals(known, originals, near)
+        _tell(known, "an original row's")
+    for number, run in enumerate(known):
+        _compare_with_earlier(known[:number], run)
+    _tell(known, "another run's")
+    return [run.standing for run in known]
 
-    def __init__(self, runs: Sequence[FinishedRun]) -> None:
-        """One that repeats some of an earlier run stands where it reduced SEAM by more than each of
-        those that stand, and they fall; else it falls."""
-        own = DuplicatesConfig(**runs[0].summary["config"]["verify"]["duplicates"])
-        self._threshold = own.near or 1.0  # without near duplicates, those of the same words
-        self._shingle = own.shingle
-        self.standing: list[list[bool]] = []
-        self._indexes: list[Signatures] = []
-        self._parents: list[list[str]] = []
-        self._told = [0] * len(runs)
-        reductions: list[list[float]] = []
-        comparable = _comparable(runs)
+
+class _Near(NamedTuple):
+    """What makes two prompts near duplicates, as `verify.duplicates` says."""
+
+    threshold: float
+    shingle: int
+
+    def signatures(self, prompts: Iterable[Sequence[Message]]) -> np.ndarray:
+        return signatures_of([shingles(prompt, self.shingle) for prompt in prompts])
+
+    def alike(self, one: np.ndarray, other: np.ndarray) -> bool:
+        return int(np.count_nonzero(one == other)) >= equal_values(self.threshold)
+
+
+class _KnownRun:
+    """Of each kept example of a run its prompt's signature, its parent, and whether it stands."""
+
+    def __init__(self, run: FinishedRun, near: _Near, comparable: bool) -> None:
+        self.name = run.name
+        self.prompts = Signatures(near.threshold)
+        self.parents: list[str] = []
+        self.reductions: list[float] = []
+        for row in kept_rows(run.provenance, ["parent", "prompt", "seam_before", "seam_after"]):
+            self.prompts.add(near.signatures([row["prompt"]]))
+            self.parents.append(row["parent"])
+            self.reductions.append(row["seam_before"] - row["seam_after"] if comparable else 0.0)
+        self.standing = [True] * len(self.parents)
+        self.told = 0
+
+
+def _compare_with_earlier(earlier: Sequence[_KnownRun], latest: _KnownRun) -> None:
+    """One that repeats some of an earlier run stands where it reduced SEAM by more than each of
+    those that stand, and they fall; else it falls."""
+    for number, reduction in enumerate(latest.reductions):
+        if not latest.standing[number]:
+            continue
+        repeated = [
+            (run, other)
+            for run in earlier
+            for other in run.prompts.like(latest.prompts.signatures(number))[0]
+            if run.standing[other]
+        ]
+        stands = all(reduction > run.reductions[other] for run, other in repeated)
+        latest.standing[number] = stands
+        for run, other in repeated if stands else ():
+            run.standing[other] = False
+
+
+def _compare_with_originals(
+    runs: Sequence[_KnownRun], originals: Callable[[], Iterable[Example]], near: _Near
+) -> None:
+    """Those fall that repeat an original row which their parent does not repeat: a variant is like
+    its parent on purpose, and so like what this is like."""
+    parents = {parent for run in runs for parent in run.parents}
+    found = {
+        row.parent: near.signatures([row.prompt])[0] for row in originals() if row.parent in parents
+    }
+    if missing := len(parents - found.keys()):
+        logger.warning(
+            f"{missing:,} of {len(parents):,} seeds that the runs made variants of are not among "
+            "the original rows: what is like such a seed is taken for a repeat of it. Read the "
+            "same rows, with the same columns, as the runs did"
+        )
+    rows = iter(originals())
+    while batch := list(islice(rows, _BATCH)):
+        signatures = near.signatures(row.prompt for row in batch)
         for run in runs:
-            index, parents, falls = Signatures(self._threshold), [], []
-            for row in kept_rows(run.provenance, ["parent", "prompt", "seam_before", "seam_after"]):
-                fall = row["seam_before"] - row["seam_after"] if comparable else 0.0
-                index.add(self._signatures([row["prompt"]]))
-                parents.append(row["parent"])
-                falls.append(fall)
-            self.standing.append([True] * len(index))
-            self._indexes.append(index)
-            self._parents.append(parents)
-            reductions.append(falls)
-            self._compare_with_earlier(reductions)
+            for own, numbers in zip(signatures, run.prompts.like(signatures), strict=True):
+                for number in numbers:
+                    parent = found.get(run.parents[number])
+                    if parent is None or not near.alike(parent, own):
+                        run.standing[number] = False
 
-    def fallen(self) -> list[int]:
-        """How many examples of each run have fallen since this was asked last."""
-        counts = [own.count(False) for own in self.standing]
-        new = [count - told for count, told in zip(counts, self._told, strict=True)]
-        self._told = counts
-        return new
 
-    def _compare_with_earlier(self, reductions: Sequence[Sequence[float]]) -> None:
-        """Those of the latest run."""
-        *earlier, latest = self._indexes
-        for number, fall in enumerate(reductions[-1]):
-            repeated = [
-                (run, other)
-                for run, known in enumerate(earlier)
-                for other in known.like(latest.signatures(number))[0]
-                if self.standing[run][other]
-            ]
-            stands = all(fall > reductions[run][other] for run, other in repeated)
-            self.standing[-1][number] = stands
-            for run, other in repeated if stands else ():
-                self.standing[run][other] = False
-
-    def compare_with(self, originals: Iterable[Example]) -> None:
-        """Those fall that repeat an original row which their parent does not repeat: a variant is
-        like its parent on purpose, and so like what this is like."""
-        parents = {own for run in self._parents for own in run}
-        known: dict[str, np.ndarray] = {}
-        near: list[tuple[int, int, np.ndarray]] = []
-        rows = iter(originals)
-        while batch := list(islice(rows, _BATCH)):
-            signatures = self._signatures([row.prompt for row in batch])
-            for row, own in zip(batch, signatures, strict=True):
-                if row.parent in parents:
-                    known.setdefault(row.parent, own)
-            for run, index in enumerate(self._indexes):
-                for own, numbers in zip(signatures, index.like(signatures), strict=True):
-                    near += [(run, number, own) for number in numbers]
-        for run, number, own in near:
-            parent = known.get(self._parents[run][number])
-            if parent is None or np.count_nonzero(parent == own) < equal_values(self._threshold):
-                self.standing[run][number] = False
-
-    def _signatures(self, prompts: Sequence[Sequence[Message]]) -> np.ndarray:
-        return signatures_of([shingles(prompt, self._shingle) for prompt in prompts])
+def _tell(runs: Sequence[_KnownRun], whose: str) -> None:
+    """How many have fallen since this was told last."""
+    for run in runs:
+        fallen = run.standing.count(False)
+        if fallen > run.told:
+            logger.info(
+                f"{fallen - run.told:,} of {len(run.standing):,} examples of {run.name} are left "
+                f"out: their prompts are near duplicates of {whose}"
+            )
+        run.told = fallen
 
 
 def _comparable(runs: Sequence[FinishedRun]) -> bool:

@@ -50,6 +50,11 @@ class Embedder:
         self._prompt_name = config.prompt_name or own
         self._controls = _starts_of_control_tokens(getattr(self.model, "tokenizer", None))
 
+    @property
+    def device(self) -> str:
+        """What it computes on, such as `cpu`."""
+        return str(self.model.device.type)
+
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of shape (texts, dimensions), float32; equal texts are embedded once.
 

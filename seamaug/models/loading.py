@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -54,7 +54,8 @@ def fingerprint(config: ModelConfig, role: str) -> str:
 
 def _mark(digest: Any, path: str, config: ModelConfig) -> None:
     if not Path(path).is_dir():
-        digest.update(f"{path}@{_hub_commit(path, config)}".encode())
+        commit = _hub_commit(path, config) or config.revision or "unknown"
+        digest.update(f"{path}@{commit}".encode())
         return
     for file in sorted(Path(path).rglob("*")):
         if file.suffix in _LOADED_FILES and file.is_file():
@@ -63,14 +64,22 @@ def _mark(digest: Any, path: str, config: ModelConfig) -> None:
                 digest.update(hashlib.file_digest(stream, "blake2b").digest())
 
 
+def is_known(config: ModelConfig, role: str) -> bool:
+    """Whether the fingerprint is that of the very weights: a folder's, or a commit's."""
+    path = locate(config, role)
+    return Path(path).is_dir() or bool(_hub_commit(path, config))
+
+
 def _hub_commit(path: str, config: ModelConfig) -> str:
+    """Empty where it is not known; what cannot be loaded says so, with the fix, when it is."""
     from transformers.utils.hub import cached_file, extract_commit_hash
 
-    try:
-        file = cached_file(path, "config.json", revision=config.revision)
-    except (OSError, ValueError):
-        return config.revision or "unknown"  # loading it says what is wrong, with the fix
-    return str(extract_commit_hash(file, None) or config.revision or "unknown")
+    for name in ("config.json", "modules.json"):  # an embedder need not have the first
+        with suppress(OSError, ValueError):
+            file = cached_file(path, name, revision=config.revision)
+            if commit := extract_commit_hash(file, None):
+                return str(commit)
+    return ""
 
 
 def device_of(config: ModelConfig) -> torch.device:

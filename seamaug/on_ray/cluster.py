@@ -64,22 +64,31 @@ class RayCluster:
 
         Raises ConfigError where no cluster of these nodes has room: Ray itself would wait for it.
         """
-        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        own: RayStageConfig = getattr(self._config, stage)
-        cpus, gpus = _needs(stage, own, nodes)
-        free = [_Node(node) for node in nodes]
-        for other in beside:
+        cpus, gpus = self.check_needs(stage)
+        free = self._nodes()
+        for other in sorted(beside, key=lambda pool: (pool.num_gpus, pool.num_cpus)):
             for _ in range(other.size):
                 _ = any(node.place(other.num_cpus, other.num_gpus) for node in free)
         room = sum(node.room(cpus, gpus) for node in free)
-        size = own.concurrency or (1 if stage in _ONE else max(1, room))
-        if size > room:
+        own: RayStageConfig = getattr(self._config, stage)
+        pool = Pool(own.concurrency or (1 if stage in _ONE else max(1, room)), cpus, gpus)
+        if not _fit(self._nodes(), [pool, *beside]):
             raise ConfigError(
                 f"`ray.{stage}`: the Ray cluster has room for {room} workers of {cpus:g} CPUs and "
                 f"{gpus:g} GPUs each{' beside the others of the run' * bool(beside)}, not for "
-                f"{size}; lower `concurrency` or what a worker takes, or add a node"
+                f"{pool.size}; lower `concurrency` or what a worker takes, or add a node"
             )
-        return Pool(size, cpus, gpus)
+        return pool
+
+    def check_needs(self, stage: str) -> tuple[float, float]:
+        """CPUs and GPUs of a worker of the stage; raises ConfigError where no node has them."""
+        return _needs(stage, getattr(self._config, stage), self._resources())
+
+    def _resources(self) -> list[Mapping[str, float]]:
+        return [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+
+    def _nodes(self) -> "list[_Node]":
+        return [_Node(resources) for resources in self._resources()]
 
 
 def enter(folder: str) -> None:
@@ -128,6 +137,14 @@ class _Node:
         while self.place(cpus, gpus):
             count += 1
         return count
+
+
+def _fit(nodes: Sequence[_Node], pools: Sequence[Pool]) -> bool:
+    """Whether all of them have room, the largest workers placed first."""
+    needs = [(pool.num_gpus, pool.num_cpus) for pool in pools for _ in range(pool.size)]
+    return all(
+        any(node.place(cpus, gpus) for node in nodes) for gpus, cpus in sorted(needs, reverse=True)
+    )
 
 
 def failed(stage: str, error: Exception) -> ModelError:

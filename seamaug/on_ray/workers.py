@@ -6,7 +6,7 @@ its actors anew, and load their models.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -31,26 +31,28 @@ Ask = Callable[[Any], Any]
 
 class Workers:
     """The workers of a stage. They begin with the first question, and stay until the run ends, or
-    until others need their room; what one answers, any would."""
+    until others need their room; what one answers, any would.
+
+    None is asked before it is there: one that Ray finds no room for holds nothing up while others
+    work. What is lost with a worker is asked again here, not by Ray, which would wait for the room
+    to bring that very worker back.
+    """
 
     def __init__(self, cluster: RayCluster, stage: str, pool: Pool) -> None:
         self.size = pool.size
         self._cluster, self._ray, self._stage = cluster, cluster.ray, stage
-        self._begun: list[Any] = []
-        tries = cluster.restarts
+        self._there: list[Any] = []
+        self._coming: dict[Any, Any] = {}
         self._actor = self._ray.remote(_Worker).options(
-            num_cpus=pool.num_cpus,
-            num_gpus=pool.num_gpus,
-            max_restarts=tries,
-            max_task_retries=tries,
+            num_cpus=pool.num_cpus, num_gpus=pool.num_gpus, max_restarts=0, max_task_retries=0
         )
         cluster.at_clear(self.end)
 
     def end(self) -> None:
         """End those that have begun; the next question begins new ones."""
-        for worker in self._begun:
+        for worker in (*self._there, *self._coming.values()):
             self._ray.kill(worker)
-        self._begun = []
+        self._there, self._coming = [], {}
 
     def ask(self, engine: Engine, question: Ask) -> Any:
         """The answer of one worker."""
@@ -66,63 +68,83 @@ class Workers:
         """Each question's position and answer, as they arrive; a free worker takes the next one.
 
         may_begin: whether the question at a position may be asked; where it is false, no more are.
-        A lost node is unreachable for longer than Ray tries to reach it: another worker takes the
-        place of the one that was there.
+        Raises ModelError where workers are lost more often than `ray.restarts`.
         """
-        while len(self._begun) < min(self.size, len(questions)):
-            self._begun.append(self._new())
-        waiting, free = deque(range(len(questions))), deque(self._begun)
+        while len(self._there) + len(self._coming) < min(self.size, len(questions)):
+            self._begin()
+        waiting = deque(range(len(questions)))
         under_way: dict[Any, tuple[Any, int]] = {}
         tries = self._cluster.restarts
         while True:
-            while free and waiting and may_begin(waiting[0]):
-                worker, position = free.popleft(), waiting.popleft()
-                under_way[worker.answer.remote(engine, questions[position])] = worker, position
-            if not under_way:
+            busy = {id(worker) for worker, _ in under_way.values()}
+            for worker in [one for one in self._there if id(one) not in busy]:
+                if waiting and not may_begin(waiting[0]):
+                    waiting.clear()
+                if waiting:
+                    position = waiting.popleft()
+                    under_way[worker.answer.remote(engine, questions[position])] = worker, position
+            if not under_way and not waiting:
                 return
-            state = f"{len(under_way)} Ray workers are at it, {len(waiting):,} batches wait"
-            with heartbeat(engine.role, partial(str, state)):
-                (ready, *_), _ = self._ray.wait(list(under_way), num_returns=1)
-                worker, position = under_way.pop(ready)
-                try:
-                    answer = self._result(ready)
-                except _UnreachableError:
-                    if not tries:
-                        raise
-                    tries -= 1
-                    logger.warning(
-                        f"a Ray worker with the {engine.role} model is out of reach: another one "
-                        "begins"
-                    )
-                    waiting.appendleft(position)
-                    free.append(self._instead_of(worker))
-                    continue
-            free.append(worker)
-            yield position, answer
+            ready = self._next([*under_way, *(self._coming if waiting else ())], engine, waiting)
+            worker, asked = under_way.pop(ready, (self._coming.get(ready), None))
+            try:
+                answer = self._result(ready)
+            except _LostError as error:
+                if not tries:
+                    raise
+                tries -= 1
+                logger.warning(
+                    f"a Ray worker with the {engine.role} model is lost ({error.reason})"
+                )
+                waiting.extendleft([] if asked is None else [asked])
+                self._replace(worker, ready)
+                continue
+            if asked is None:
+                self._there.append(self._coming.pop(ready))
+            else:
+                yield asked, answer
 
-    def _new(self) -> Any:
-        return self._actor.remote(os.getcwd())
+    def _next(self, refs: Sequence[Any], engine: Engine, waiting: Sized) -> Any:
+        """The first of these that is done; the log says now and then what is waited for."""
+        state = (
+            f"{len(self._there)} Ray workers are there, {len(self._coming)} wait for room or "
+            f"begin; {len(waiting):,} more batches wait for them"
+        )
+        with heartbeat(engine.role, partial(str, state)):
+            (ready, *_), _ = self._ray.wait(refs, num_returns=1)
+        return ready
 
-    def _instead_of(self, lost: Any) -> Any:
-        self._ray.kill(lost)  # else it comes back, and holds room for nothing
-        new = self._new()
-        self._begun[self._begun.index(lost)] = new
-        return new
+    def _begin(self) -> None:
+        worker = self._actor.remote(os.getcwd())
+        self._coming[worker.there.remote()] = worker
+
+    def _replace(self, lost: Any, ref: Any) -> None:
+        """Raises ConfigError where none is left, and no node has room for another one."""
+        self._ray.kill(lost)  # it may only be out of reach
+        self._coming.pop(ref, None)
+        self._there = [worker for worker in self._there if worker is not lost]
+        if not self._there:
+            self._cluster.check_needs(self._stage)
+        self._begin()
 
     def _result(self, ref: Any) -> Any:
         try:
             result = self._ray.get(ref)
-        except self._ray.exceptions.ActorUnavailableError as error:
-            raise _UnreachableError(str(failed(self._stage, error))) from error
-        except self._ray.exceptions.RayError as error:
+        except self._ray.exceptions.RayTaskError as error:
             raise failed(self._stage, error) from error
+        except self._ray.exceptions.RayError as error:
+            raise _LostError(str(failed(self._stage, error)), str(error)) from error
         if isinstance(result, SeamaugError):
             raise result
         return result
 
 
-class _UnreachableError(ModelError):
-    """A worker's node does not answer."""
+class _LostError(ModelError):
+    """A worker died, or its node does not answer."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason.partition("\n")[0]
 
 
 class _Worker:
@@ -131,6 +153,9 @@ class _Worker:
     def __init__(self, folder: str) -> None:
         enter(folder)
         self._loaded: dict[str, Any] = {}
+
+    def there(self) -> None:
+        """It is, once this returns."""
 
     def answer(self, engine: Engine, question: Ask) -> Any:
         """What the question makes of the model."""

@@ -1,8 +1,9 @@
 """Vectors of earlier runs, by content: of the same texts, in the same batch, by the same embedder.
 
 A whole batch is what is found again, since a text that is embedded in another one differs in its
-last bits, and the same inputs must give the same bytes. Seeds that come again, and rows that are
-appended to them, so cost nothing and their own embedding.
+last bits, and the same inputs must give the same bytes. So seeds that come again cost nothing, and
+rows that are appended to them their own embedding, with the batch that was the last one; where a
+row comes in before others, all behind it are embedded anew.
 """
 
 import hashlib
@@ -25,21 +26,21 @@ class VectorCache:
 
     folder: Path
     mark: str
-    """What, beside the texts, decides their vectors: the embedder and its settings."""
+    """What, beside the texts and the device, decides their vectors: the embedder, its settings."""
 
     def vectors(
-        self, texts: Sequence[str], embed: Callable[[Sequence[str]], np.ndarray]
+        self, texts: Sequence[str], embed: Callable[[Sequence[str]], np.ndarray], device: str
     ) -> np.ndarray:
-        """What is stored, or what `embed` makes, which then is."""
-        path = self.folder / f"{self._key(texts)}.npy"
+        """What is stored, or what `embed` makes on this device, which then is."""
+        path = self.folder.expanduser() / f"{self._key(texts, device)}.npy"
         found = _read(path)
         if found is None:
             found = embed(texts)
             self._write(path, found)
         return found
 
-    def _key(self, texts: Sequence[str]) -> str:
-        key = hashlib.sha256(self.mark.encode())
+    def _key(self, texts: Sequence[str], device: str) -> str:
+        key = hashlib.sha256(f"{self.mark} {device}".encode())
         for text in texts:
             content = text.encode("utf-8", "surrogatepass")
             key.update(len(content).to_bytes(8, "big") + content)
@@ -51,7 +52,7 @@ class VectorCache:
         content = own.getvalue()
         temporary = path.with_name(f"{path.name}.{uuid4().hex}")  # runs may share the folder
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 temporary.write_bytes(content + hashlib.sha256(content).digest())
                 temporary.replace(path)

@@ -3,7 +3,7 @@
 A text that occurs twice is embedded once, by content; across runs cache.py finds vectors again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -77,12 +77,13 @@ def _embedding(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """What a worker does: vectors of the seeds at given positions."""
 
-    def embed(texts: Sequence[str]) -> np.ndarray:
-        return models.embedder.embed(texts)
+    def embed(positions: np.ndarray) -> np.ndarray:
+        texts, embedder = seeds.texts_at(positions), models.embedder
+        if cache is None:
+            return embedder.embed(texts)
+        return cache.vectors(texts, embedder.embed, embedder.device)
 
-    if cache is None:
-        return lambda positions: embed(seeds.texts_at(positions))
-    return lambda positions: cache.vectors(seeds.texts_at(positions), embed)
+    return embed
 
 
 def _vectors(

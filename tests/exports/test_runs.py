@@ -10,8 +10,9 @@ import pytest
 
 from seamaug import export
 from seamaug.config import SeedsConfig
-from seamaug.errors import ConfigError, RunFolderError
+from seamaug.errors import ConfigError, InputError, RunFolderError
 from seamaug.exports.example import original_examples
+from seamaug.records import user_message
 from seamaug.seeds.columns import Layouts
 
 Make = Callable[..., Any]
@@ -126,6 +127,34 @@ def test_what_repeats_a_seed_of_another_shard_is_left_out(
     assert "near duplicates of an original row's" in caplog.text
     export(runs[0], to="trl", out=tmp_path / "alone", merge_with=rows)
     assert "like another" in sft(tmp_path / "alone" / "trl")
+
+
+def test_what_repeats_an_original_row_makes_nothing_else_fall(
+    finished: Make, candidate: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The second variant is like the first, and not enough like the row.
+    text, near, less = (" ".join(f"word-{n}" for n in range(size)) for size in (200, 215, 231))
+    row = {"prompt": text, "chosen": "yes", "rejected": "no"}
+    best = candidate(0, prompt=user_message(near), chosen="the best", seam_after=0.0)
+    runs = [
+        finished("a", [best]),
+        finished("b", [candidate(1, prompt=user_message(less), chosen="the next")]),
+    ]
+    export(runs, to="trl", out=tmp_path / "alone")
+    assert sft(tmp_path / "alone" / "trl") == ["the best"]
+    export(runs, to="trl", out=tmp_path / "out", merge_with=[row])
+    assert sorted(sft(tmp_path / "out" / "trl")) == ["the next", "yes"]
+    assert "1 of 1 seeds that the runs made variants of are not among" in caplog.text
+
+
+def test_where_nothing_stands_there_is_nothing_to_merge(
+    finished: Make, candidate: Make, tmp_path: Path
+) -> None:
+    row = {"prompt": say(0)[0]["content"], "chosen": "yes", "rejected": "no"}
+    runs = [finished(name, [candidate(0, prompt=say(0))]) for name in "ab"]
+    with pytest.raises(InputError, match="nothing to merge: does --merge-with name"):
+        export(runs, to="trl", out=tmp_path / "out", merge_with=[row])
+    assert not (tmp_path / "out").exists()
 
 
 def test_several_runs_need_a_folder_and_are_each_a_run_of_their_own(

@@ -14,7 +14,7 @@ from seamaug.config import GeneratorConfig, load_config
 from seamaug.errors import ConfigError, ModelError
 from seamaug.models.engines import Leave, Request
 from seamaug.models.generator import TransformersGenerator
-from seamaug.on_ray.cluster import Pool, RayCluster, _Node
+from seamaug.on_ray.cluster import Pool, RayCluster, _fit, _Node
 from seamaug.on_ray.generator import RayGenerator, groups_of
 from seamaug.on_ray.workers import Workers
 from seamaug.records import user_message
@@ -78,7 +78,7 @@ def test_a_worker_that_dies_is_started_anew_and_every_request_has_one_reply(
     generator, asked = on_ray(), requests(200)
     arriving = generator.stream(asked)
     found = list(islice(arriving, 1))
-    for worker in generator._workers._begun:
+    for worker in generator._workers._there:
         ray.kill(worker, no_restart=False)
     found += arriving
     assert sorted(position for position, _ in found) == list(range(200))
@@ -89,7 +89,7 @@ def test_one_that_always_dies_ends_the_run_with_what_to_do(on_ray: Generator) ->
     generator = on_ray(restarts=0)
     arriving = generator.stream(requests(200))
     next(arriving)
-    for worker in generator._workers._begun:
+    for worker in generator._workers._there:
         ray.kill(worker)
     with pytest.raises(ModelError, match=r"(?s)workers of stage generate failed.*resumes"):
         list(arriving)
@@ -98,15 +98,26 @@ def test_one_that_always_dies_ends_the_run_with_what_to_do(on_ray: Generator) ->
 def test_a_node_that_is_lost_takes_nothing_along(
     cluster: Any, add_node: Callable[..., Any], on_ray: Generator
 ) -> None:
-    lost = add_node(num_cpus=3)
-    generator, asked = on_ray(**{"generate.num_cpus": 3}), requests(200)
-    # The next one fits elsewhere.
-    generator._workers._actor = Workers(generator._workers._cluster, "", Pool(1, 1, 0))._actor
-    arriving = generator.stream(asked)
+    """The worker on the other node goes on, and no other is waited for."""
+    lost = add_node(num_cpus=2)
+    generator = on_ray(**{"generate.num_cpus": 2, "generate.concurrency": 2})
+    arriving = generator.stream(requests(300))
     found = list(islice(arriving, 1))
     cluster.remove_node(lost, allow_graceful=False)
     found += arriving
-    assert sorted(position for position, _ in found) == list(range(200))
+    assert sorted(position for position, _ in found) == list(range(300))
+    assert [len(generator._workers._there), len(generator._workers._coming)] == [1, 1]
+
+
+def test_where_no_other_node_has_room_that_is_an_error(
+    cluster: Any, add_node: Callable[..., Any], on_ray: Generator
+) -> None:
+    lost, before = add_node(num_cpus=3), len(cluster.list_all_nodes())
+    workers = on_ray(**{"generate.num_cpus": 3})._workers
+    cluster.remove_node(lost, allow_graceful=False)
+    assert until(lambda: sum(node["Alive"] for node in ray.nodes()) < before)
+    with pytest.raises(ConfigError, match=r"`ray.generate.num_cpus: 3`: no node .* has so many"):
+        workers._replace(workers._there[0], None)
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (5, [3, 2])])
@@ -237,3 +248,11 @@ def test_room_is_what_others_leave() -> None:
     assert node.place(1, 0.5)
     assert not node.place(1, 1.0)
     assert node.room(0.5, 0.5) == 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "fits"), [([2, 1], True), ([1, 2], True), ([2, 0.5], False), ([3], True)]
+)
+def test_what_is_there_together_is_placed_the_largest_first(nodes: list[float], fits: bool) -> None:
+    there = [_Node({"CPU": cpus}) for cpus in nodes]
+    assert _fit(there, [Pool(1, 1, 0), Pool(1, 2, 0)]) == fits

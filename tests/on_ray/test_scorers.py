@@ -15,6 +15,7 @@ from seamaug.models.reward import RewardModel
 from seamaug.on_ray.cluster import RayCluster
 from seamaug.on_ray.loaders import loaders
 from seamaug.records import user_message
+from seamaug.run_engine import models_of_run
 from seamaug.scoring.scorer import ResponseSet, Scorer
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'seamaug[ray]'")
@@ -89,9 +90,9 @@ def test_two_workers_share_the_sets_and_either_may_die(
         for own, other in zip(scorer.score(SETS), expected, strict=True):
             assert own.logprobs == pytest.approx(other.logprobs, abs=1e-3)
             assert own.rewards[0] == pytest.approx(other.rewards[0], abs=1e-4)
-        for worker in scorer.policy._workers._begun:
+        for worker in scorer.policy._workers._there:
             ray.kill(worker, no_restart=False)
-    assert len(scorer.policy._workers._begun) == 2
+    assert len(scorer.policy._workers._there) == 2
     assert scorer.score([]) == []
 
 
@@ -111,3 +112,20 @@ def test_there_must_be_room_for_both_the_llm_and_the_scorers(
     with pytest.raises(ConfigError, match=r"`ray.rescore`: .* beside the others of the run"):
         on_ray(writes=True, **{"generate.num_cpus": 2})
     on_ray(writes=False, **{"generate.num_cpus": 2})
+
+
+def test_servers_take_no_worker(cluster: Any) -> None:
+    server = {"engine": "server", "url": "http://127.0.0.1:1/v1"}
+    roles = {f"{role}.{name}": own for role in ("policy", "reward") for name, own in server.items()}
+    config = load_config(None, {**roles, "ray.rescore.num_cpus": 64})
+    load = loaders(RayCluster(config.ray), config, writes=False)
+    assert (load.policy, load.reward, load.voter) == (HERE.policy, HERE.reward, HERE.voter)
+    needing = load_config(None, {"ray.rescore.num_cpus": 64})
+    with pytest.raises(ConfigError, match="no node of the Ray cluster has so many"):
+        loaders(RayCluster(needing.ray), needing, writes=False)
+
+
+def test_a_judge_that_is_none_is_refused_before_the_cluster_is_asked() -> None:
+    config = load_config(None, {"engine": "ray", "verify.worse.judges": ["nobody/no-such-model"]})
+    with pytest.raises(ModelError, match="judge 'nobody/no-such-model'"), models_of_run(config):
+        pass

@@ -19,6 +19,7 @@ import seamaug.retrieve.embed as module
 from seamaug import api
 from seamaug.config import load_config
 from seamaug.errors import ConfigError, RunFolderError
+from seamaug.identity import embedder_mark
 from seamaug.models.embedder import Embedder
 from seamaug.resources import resource
 from seamaug.retrieve.cache import VectorCache
@@ -338,3 +339,20 @@ def test_the_cache_is_of_weights_and_settings_and_of_no_place(
     assert counts == [1, 1, 2]
     with pytest.raises(ConfigError, match=r"embedder.cache.*not an address"):
         load_config(None, {"embedder.cache": "s3://bucket/cache"})
+
+
+def test_each_device_has_vectors_of_its_own_and_the_folder_may_be_at_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cache = VectorCache(Path("~/kept"), "a model")
+    for number, device in enumerate(("cpu", "cuda", "cpu")):
+        found = cache.vectors(["a text"], lambda _, n=number: np.full((1, 2), n), device)
+        assert found[0, 0] == number % 2
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_weights_that_cannot_be_told_have_no_cache() -> None:
+    config = load_config(None, {"embedder.name": "nobody/no-such-model"}).embedder
+    with pytest.raises(ConfigError, match="which commit of 'nobody/no-such-model' is loaded"):
+        embedder_mark(config, {"embedder": {"fingerprint": "of a name"}})
