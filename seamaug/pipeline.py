@@ -16,6 +16,7 @@ from seamaug.drafts import Drafts
 from seamaug.errors import LimitReached
 from seamaug.finish import Finish, write_all
 from seamaug.generate.variants import VariantMaker, chosen_operators
+from seamaug.heap import give_back
 from seamaug.identity import embedder_mark, expand_identity, models_of, score_identity
 from seamaug.keep.keeper import Keeper
 from seamaug.keep.rules import keep_rule
@@ -258,6 +259,7 @@ def _score(
             cache = VectorCache(Path(folder), embedder_mark(config.embedder, marks))
         vectors = embed_seeds(run, seeds, executor, own.dtype, cache, quiet=quiet)
         index = open_index(vectors, own, run.stages / EMBED)
+        give_back()
     with clock.stage("score"):
         estimators: dict[str, MakeEstimator] = {
             name: partial(_estimator, name, config, seeds, index)
