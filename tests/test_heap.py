@@ -28,6 +28,8 @@ def test_what_is_freed_between_pieces_in_use_is_given_back() -> None:
 
 
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr("ctypes.CDLL", opened.append)
     monkeypatch.setattr("sys.platform", "darwin")
-    monkeypatch.setattr("ctypes.CDLL", None)
     give_back()
+    assert opened == []

@@ -66,9 +66,7 @@ class RayCluster:
         """
         cpus, gpus = self.check_needs(stage)
         free = self._nodes()
-        for other in sorted(beside, key=lambda pool: (pool.num_gpus, pool.num_cpus)):
-            for _ in range(other.size):
-                _ = any(node.place(other.num_cpus, other.num_gpus) for node in free)
+        _fit(free, beside)
         room = sum(node.room(cpus, gpus) for node in free)
         own: RayStageConfig = getattr(self._config, stage)
         pool = Pool(own.concurrency or (1 if stage in _ONE else max(1, room)), cpus, gpus)
@@ -140,7 +138,7 @@ class _Node:
 
 
 def _fit(nodes: Sequence[_Node], pools: Sequence[Pool]) -> bool:
-    """Whether all of them have room, the largest workers placed first."""
+    """Place their workers, the largest first, until one has no room; whether all have."""
     needs = [(pool.num_gpus, pool.num_cpus) for pool in pools for _ in range(pool.size)]
     return all(
         any(node.place(cpus, gpus) for node in nodes) for gpus, cpus in sorted(needs, reverse=True)
